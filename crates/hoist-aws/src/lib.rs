@@ -1,0 +1,1 @@
+//! AWS access: credentials, signing, retries, and one pass-through client

@@ -1,0 +1,1 @@
+//! Task definitions, service definitions, Fargate sizes, diff, plan and price of Amazon ECS, as pure functions

@@ -1,0 +1,1 @@
+//! The local ECS scheduler as a pure state machine

@@ -1,0 +1,1 @@
+//! OCI content: digests, image references, manifests, the image store and the registry client

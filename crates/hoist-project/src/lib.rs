@@ -1,0 +1,1 @@
+//! hoist.yaml, templates, and what git says of the source

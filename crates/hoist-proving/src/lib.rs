@@ -1,0 +1,1 @@
+//! Tests that set the deploying and the playing side against each other

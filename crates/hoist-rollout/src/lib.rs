@@ -1,0 +1,1 @@
+//! Judges an ECS rollout: observations in, verdict and diagnosis out

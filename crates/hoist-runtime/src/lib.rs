@@ -1,0 +1,1 @@
+//! Containers on this machine: namespaces, control groups, overlay and network

@@ -85,16 +85,18 @@ impl StartError {
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            StartError::ExecFormat { .. } => {
-                Some("build the image for this machine's architecture; a script needs a first line such as #!/bin/sh")
+            StartError::ExecFormat { .. } => Some(
+                "build the image for this machine's architecture; a script needs a first line such as #!/bin/sh",
+            ),
+            StartError::NoSuchExecutable { .. } => Some(
+                "check the command and the entry point; a dynamically linked program also needs its loader in the image",
+            ),
+            StartError::PermissionDenied { .. } => {
+                Some("make the file executable in the image (chmod +x, or COPY --chmod=755)")
             }
-            StartError::NoSuchExecutable { .. } => {
-                Some("check the command and the entry point; a dynamically linked program also needs its loader in the image")
-            }
-            StartError::PermissionDenied { .. } => Some("make the file executable in the image (chmod +x, or COPY --chmod=755)"),
-            StartError::UserNotMapped { .. } => {
-                Some("install uidmap (newuidmap, newgidmap) and give this user a range in /etc/subuid and /etc/subgid")
-            }
+            StartError::UserNotMapped { .. } => Some(
+                "install uidmap (newuidmap, newgidmap) and give this user a range in /etc/subuid and /etc/subgid",
+            ),
             _ => None,
         }
     }
@@ -167,9 +169,16 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    pub(crate) fn path(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> RuntimeError {
+    pub(crate) fn path(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> RuntimeError {
         let path = path.into();
-        move |source| RuntimeError::Path { action, path, source }
+        move |source| RuntimeError::Path {
+            action,
+            path,
+            source,
+        }
     }
 
     pub(crate) fn system(action: impl Into<String>) -> impl FnOnce(io::Error) -> RuntimeError {

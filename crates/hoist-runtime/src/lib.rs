@@ -8,4 +8,7 @@ mod spec;
 
 pub use error::{RuntimeError, StartError};
 pub use netns::NetNs;
-pub use spec::{ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin, Ulimit};
+pub use spec::{
+    ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
+    Ulimit,
+};

@@ -1,0 +1,74 @@
+//! The layer table: which compressed forms of a layer the store holds.
+//!
+//! `layers/<diff id>/<compression>.json` holds one descriptor. A blob is compressed once, ever: who needs a layer in some
+//! form asks here first. Only what this machine compressed or unpacked itself may be entered, because the table says
+//! "this blob unpacks to that diff id" and a pulled configuration merely claims so.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use crate::spec::Descriptor;
+use crate::store::StoreError;
+use crate::{Compression, Digest, Store};
+
+impl Store {
+    /// Enters that `blob` is the layer with the (verified) diff id in this form.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn add_layer(&self, diff_id: &Digest, form: Compression, blob: &Descriptor) -> Result<(), StoreError> {
+        let path = self.layer_entry(diff_id, form);
+        let json = serde_json::to_vec(blob).map_err(|source| StoreError::Json { path: path.clone(), source })?;
+        self.replace_file(&path, &json)
+    }
+
+    /// The forms of a layer whose blobs are in the store, the cheapest to unpack first.
+    ///
+    /// # Errors
+    /// Fails when the file system does, or an entry is damaged.
+    pub fn layer_forms(&self, diff_id: &Digest) -> Result<Vec<(Compression, Descriptor)>, StoreError> {
+        let mut forms = Vec::new();
+        for form in Compression::ALL {
+            let path = self.layer_entry(diff_id, form);
+            let json = match std::fs::read(&path) {
+                Ok(json) => json,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(source) => return Err(StoreError::io("read", &path, source)),
+            };
+            let blob: Descriptor = serde_json::from_slice(&json).map_err(|source| StoreError::Json { path, source })?;
+            if self.has(&blob.digest) {
+                forms.push((form, blob));
+            }
+        }
+        Ok(forms)
+    }
+
+    fn layer_entry(&self, diff_id: &Digest, form: Compression) -> PathBuf {
+        self.root().join("layers").join(diff_id.hex()).join(format!("{form}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::media_type;
+
+    #[test]
+    fn each_form_of_a_layer_is_found_as_long_as_its_blob_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let diff_id = store.put(b"tar").unwrap();
+        assert_eq!(store.layer_forms(&diff_id).unwrap(), []);
+
+        let plain = Descriptor::of(media_type::LAYER, b"tar");
+        store.put(b"gz").unwrap();
+        let gzip = Descriptor::of(media_type::LAYER_GZIP, b"gz");
+        store.add_layer(&diff_id, Compression::Gzip, &gzip).unwrap();
+        store.add_layer(&diff_id, Compression::None, &plain).unwrap();
+        let forms = store.layer_forms(&diff_id).unwrap();
+        assert_eq!(forms, [(Compression::None, plain.clone()), (Compression::Gzip, gzip.clone())]);
+
+        store.remove(&gzip.digest).unwrap();
+        assert_eq!(store.layer_forms(&diff_id).unwrap(), [(Compression::None, plain)]);
+    }
+}

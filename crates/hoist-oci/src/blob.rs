@@ -24,7 +24,12 @@ impl BlobWriter {
             .prefix("blob-")
             .tempfile_in(&folder)
             .map_err(|source| StoreError::io("create a temporary file in", &folder, source))?;
-        Ok(Self { store, file, hasher: Hasher::new(), size: 0 })
+        Ok(Self {
+            store,
+            file,
+            hasher: Hasher::new(),
+            size: 0,
+        })
     }
 
     /// Bytes written so far.
@@ -48,9 +53,14 @@ impl BlobWriter {
             return Ok((digest, self.size));
         }
         let folder = path.parent().expect("a blob lies in a folder");
-        self.as_file().sync_all().map_err(|source| StoreError::io("write", self.file.path(), source))?;
-        make_readable(self.as_file()).map_err(|source| StoreError::io("set the mode of", &path, source))?;
-        self.file.persist(&path).map_err(|failed| StoreError::io("write", &path, failed.error))?;
+        self.as_file()
+            .sync_all()
+            .map_err(|source| StoreError::io("write", self.file.path(), source))?;
+        make_readable(self.as_file())
+            .map_err(|source| StoreError::io("set the mode of", &path, source))?;
+        self.file
+            .persist(&path)
+            .map_err(|failed| StoreError::io("write", &path, failed.error))?;
         sync_folder(folder)?;
         Ok((digest, self.size))
     }
@@ -62,7 +72,11 @@ impl BlobWriter {
     pub fn commit_as(self, expected: &Digest) -> Result<u64, StoreError> {
         let actual = self.digest();
         if actual != *expected {
-            return Err(StoreError::WrongDigest { expected: *expected, actual, size: self.size });
+            return Err(StoreError::WrongDigest {
+                expected: *expected,
+                actual,
+                size: self.size,
+            });
         }
         self.commit().map(|(_, size)| size)
     }

@@ -37,10 +37,15 @@ impl Compression {
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         let kind = media_type
             .strip_prefix("application/vnd.oci.image.layer.v1.tar")
-            .or_else(|| media_type.strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.tar"));
+            .or_else(|| {
+                media_type.strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.tar")
+            });
         match (kind, media_type) {
             (Some(""), _) | (_, media_type::DOCKER_LAYER) => Some(Self::None),
-            (Some("+gzip"), _) | (_, media_type::DOCKER_LAYER_GZIP | media_type::DOCKER_FOREIGN_LAYER) => Some(Self::Gzip),
+            (Some("+gzip"), _)
+            | (_, media_type::DOCKER_LAYER_GZIP | media_type::DOCKER_FOREIGN_LAYER) => {
+                Some(Self::Gzip)
+            }
             (Some("+zstd"), _) | (_, media_type::DOCKER_LAYER_ZSTD) => Some(Self::Zstd),
             _ => None,
         }
@@ -59,10 +64,15 @@ impl Compression {
     ///
     /// # Errors
     /// Fails when zstd cannot set up its window.
-    pub fn decoder<'a, R: Read + Send + 'a>(self, blob: R) -> io::Result<Box<dyn Read + Send + 'a>> {
+    pub fn decoder<'a, R: Read + Send + 'a>(
+        self,
+        blob: R,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::None => Box::new(blob),
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 17, blob))),
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
+                io::BufReader::with_capacity(1 << 17, blob),
+            )),
             Self::Zstd => Box::new(zstd::Decoder::new(blob)?),
         })
     }
@@ -74,11 +84,14 @@ impl Compression {
     pub fn encoder<W: Write>(self, blob: W) -> io::Result<Encoder<W>> {
         Ok(Encoder(match self {
             Self::None => EncoderKind::None(blob),
-            Self::Gzip => EncoderKind::Gzip(flate2::GzBuilder::new().write(blob, flate2::Compression::new(6))),
+            Self::Gzip => {
+                EncoderKind::Gzip(flate2::GzBuilder::new().write(blob, flate2::Compression::new(6)))
+            }
             Self::Zstd => {
                 let mut encoder = zstd::Encoder::new(blob, 3)?;
                 // The number of workers does not change the bytes as long as there is at least one.
-                let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                let workers =
+                    std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
                 encoder.multithread(u32::try_from(workers.min(8)).unwrap_or(1))?;
                 encoder.include_checksum(true)?;
                 EncoderKind::Zstd(encoder)
@@ -160,26 +173,41 @@ mod tests {
 
     #[test]
     fn what_is_compressed_comes_back_and_is_recognised() {
-        let content: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..200_000u32)
+            .flat_map(|n| (n / 7).to_le_bytes())
+            .collect();
         for compression in Compression::ALL {
             let mut encoder = compression.encoder(Vec::new()).unwrap();
             encoder.write_all(&content).unwrap();
             let blob = encoder.finish().unwrap();
             assert_eq!(Compression::of_magic(&blob), compression);
             let mut back = Vec::new();
-            compression.decoder(&blob[..]).unwrap().read_to_end(&mut back).unwrap();
+            compression
+                .decoder(&blob[..])
+                .unwrap()
+                .read_to_end(&mut back)
+                .unwrap();
             assert_eq!(back, content, "{compression}");
-            assert_eq!(compression == Compression::None, blob.len() == content.len());
+            assert_eq!(
+                compression == Compression::None,
+                blob.len() == content.len()
+            );
         }
     }
 
     #[test]
     fn ocis_and_dockers_media_types_are_known() {
         for compression in Compression::ALL {
-            assert_eq!(Compression::of_media_type(compression.media_type()), Some(compression));
+            assert_eq!(
+                Compression::of_media_type(compression.media_type()),
+                Some(compression)
+            );
             assert_eq!(compression.to_string().parse(), Ok(compression));
         }
-        assert_eq!(Compression::of_media_type(media_type::DOCKER_LAYER_GZIP), Some(Compression::Gzip));
+        assert_eq!(
+            Compression::of_media_type(media_type::DOCKER_LAYER_GZIP),
+            Some(Compression::Gzip)
+        );
         assert_eq!(Compression::of_media_type(media_type::CONFIG), None);
         assert!("brotli".parse::<Compression>().is_err());
     }

@@ -19,7 +19,9 @@ pub enum DigestError {
     #[error("failed to read the digest {0:?}: only sha256 digests are supported")]
     Algorithm(String),
     /// The value is not 64 lower-case hexadecimal digits.
-    #[error("failed to read the digest {0:?}: sha256: must be followed by 64 lower-case hexadecimal digits")]
+    #[error(
+        "failed to read the digest {0:?}: sha256: must be followed by 64 lower-case hexadecimal digits"
+    )]
     Value(String),
 }
 
@@ -66,7 +68,9 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let value = text.strip_prefix("sha256:").ok_or_else(|| DigestError::Algorithm(text.to_owned()))?;
+        let value = text
+            .strip_prefix("sha256:")
+            .ok_or_else(|| DigestError::Algorithm(text.to_owned()))?;
         let wrong = || DigestError::Value(text.to_owned());
         if value.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(wrong());
@@ -126,10 +130,19 @@ mod tests {
 
     #[test]
     fn other_algorithms_short_values_and_capitals_are_refused() {
-        assert!(matches!("sha512:00".parse::<Digest>(), Err(DigestError::Algorithm(_))));
-        assert!(matches!("sha256:00".parse::<Digest>(), Err(DigestError::Value(_))));
+        assert!(matches!(
+            "sha512:00".parse::<Digest>(),
+            Err(DigestError::Algorithm(_))
+        ));
+        assert!(matches!(
+            "sha256:00".parse::<Digest>(),
+            Err(DigestError::Value(_))
+        ));
         let capitals = format!("sha256:{}", Digest::of(b"").hex().to_uppercase());
-        assert!(matches!(capitals.parse::<Digest>(), Err(DigestError::Value(_))));
+        assert!(matches!(
+            capitals.parse::<Digest>(),
+            Err(DigestError::Value(_))
+        ));
     }
 
     #[test]

@@ -16,9 +16,17 @@ impl Store {
     ///
     /// # Errors
     /// Fails when the file system does.
-    pub fn add_layer(&self, diff_id: &Digest, form: Compression, blob: &Descriptor) -> Result<(), StoreError> {
+    pub fn add_layer(
+        &self,
+        diff_id: &Digest,
+        form: Compression,
+        blob: &Descriptor,
+    ) -> Result<(), StoreError> {
         let path = self.layer_entry(diff_id, form);
-        let json = serde_json::to_vec(blob).map_err(|source| StoreError::Json { path: path.clone(), source })?;
+        let json = serde_json::to_vec(blob).map_err(|source| StoreError::Json {
+            path: path.clone(),
+            source,
+        })?;
         self.replace_file(&path, &json)
     }
 
@@ -26,7 +34,10 @@ impl Store {
     ///
     /// # Errors
     /// Fails when the file system does, or an entry is damaged.
-    pub fn layer_forms(&self, diff_id: &Digest) -> Result<Vec<(Compression, Descriptor)>, StoreError> {
+    pub fn layer_forms(
+        &self,
+        diff_id: &Digest,
+    ) -> Result<Vec<(Compression, Descriptor)>, StoreError> {
         let mut forms = Vec::new();
         for form in Compression::ALL {
             let path = self.layer_entry(diff_id, form);
@@ -35,7 +46,8 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(source) => return Err(StoreError::io("read", &path, source)),
             };
-            let blob: Descriptor = serde_json::from_slice(&json).map_err(|source| StoreError::Json { path, source })?;
+            let blob: Descriptor = serde_json::from_slice(&json)
+                .map_err(|source| StoreError::Json { path, source })?;
             if self.has(&blob.digest) {
                 forms.push((form, blob));
             }
@@ -44,7 +56,10 @@ impl Store {
     }
 
     fn layer_entry(&self, diff_id: &Digest, form: Compression) -> PathBuf {
-        self.root().join("layers").join(diff_id.hex()).join(format!("{form}.json"))
+        self.root()
+            .join("layers")
+            .join(diff_id.hex())
+            .join(format!("{form}.json"))
     }
 }
 
@@ -64,11 +79,22 @@ mod tests {
         store.put(b"gz").unwrap();
         let gzip = Descriptor::of(media_type::LAYER_GZIP, b"gz");
         store.add_layer(&diff_id, Compression::Gzip, &gzip).unwrap();
-        store.add_layer(&diff_id, Compression::None, &plain).unwrap();
+        store
+            .add_layer(&diff_id, Compression::None, &plain)
+            .unwrap();
         let forms = store.layer_forms(&diff_id).unwrap();
-        assert_eq!(forms, [(Compression::None, plain.clone()), (Compression::Gzip, gzip.clone())]);
+        assert_eq!(
+            forms,
+            [
+                (Compression::None, plain.clone()),
+                (Compression::Gzip, gzip.clone())
+            ]
+        );
 
         store.remove(&gzip.digest).unwrap();
-        assert_eq!(store.layer_forms(&diff_id).unwrap(), [(Compression::None, plain)]);
+        assert_eq!(
+            store.layer_forms(&diff_id).unwrap(),
+            [(Compression::None, plain)]
+        );
     }
 }

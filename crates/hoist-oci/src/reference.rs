@@ -45,7 +45,9 @@ pub enum ReferenceError {
         component: String,
     },
     /// The registry breaks the grammar.
-    #[error("failed to read the image reference {text:?}: {registry:?} is no host with an optional port")]
+    #[error(
+        "failed to read the image reference {text:?}: {registry:?} is no host with an optional port"
+    )]
     Registry {
         /// The whole reference.
         text: String,
@@ -83,7 +85,12 @@ impl ReferenceError {
 impl ImageRef {
     /// A reference to `repository` in `registry`, with neither tag nor digest.
     pub fn new(registry: impl Into<String>, repository: impl Into<String>) -> Self {
-        Self { registry: Some(registry.into()), repository: repository.into(), tag: None, digest: None }
+        Self {
+            registry: Some(registry.into()),
+            repository: repository.into(),
+            tag: None,
+            digest: None,
+        }
     }
 
     /// The registry's host and optional port; `docker.io` where the reference names none.
@@ -111,21 +118,36 @@ impl ImageRef {
 
     /// The same repository, with this tag and no digest.
     pub fn with_tag(&self, tag: impl Into<String>) -> Self {
-        Self { tag: Some(tag.into()), digest: None, ..self.clone() }
+        Self {
+            tag: Some(tag.into()),
+            digest: None,
+            ..self.clone()
+        }
     }
 
     /// The same repository, with this digest and no tag.
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 
     /// The same repository, with neither tag nor digest.
     pub fn bare(&self) -> Self {
-        Self { tag: None, digest: None, ..self.clone() }
+        Self {
+            tag: None,
+            digest: None,
+            ..self.clone()
+        }
     }
 
     fn is_docker_hub(&self) -> bool {
-        matches!(self.host(), DOCKER_HUB | "index.docker.io" | "registry-1.docker.io")
+        matches!(
+            self.host(),
+            DOCKER_HUB | "index.docker.io" | "registry-1.docker.io"
+        )
     }
 }
 
@@ -151,9 +173,10 @@ impl FromStr for ImageRef {
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
-                let digest = digest
-                    .parse()
-                    .map_err(|source| ReferenceError::Digest { text: text.to_owned(), source })?;
+                let digest = digest.parse().map_err(|source| ReferenceError::Digest {
+                    text: text.to_owned(),
+                    source,
+                })?;
                 (name, Some(digest))
             }
             None => (text, None),
@@ -165,20 +188,34 @@ impl FromStr for ImageRef {
             None => (name, None),
         };
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
-            return Err(ReferenceError::Tag { text: text.to_owned(), tag: tag.to_owned() });
+            return Err(ReferenceError::Tag {
+                text: text.to_owned(),
+                tag: tag.to_owned(),
+            });
         }
         let (registry, repository) = match name.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':', '[']) || first == "localhost" => (Some(first), rest),
+            Some((first, rest)) if first.contains(['.', ':', '[']) || first == "localhost" => {
+                (Some(first), rest)
+            }
             _ => (None, name),
         };
         if let Some(registry) = registry.filter(|registry| !is_host(registry)) {
-            return Err(ReferenceError::Registry { text: text.to_owned(), registry: registry.to_owned() });
+            return Err(ReferenceError::Registry {
+                text: text.to_owned(),
+                registry: registry.to_owned(),
+            });
         }
         if repository.is_empty() {
             return Err(ReferenceError::Empty(text.to_owned()));
         }
-        if let Some(component) = repository.split('/').find(|component| !is_component(component)) {
-            return Err(ReferenceError::Component { text: text.to_owned(), component: component.to_owned() });
+        if let Some(component) = repository
+            .split('/')
+            .find(|component| !is_component(component))
+        {
+            return Err(ReferenceError::Component {
+                text: text.to_owned(),
+                component: component.to_owned(),
+            });
         }
         Ok(Self {
             registry: registry.map(str::to_owned),
@@ -206,7 +243,9 @@ impl<'de> Deserialize<'de> for ImageRef {
 pub fn is_tag(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= 128
-        && bytes.next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
@@ -214,12 +253,16 @@ pub fn is_tag(text: &str) -> bool {
 pub fn is_component(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
-    if !bytes.first().copied().is_some_and(alphanumeric) || !bytes.last().copied().is_some_and(alphanumeric) {
+    if !bytes.first().copied().is_some_and(alphanumeric)
+        || !bytes.last().copied().is_some_and(alphanumeric)
+    {
         return false;
     }
     text.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         .filter(|separator| !separator.is_empty())
-        .all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+        .all(|separator| {
+            matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+        })
 }
 
 fn is_host(text: &str) -> bool {
@@ -228,13 +271,18 @@ fn is_host(text: &str) -> bool {
         _ => (text, None),
     };
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
-    let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+    let host_fits = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => host.split('.').all(|label| {
             !label.is_empty()
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
         }),
     };
     port_fits && host_fits
@@ -251,7 +299,10 @@ mod tests {
     #[test]
     fn a_short_name_means_docker_hubs_library() {
         let image = parse("busybox");
-        assert_eq!((image.host(), image.path().as_str()), ("docker.io", "library/busybox"));
+        assert_eq!(
+            (image.host(), image.path().as_str()),
+            ("docker.io", "library/busybox")
+        );
         assert_eq!(image.reference(), "latest");
         assert_eq!(image.to_string(), "busybox");
         assert_eq!(parse("grafana/loki:3").path(), "grafana/loki");
@@ -264,7 +315,11 @@ mod tests {
             ("127.0.0.1:5000/x", "127.0.0.1:5000", "x"),
             ("localhost/shop/web", "localhost", "shop/web"),
             ("[::1]:5000/x", "[::1]:5000", "x"),
-            ("000000000000.dkr.ecr.eu-central-1.amazonaws.com/a/b", "000000000000.dkr.ecr.eu-central-1.amazonaws.com", "a/b"),
+            (
+                "000000000000.dkr.ecr.eu-central-1.amazonaws.com/a/b",
+                "000000000000.dkr.ecr.eu-central-1.amazonaws.com",
+                "a/b",
+            ),
         ] {
             let image = parse(text);
             assert_eq!((image.host(), image.path().as_str()), (host, path));
@@ -285,12 +340,30 @@ mod tests {
 
     #[test]
     fn what_breaks_the_grammar_is_refused_and_named() {
-        for text in ["", ":v1", "a//b", "UPPER/case", "a_-b", "a___b", "-a", "a.", "x:", "x:-a", "x@sha256:00", "a..b", "ho_st.x/a"] {
+        for text in [
+            "",
+            ":v1",
+            "a//b",
+            "UPPER/case",
+            "a_-b",
+            "a___b",
+            "-a",
+            "a.",
+            "x:",
+            "x:-a",
+            "x@sha256:00",
+            "a..b",
+            "ho_st.x/a",
+        ] {
             assert!(text.parse::<ImageRef>().is_err(), "{text:?} was accepted");
         }
         let error = "shop/Web:v1".parse::<ImageRef>().unwrap_err();
         assert!(error.to_string().contains("\"Web\""), "{error}");
         assert!("a__b/c--d/e.f_g".parse::<ImageRef>().is_ok());
-        assert!(format!("x:{}", "a".repeat(129)).parse::<ImageRef>().is_err());
+        assert!(
+            format!("x:{}", "a".repeat(129))
+                .parse::<ImageRef>()
+                .is_err()
+        );
     }
 }

@@ -42,7 +42,8 @@ pub mod media_type {
     /// Docker's layer, zstd.
     pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
     /// Docker's layer that registries do not hold.
-    pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    pub const DOCKER_FOREIGN_LAYER: &str =
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
     /// Whether it names an index (OCI) or a manifest list (Docker).
     pub fn is_index(media_type: &str) -> bool {
@@ -69,7 +70,11 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// Free remarks.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// Fields that are not named here.
     #[serde(flatten)]
@@ -96,7 +101,8 @@ impl Descriptor {
 
     /// Whether registries do not hold the content (`urls` say where it is), so that nothing is to be uploaded.
     pub fn is_foreign(&self) -> bool {
-        self.media_type == media_type::DOCKER_FOREIGN_LAYER || self.media_type.contains(".nondistributable.")
+        self.media_type == media_type::DOCKER_FOREIGN_LAYER
+            || self.media_type.contains(".nondistributable.")
     }
 }
 
@@ -115,7 +121,11 @@ pub struct Manifest {
     #[serde(default, deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
     /// Free remarks.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// Fields that are not named here.
     #[serde(flatten)]
@@ -149,7 +159,11 @@ pub struct Index {
     #[serde(default, deserialize_with = "null_is_default")]
     pub manifests: Vec<Descriptor>,
     /// Free remarks.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// Fields that are not named here.
     #[serde(flatten)]
@@ -170,7 +184,12 @@ impl Index {
 
     /// The manifest for `wanted`: the first whose platform fits; where none names a platform, the only one.
     pub fn for_platform(&self, wanted: &Platform) -> Option<&Descriptor> {
-        let fits = |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|has| has.serves(wanted));
+        let fits = |descriptor: &&Descriptor| {
+            descriptor
+                .platform
+                .as_ref()
+                .is_some_and(|has| has.serves(wanted))
+        };
         match self.manifests.as_slice() {
             [only] if only.platform.is_none() => Some(only),
             all => all.iter().find(fits),
@@ -197,7 +216,12 @@ pub struct Platform {
 impl Platform {
     /// A platform without variant.
     pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
-        Self { architecture: architecture.into(), os: os.into(), variant: None, extra: Map::new() }
+        Self {
+            architecture: architecture.into(),
+            os: os.into(),
+            variant: None,
+            extra: Map::new(),
+        }
     }
 
     /// Linux on the processor of this machine: what containers here run on.
@@ -221,7 +245,9 @@ impl Platform {
                 (_, variant) => variant,
             }
         }
-        self.os == wanted.os && self.architecture == wanted.architecture && variant(self) == variant(wanted)
+        self.os == wanted.os
+            && self.architecture == wanted.architecture
+            && variant(self) == variant(wanted)
     }
 }
 
@@ -255,7 +281,10 @@ impl FromStr for Platform {
         };
         match parts[..] {
             [os, name] => Ok(Self::new(os, architecture(name))),
-            [os, name, variant] => Ok(Self { variant: Some(variant.to_owned()), ..Self::new(os, architecture(name)) }),
+            [os, name, variant] => Ok(Self {
+                variant: Some(variant.to_owned()),
+                ..Self::new(os, architecture(name))
+            }),
             _ => Err(UnknownPlatform(text.to_owned())),
         }
     }
@@ -280,7 +309,11 @@ pub struct ImageConfig {
     /// The layers' contents.
     pub rootfs: RootFs,
     /// What made each layer, the lowest first.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub history: Vec<History>,
     /// Fields that are not named here.
     #[serde(flatten)]
@@ -296,7 +329,11 @@ impl ImageConfig {
             os: platform.os.clone(),
             variant: platform.variant.clone(),
             config: ContainerConfig::default(),
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: Vec::new(), extra: Map::new() },
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: Vec::new(),
+                extra: Map::new(),
+            },
             history: Vec::new(),
             extra: Map::new(),
         }
@@ -304,7 +341,10 @@ impl ImageConfig {
 
     /// The platform that the image is for.
     pub fn platform(&self) -> Platform {
-        Platform { variant: self.variant.clone(), ..Platform::new(&self.os, &self.architecture) }
+        Platform {
+            variant: self.variant.clone(),
+            ..Platform::new(&self.os, &self.architecture)
+        }
     }
 }
 
@@ -347,13 +387,21 @@ pub struct History {
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// `user[:group]`, names or numbers; empty is root.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub user: String,
     /// `port/protocol`.
     #[serde(default, with = "keys", skip_serializing_if = "BTreeSet::is_empty")]
     pub exposed_ports: BTreeSet<String>,
     /// `NAME=value`, in order.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub env: Vec<String>,
     /// The command; the arguments come from `cmd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -365,10 +413,18 @@ pub struct ContainerConfig {
     #[serde(default, with = "keys", skip_serializing_if = "BTreeSet::is_empty")]
     pub volumes: BTreeSet<String>,
     /// The working directory; empty is `/`.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub working_dir: String,
     /// Labels.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
     /// The signal that asks the container to stop; absent is `SIGTERM`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -377,10 +433,18 @@ pub struct ContainerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
     /// The shell of `RUN` in its shell form (Docker's extension); empty is `/bin/sh -c`.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub shell: Vec<String>,
     /// Instructions for a build `FROM` this image (Docker's extension).
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub on_build: Vec<String>,
     /// Fields that are not named here.
     #[serde(flatten)]
@@ -392,7 +456,11 @@ pub struct ContainerConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", args...]` or `["CMD-SHELL", line]`; empty inherits.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub test: Vec<String>,
     /// Time between checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -414,7 +482,9 @@ pub struct Healthcheck {
     pub extra: Map<String, Value>,
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -425,11 +495,16 @@ mod keys {
     use serde::{Deserialize, Deserializer, Serializer};
     use serde_json::{Map, Value};
 
-    pub fn serialize<S: Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        set: &BTreeSet<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(set.iter().map(|key| (key, Map::<String, Value>::new())))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeSet<String>, D::Error> {
         let map = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?;
         Ok(map.unwrap_or_default().into_keys().collect())
     }
@@ -450,7 +525,10 @@ mod tests {
             "history": [{"created_by": "RUN x", "author": "a"}],
         });
         let read: ImageConfig = serde_json::from_value(config.clone()).unwrap();
-        assert_eq!(read.config.exposed_ports.first().map(String::as_str), Some("80/tcp"));
+        assert_eq!(
+            read.config.exposed_ports.first().map(String::as_str),
+            Some("80/tcp")
+        );
         assert_eq!(serde_json::to_value(&read).unwrap(), config);
 
         let manifest = json!({
@@ -479,8 +557,17 @@ mod tests {
             platform: Some(platform.parse().unwrap()),
             ..Descriptor::of(media_type::MANIFEST, content)
         };
-        let index = Index::new(vec![of("linux/amd64", b"a"), of("linux/arm64/v8", b"b"), of("linux/arm/v7", b"c"), of("unknown/unknown", b"d")]);
-        let find = |text: &str| index.for_platform(&text.parse().unwrap()).map(|found| found.digest);
+        let index = Index::new(vec![
+            of("linux/amd64", b"a"),
+            of("linux/arm64/v8", b"b"),
+            of("linux/arm/v7", b"c"),
+            of("unknown/unknown", b"d"),
+        ]);
+        let find = |text: &str| {
+            index
+                .for_platform(&text.parse().unwrap())
+                .map(|found| found.digest)
+        };
         assert_eq!(find("linux/amd64"), Some(Digest::of(b"a")));
         assert_eq!(find("linux/x86_64"), Some(Digest::of(b"a")));
         assert_eq!(find("linux/arm64"), Some(Digest::of(b"b")));
@@ -493,7 +580,10 @@ mod tests {
 
     #[test]
     fn platforms_are_read_and_written() {
-        assert_eq!("linux/arm64/v8".parse::<Platform>().unwrap().to_string(), "linux/arm64/v8");
+        assert_eq!(
+            "linux/arm64/v8".parse::<Platform>().unwrap().to_string(),
+            "linux/arm64/v8"
+        );
         for wrong in ["", "linux", "linux/", "a/b/c/d"] {
             assert!(wrong.parse::<Platform>().is_err());
         }

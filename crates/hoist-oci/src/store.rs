@@ -88,7 +88,10 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// An index has no manifest for the platform.
-    #[error("failed to find an image for {wanted} in {digest}: it has {}", list(available))]
+    #[error(
+        "failed to find an image for {wanted} in {digest}: it has {}",
+        list(available)
+    )]
     NoSuchPlatform {
         /// The index.
         digest: Digest,
@@ -109,7 +112,11 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { doing, path: path.to_owned(), source }
+        Self::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the disk (or the quota) is full.
@@ -120,12 +127,18 @@ impl StoreError {
     /// What to do next, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Io { .. } if self.is_disk_full() => Some("free some space on that file system; nothing was left half-written"),
+            Self::Io { .. } if self.is_disk_full() => {
+                Some("free some space on that file system; nothing was left half-written")
+            }
             Self::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 Some("set HOIST_HOME to a folder that you may write")
             }
-            Self::Json { .. } => Some("the image store is damaged: remove its folder, it is made anew"),
-            Self::NoSuchPlatform { .. } => Some("ask for one of those with --platform, or use an image that has it"),
+            Self::Json { .. } => {
+                Some("the image store is damaged: remove its folder, it is made anew")
+            }
+            Self::NoSuchPlatform { .. } => {
+                Some("ask for one of those with --platform, or use an image that has it")
+            }
             _ => None,
         }
     }
@@ -135,7 +148,11 @@ fn list(platforms: &[Platform]) -> String {
     if platforms.is_empty() {
         return "no platforms".to_owned();
     }
-    platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")
+    platforms
+        .iter()
+        .map(Platform::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl Store {
@@ -145,8 +162,13 @@ impl Store {
     /// Fails when the file system does.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.into() };
-        for folder in [root.join("blobs").join("sha256"), root.join("layers"), store.temporary()] {
-            fs::create_dir_all(&folder).map_err(|source| StoreError::io("create the folder", &folder, source))?;
+        for folder in [
+            root.join("blobs").join("sha256"),
+            root.join("layers"),
+            store.temporary(),
+        ] {
+            fs::create_dir_all(&folder)
+                .map_err(|source| StoreError::io("create the folder", &folder, source))?;
         }
         let layout = root.join("oci-layout");
         if !layout.exists() {
@@ -178,7 +200,10 @@ impl Store {
     pub fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
         let path = self.blob_path(digest);
         File::open(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => StoreError::Missing { digest: *digest, root: self.root.to_path_buf() },
+            ErrorKind::NotFound => StoreError::Missing {
+                digest: *digest,
+                root: self.root.to_path_buf(),
+            },
             _ => StoreError::io("open", &path, source),
         })
     }
@@ -193,7 +218,11 @@ impl Store {
             .map_err(|source| StoreError::io("read", &self.blob_path(digest), source))?;
         let actual = Digest::of(&content);
         if actual != *digest {
-            return Err(StoreError::WrongDigest { expected: *digest, actual, size: content.len() as u64 });
+            return Err(StoreError::WrongDigest {
+                expected: *digest,
+                actual,
+                size: content.len() as u64,
+            });
         }
         Ok(content)
     }
@@ -204,7 +233,10 @@ impl Store {
     /// As [`read`](Self::read), and [`StoreError::Json`] when it does not have the form.
     pub fn read_json<T: DeserializeOwned>(&self, digest: &Digest) -> Result<T, StoreError> {
         let content = self.read(digest)?;
-        serde_json::from_slice(&content).map_err(|source| StoreError::Json { path: self.blob_path(digest), source })
+        serde_json::from_slice(&content).map_err(|source| StoreError::Json {
+            path: self.blob_path(digest),
+            source,
+        })
     }
 
     /// Stores content, and gives its digest.
@@ -217,7 +249,9 @@ impl Store {
             return Ok(digest);
         }
         let mut writer = self.writer()?;
-        writer.write_all(content).map_err(|source| StoreError::io("write", &self.blob_path(&digest), source))?;
+        writer
+            .write_all(content)
+            .map_err(|source| StoreError::io("write", &self.blob_path(&digest), source))?;
         writer.commit().map(|(digest, _)| digest)
     }
 
@@ -236,7 +270,9 @@ impl Store {
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => Err(StoreError::io("remove", &path, source)),
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &path, source))
+            }
             _ => Ok(()),
         }
     }
@@ -247,9 +283,16 @@ impl Store {
     /// Fails when the file system does, or `index.json` is damaged.
     pub fn tag(&self, name: &str, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.change_index(|index| {
-            index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|known| known != name));
+            index.manifests.retain(|entry| {
+                entry
+                    .annotations
+                    .get(REF_NAME)
+                    .is_none_or(|known| known != name)
+            });
             let mut entry = descriptor.clone();
-            entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
+            entry
+                .annotations
+                .insert(REF_NAME.to_owned(), name.to_owned());
             index.manifests.push(entry);
         })
     }
@@ -260,7 +303,12 @@ impl Store {
     /// As [`tag`](Self::tag).
     pub fn untag(&self, name: &str) -> Result<(), StoreError> {
         self.change_index(|index| {
-            index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|known| known != name));
+            index.manifests.retain(|entry| {
+                entry
+                    .annotations
+                    .get(REF_NAME)
+                    .is_none_or(|known| known != name)
+            });
         })
     }
 
@@ -269,7 +317,11 @@ impl Store {
     /// # Errors
     /// Fails when `index.json` cannot be read.
     pub fn resolve(&self, name: &str) -> Result<Option<Descriptor>, StoreError> {
-        Ok(self.tags()?.into_iter().find(|(tag, _)| tag == name).map(|(_, descriptor)| descriptor))
+        Ok(self
+            .tags()?
+            .into_iter()
+            .find(|(tag, _)| tag == name)
+            .map(|(_, descriptor)| descriptor))
     }
 
     /// All names, in the order in which they were given.
@@ -294,25 +346,43 @@ impl Store {
     pub fn image(&self, descriptor: &Descriptor, platform: &Platform) -> Result<Image, StoreError> {
         if media_type::is_index(&descriptor.media_type) {
             let index: Index = self.read_json(&descriptor.digest)?;
-            let manifest = index.for_platform(platform).ok_or_else(|| no_such_platform(&descriptor.digest, &index, platform))?;
+            let manifest = index
+                .for_platform(platform)
+                .ok_or_else(|| no_such_platform(&descriptor.digest, &index, platform))?;
             return self.image(manifest, platform);
         }
         if !media_type::is_manifest(&descriptor.media_type) {
-            return Err(StoreError::NotAnImage { digest: descriptor.digest, media_type: descriptor.media_type.clone() });
+            return Err(StoreError::NotAnImage {
+                digest: descriptor.digest,
+                media_type: descriptor.media_type.clone(),
+            });
         }
         let manifest: Manifest = self.read_json(&descriptor.digest)?;
-        if !matches!(manifest.config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
-            return Err(StoreError::NotAnImage { digest: descriptor.digest, media_type: manifest.config.media_type });
+        if !matches!(
+            manifest.config.media_type.as_str(),
+            media_type::CONFIG | media_type::DOCKER_CONFIG
+        ) {
+            return Err(StoreError::NotAnImage {
+                digest: descriptor.digest,
+                media_type: manifest.config.media_type,
+            });
         }
         let config_digest = manifest.config.digest;
         let config = self.read_json(&config_digest)?;
-        Ok(Image { descriptor: descriptor.clone(), manifest, config_digest, config })
+        Ok(Image {
+            descriptor: descriptor.clone(),
+            manifest,
+            config_digest,
+            config,
+        })
     }
 
     fn index(&self) -> Result<Index, StoreError> {
         let path = self.root.join("index.json");
         match fs::read(&path) {
-            Ok(json) => serde_json::from_slice(&json).map_err(|source| StoreError::Json { path, source }),
+            Ok(json) => {
+                serde_json::from_slice(&json).map_err(|source| StoreError::Json { path, source })
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Index::new(Vec::new())),
             Err(source) => Err(StoreError::io("read", &path, source)),
         }
@@ -326,7 +396,8 @@ impl Store {
             .write(true)
             .open(&lock_path)
             .map_err(|source| StoreError::io("open", &lock_path, source))?;
-        lock.lock().map_err(|source| StoreError::io("lock", &lock_path, source))?;
+        lock.lock()
+            .map_err(|source| StoreError::io("lock", &lock_path, source))?;
         let before = self.index()?;
         let mut index = before.clone();
         change(&mut index);
@@ -334,16 +405,23 @@ impl Store {
             return Ok(());
         }
         let path = self.root.join("index.json");
-        let json = serde_json::to_vec_pretty(&index).map_err(|source| StoreError::Json { path: path.clone(), source })?;
+        let json = serde_json::to_vec_pretty(&index).map_err(|source| StoreError::Json {
+            path: path.clone(),
+            source,
+        })?;
         self.replace_file(&path, &json)
     }
 
     /// Writes a small file so that readers see the old content or the new, and a crash leaves one of the two.
     pub(crate) fn replace_file(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
         let folder = path.parent().expect("the path is below the root");
-        fs::create_dir_all(folder).map_err(|source| StoreError::io("create the folder", folder, source))?;
+        fs::create_dir_all(folder)
+            .map_err(|source| StoreError::io("create the folder", folder, source))?;
         let failed = |source| StoreError::io("write", path, source);
-        let mut file = tempfile::Builder::new().prefix("file-").tempfile_in(self.temporary()).map_err(failed)?;
+        let mut file = tempfile::Builder::new()
+            .prefix("file-")
+            .tempfile_in(self.temporary())
+            .map_err(failed)?;
         file.write_all(content).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         make_readable(file.as_file()).map_err(failed)?;
@@ -357,11 +435,20 @@ impl Store {
 
     /// Removes what killed processes left. Best effort: it only frees space.
     fn remove_abandoned(&self) {
-        let Ok(entries) = fs::read_dir(self.temporary()) else { return };
+        let Ok(entries) = fs::read_dir(self.temporary()) else {
+            return;
+        };
         for entry in entries.flatten() {
-            let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with("blob-") || name.starts_with("file-"));
+            let is_ours = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with("blob-") || name.starts_with("file-"));
             let changed = entry.metadata().and_then(|metadata| metadata.modified());
-            let is_old = changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age > ABANDONED));
+            let is_old = changed.is_ok_and(|changed| {
+                SystemTime::now()
+                    .duration_since(changed)
+                    .is_ok_and(|age| age > ABANDONED)
+            });
             if is_ours && is_old {
                 let _ = fs::remove_file(entry.path());
             }
@@ -370,8 +457,16 @@ impl Store {
 }
 
 pub(crate) fn no_such_platform(digest: &Digest, index: &Index, wanted: &Platform) -> StoreError {
-    let available = index.manifests.iter().filter_map(|manifest| manifest.platform.clone()).collect();
-    StoreError::NoSuchPlatform { digest: *digest, wanted: wanted.clone(), available }
+    let available = index
+        .manifests
+        .iter()
+        .filter_map(|manifest| manifest.platform.clone())
+        .collect();
+    StoreError::NoSuchPlatform {
+        digest: *digest,
+        wanted: wanted.clone(),
+        available,
+    }
 }
 
 /// Temporary files are made for their owner alone; content is for whoever may enter the folder.
@@ -411,8 +506,16 @@ mod tests {
         assert_eq!(store.put(b"hello").unwrap(), digest);
         assert!(store.has(&digest));
         assert_eq!(store.read(&digest).unwrap(), b"hello");
-        assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 1);
-        assert!(matches!(store.read(&Digest::of(b"other")), Err(StoreError::Missing { .. })));
+        assert_eq!(
+            fs::read_dir(store.root().join("blobs/sha256"))
+                .unwrap()
+                .count(),
+            1
+        );
+        assert!(matches!(
+            store.read(&Digest::of(b"other")),
+            Err(StoreError::Missing { .. })
+        ));
         store.remove(&digest).unwrap();
         store.remove(&digest).unwrap();
         assert!(!store.has(&digest));
@@ -428,8 +531,18 @@ mod tests {
         writer.write_all(b"wrong").unwrap();
         let expected = Digest::of(b"right");
         let error = writer.commit_as(&expected).unwrap_err();
-        assert!(error.to_string().contains(&Digest::of(b"wrong").to_string()), "{error}");
-        assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+        assert!(
+            error
+                .to_string()
+                .contains(&Digest::of(b"wrong").to_string()),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_dir(store.root().join("blobs/sha256"))
+                .unwrap()
+                .count(),
+            0
+        );
         assert_eq!(fs::read_dir(store.temporary()).unwrap().count(), 0);
     }
 
@@ -438,7 +551,10 @@ mod tests {
         let (_folder, store) = store();
         let digest = store.put(b"hello").unwrap();
         fs::write(store.blob_path(&digest), b"hellO").unwrap();
-        assert!(matches!(store.read(&digest), Err(StoreError::WrongDigest { .. })));
+        assert!(matches!(
+            store.read(&digest),
+            Err(StoreError::WrongDigest { .. })
+        ));
     }
 
     #[test]
@@ -449,7 +565,10 @@ mod tests {
         store.tag("a:v2", &one).unwrap();
         store.tag("a:v1", &two).unwrap();
         assert_eq!(store.resolve("a:v1").unwrap(), Some(two.clone()));
-        assert_eq!(store.tags().unwrap(), [("a:v2".to_owned(), one), ("a:v1".to_owned(), two)]);
+        assert_eq!(
+            store.tags().unwrap(),
+            [("a:v2".to_owned(), one), ("a:v1".to_owned(), two)]
+        );
         store.untag("a:v1").unwrap();
         store.untag("a:v1").unwrap();
         assert_eq!(store.resolve("a:v1").unwrap(), None);
@@ -480,7 +599,11 @@ mod tests {
         let arm: Platform = "linux/arm64".parse().unwrap();
         let config = serde_json::to_vec(&ImageConfig::empty(&arm)).unwrap();
         store.put(&config).unwrap();
-        let manifest = serde_json::to_vec(&Manifest::new(Descriptor::of(media_type::CONFIG, &config), vec![])).unwrap();
+        let manifest = serde_json::to_vec(&Manifest::new(
+            Descriptor::of(media_type::CONFIG, &config),
+            vec![],
+        ))
+        .unwrap();
         store.put(&manifest).unwrap();
         let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest);
         descriptor.platform = Some(arm.clone());
@@ -491,9 +614,14 @@ mod tests {
         let image = store.image(&top, &arm).unwrap();
         assert_eq!(image.config_digest, Digest::of(&config));
         assert_eq!(image.descriptor.digest, Digest::of(&manifest));
-        let error = store.image(&top, &"linux/amd64".parse().unwrap()).unwrap_err();
+        let error = store
+            .image(&top, &"linux/amd64".parse().unwrap())
+            .unwrap_err();
         assert!(error.to_string().ends_with("it has linux/arm64"), "{error}");
         let config = Descriptor::of(media_type::CONFIG, &config);
-        assert!(matches!(store.image(&config, &arm), Err(StoreError::NotAnImage { .. })));
+        assert!(matches!(
+            store.image(&config, &arm),
+            Err(StoreError::NotAnImage { .. })
+        ));
     }
 }

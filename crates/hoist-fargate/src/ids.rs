@@ -1,0 +1,78 @@
+//! Identifiers: random in look, the same for the same seed.
+
+use serde::{Deserialize, Serialize};
+
+/// A small generator (SplitMix64); the only source of chance in the scheduler.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ids {
+    state: u64,
+}
+
+impl Ids {
+    /// Starts from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Ids { state: seed }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 32 hexadecimal digits, as task ids are.
+    pub(crate) fn hex32(&mut self) -> String {
+        format!("{:016x}{:016x}", self.next(), self.next())
+    }
+
+    /// 19 decimal digits, as in `ecs-svc/<n>` and service revisions.
+    pub(crate) fn digits19(&mut self) -> String {
+        const LOW: u64 = 1_000_000_000_000_000_000;
+        (LOW + self.next() % (8 * LOW)).to_string()
+    }
+
+    /// 21 characters, as in service deployments.
+    pub(crate) fn characters21(&mut self) -> String {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        (0..21)
+            .map(|_| LETTERS[(self.next() >> 58) as usize] as char)
+            .collect()
+    }
+
+    /// A version 4 UUID.
+    pub(crate) fn uuid(&mut self) -> String {
+        let (a, b) = (self.next(), self.next());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            a >> 32,
+            (a >> 16) & 0xffff,
+            a & 0xfff,
+            0x8000 | (b >> 50),
+            b & 0xffff_ffff_ffff
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_have_the_shape_of_the_real_ones_and_follow_from_the_seed() {
+        let mut ids = Ids::new(7);
+        assert_eq!(ids.hex32().len(), 32);
+        assert_eq!(ids.digits19().len(), 19);
+        assert_eq!(ids.characters21().len(), 21);
+        let uuid = ids.uuid();
+        assert_eq!(
+            uuid.split('-').map(str::len).collect::<Vec<_>>(),
+            [8, 4, 4, 4, 12]
+        );
+        let mut again = Ids::new(7);
+        assert_eq!(again.hex32(), Ids::new(7).hex32());
+        assert_ne!(again.hex32(), Ids::new(7).hex32());
+    }
+}

@@ -1,0 +1,374 @@
+//! The world: every record that the scheduler keeps, what changed of it, and when it wants to be woken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Ids;
+use crate::{
+    Arn, Cluster, Millis, Pace, Refusal, Service, ServiceDeployment, ServiceRevision, Task,
+    TaskDefinition,
+};
+
+/// The kinds of records, for a table each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// One record under the empty key: pace, account, the state of the identifier source, the last revision of each family.
+    Settings,
+    Cluster,
+    TaskDefinition,
+    Service,
+    ServiceDeployment,
+    ServiceRevision,
+    Task,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 7] = [
+        Kind::Settings,
+        Kind::Cluster,
+        Kind::TaskDefinition,
+        Kind::Service,
+        Kind::ServiceDeployment,
+        Kind::ServiceRevision,
+        Kind::Task,
+    ];
+
+    /// A name for a table, such as `task-definition`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Settings => "settings",
+            Kind::Cluster => "cluster",
+            Kind::TaskDefinition => "task-definition",
+            Kind::Service => "service",
+            Kind::ServiceDeployment => "service-deployment",
+            Kind::ServiceRevision => "service-revision",
+            Kind::Task => "task",
+        }
+    }
+}
+
+/// A record that changed and has to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub kind: Kind,
+    /// The ARN; empty for the settings.
+    pub key: String,
+    /// The record as JSON; `None` if it is gone.
+    pub record: Option<Vec<u8>>,
+}
+
+/// Stored records that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the stored {} {key:?}", kind.name())]
+pub struct RestoreError {
+    pub kind: Kind,
+    pub key: String,
+    #[source]
+    pub source: serde_json::Error,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Settings {
+    pub pace: Pace,
+    pub account: String,
+    pub ids: Ids,
+    /// The last revision number of each family, by `region/family`.
+    pub families: BTreeMap<String, u32>,
+}
+
+/// Who wants to be woken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sleeper {
+    Task(Arn),
+    Service(Arn),
+}
+
+/// All that the scheduler knows: plain records by ARN. Reading is free; changes come only from [`crate::step`].
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    pub(crate) settings: Settings,
+    pub(crate) clusters: BTreeMap<Arn, Cluster>,
+    pub(crate) task_definitions: BTreeMap<Arn, TaskDefinition>,
+    pub(crate) services: BTreeMap<Arn, Service>,
+    pub(crate) service_deployments: BTreeMap<Arn, ServiceDeployment>,
+    pub(crate) service_revisions: BTreeMap<Arn, ServiceRevision>,
+    pub(crate) tasks: BTreeMap<Arn, Task>,
+
+    // What follows is derived and not stored.
+    pub(crate) tasks_of_service: BTreeMap<Arn, BTreeSet<Arn>>,
+    dirty: BTreeSet<(Kind, Arn)>,
+    alarms: BTreeSet<(Millis, Sleeper)>,
+    alarm_of: BTreeMap<Sleeper, Millis>,
+}
+
+impl World {
+    /// An empty world. `account` has twelve digits; every identifier follows from `seed` and the order of events.
+    pub fn new(account: &str, seed: u64, pace: Pace) -> Self {
+        let mut world = World {
+            settings: Settings {
+                pace,
+                account: account.to_owned(),
+                ids: Ids::new(seed),
+                families: BTreeMap::new(),
+            },
+            ..World::default()
+        };
+        world.touch(Kind::Settings, "");
+        world
+    }
+
+    /// The world from its stored records (kind, key, JSON), as [`World::take_changes`] gave them out.
+    ///
+    /// The settings record must be among them, unless there is none at all. The first event must be
+    /// [`crate::Event::Restarted`].
+    ///
+    /// # Errors
+    /// A record that is not what this version wrote; members that it does not know are skipped.
+    pub fn restore(
+        records: impl IntoIterator<Item = (Kind, String, Vec<u8>)>,
+    ) -> Result<Self, RestoreError> {
+        let mut world = World::default();
+        for (kind, key, json) in records {
+            let read = match kind {
+                Kind::Settings => serde_json::from_slice(&json).map(|it| world.settings = it),
+                Kind::Cluster => insert(&mut world.clusters, &key, &json),
+                Kind::TaskDefinition => insert(&mut world.task_definitions, &key, &json),
+                Kind::Service => insert(&mut world.services, &key, &json),
+                Kind::ServiceDeployment => insert(&mut world.service_deployments, &key, &json),
+                Kind::ServiceRevision => insert(&mut world.service_revisions, &key, &json),
+                Kind::Task => insert(&mut world.tasks, &key, &json),
+            };
+            read.map_err(|source| RestoreError { kind, key, source })?;
+        }
+        for task in world.tasks.values() {
+            if let Some(service) = &task.service {
+                world
+                    .tasks_of_service
+                    .entry(service.clone())
+                    .or_default()
+                    .insert(task.arn.clone());
+            }
+        }
+        Ok(world)
+    }
+
+    /// The records that changed since the last time. Write them in one transaction before carrying out the commands of the
+    /// steps that changed them: then nothing is ever done that a restart does not know of.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.dirty)
+            .into_iter()
+            .map(|(kind, key)| {
+                let record = match kind {
+                    Kind::Settings => Some(json(&self.settings)),
+                    Kind::Cluster => self.clusters.get(&key).map(json),
+                    Kind::TaskDefinition => self.task_definitions.get(&key).map(json),
+                    Kind::Service => self.services.get(&key).map(json),
+                    Kind::ServiceDeployment => self.service_deployments.get(&key).map(json),
+                    Kind::ServiceRevision => self.service_revisions.get(&key).map(json),
+                    Kind::Task => self.tasks.get(&key).map(json),
+                };
+                Change { kind, key, record }
+            })
+            .collect()
+    }
+
+    /// When [`crate::Event::Tick`] is due; `None` while everything waits for other events. May be in the past.
+    pub fn next_wakeup(&self) -> Option<Millis> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    /// The account of every ARN.
+    pub fn account(&self) -> &str {
+        &self.settings.account
+    }
+
+    /// The pace that it runs at.
+    pub fn pace(&self) -> &Pace {
+        &self.settings.pace
+    }
+
+    /// Changes the pace, for timers that are set from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        if self.settings.pace != pace {
+            self.settings.pace = pace;
+            self.touch(Kind::Settings, "");
+        }
+    }
+
+    /// The clusters of a region, active or not.
+    pub fn clusters<'a>(&'a self, region: &'a str) -> impl Iterator<Item = &'a Cluster> {
+        self.clusters.values().filter(move |it| it.region == region)
+    }
+
+    /// The task definitions of a region.
+    pub fn task_definitions<'a>(
+        &'a self,
+        region: &'a str,
+    ) -> impl Iterator<Item = &'a TaskDefinition> {
+        self.task_definitions
+            .values()
+            .filter(move |it| it.region == region)
+    }
+
+    /// The services of a cluster.
+    pub fn services<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a Service> {
+        self.services
+            .values()
+            .filter(move |it| it.cluster == cluster)
+    }
+
+    /// The service deployments of a service, in the order of their ARNs.
+    pub fn service_deployments<'a>(
+        &'a self,
+        service: &'a str,
+    ) -> impl Iterator<Item = &'a ServiceDeployment> {
+        self.service_deployments
+            .values()
+            .filter(move |it| it.service == service)
+    }
+
+    /// The tasks of a cluster.
+    pub fn tasks<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a Task> {
+        self.tasks.values().filter(move |it| it.cluster == cluster)
+    }
+
+    /// The tasks of a service, stopped ones that are still visible included.
+    pub fn tasks_of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Task> {
+        self.tasks_of_service
+            .get(service)
+            .into_iter()
+            .flatten()
+            .filter_map(|arn| self.tasks.get(arn))
+    }
+
+    /// The cluster of that ARN.
+    pub fn cluster(&self, arn: &str) -> Option<&Cluster> {
+        self.clusters.get(arn)
+    }
+
+    /// The task definition of that ARN.
+    pub fn task_definition(&self, arn: &str) -> Option<&TaskDefinition> {
+        self.task_definitions.get(arn)
+    }
+
+    /// The service of that ARN.
+    pub fn service(&self, arn: &str) -> Option<&Service> {
+        self.services.get(arn)
+    }
+
+    /// The service deployment of that ARN.
+    pub fn service_deployment(&self, arn: &str) -> Option<&ServiceDeployment> {
+        self.service_deployments.get(arn)
+    }
+
+    /// The service revision of that ARN.
+    pub fn service_revision(&self, arn: &str) -> Option<&ServiceRevision> {
+        self.service_revisions.get(arn)
+    }
+
+    /// The task of that ARN.
+    pub fn task(&self, arn: &str) -> Option<&Task> {
+        self.tasks.get(arn)
+    }
+
+    /// The active cluster that a request names: by name, by ARN, or `default`.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`.
+    pub fn find_cluster(&self, region: &str, name: Option<&str>) -> Result<&Cluster, Refusal> {
+        let arn = self.arn(region, "cluster", name.unwrap_or("default"));
+        self.clusters
+            .get(&arn)
+            .filter(|cluster| cluster.active)
+            .ok_or_else(|| Refusal::new("ClusterNotFoundException", "Cluster not found."))
+    }
+
+    /// The service that a request names in a cluster (by its ARN): by name or ARN. An inactive one is found, too.
+    pub fn find_service(&self, cluster: &Cluster, name: &str) -> Option<&Service> {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let arn = self.arn(
+            &cluster.region,
+            "service",
+            &format!("{}/{name}", cluster.name),
+        );
+        self.services.get(&arn)
+    }
+
+    /// The task that a request names in a cluster: by id or ARN.
+    pub fn find_task(&self, cluster: &Cluster, name: &str) -> Option<&Task> {
+        let id = name.rsplit('/').next().unwrap_or(name);
+        let arn = self.arn(&cluster.region, "task", &format!("{}/{id}", cluster.name));
+        self.tasks.get(&arn)
+    }
+
+    /// The task definition that a request names: `family` (its newest active revision), `family:revision`, or an ARN of either.
+    pub fn find_task_definition(&self, region: &str, name: &str) -> Option<&TaskDefinition> {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        if name.contains(':') {
+            return self
+                .task_definitions
+                .get(&self.arn(region, "task-definition", name));
+        }
+        self.task_definitions
+            .values()
+            .filter(|it| it.region == region && it.family == name && it.active)
+            .max_by_key(|it| it.revision)
+    }
+
+    /// An ARN of this account; a `name` that is one already stays.
+    pub(crate) fn arn(&self, region: &str, kind: &str, name: &str) -> Arn {
+        if name.starts_with("arn:") {
+            return name.to_owned();
+        }
+        format!(
+            "arn:aws:ecs:{region}:{}:{kind}/{name}",
+            self.settings.account
+        )
+    }
+
+    pub(crate) fn touch(&mut self, kind: Kind, key: &str) {
+        self.dirty.insert((kind, key.to_owned()));
+    }
+
+    /// Sets, moves or clears the one alarm of a sleeper.
+    pub(crate) fn wake(&mut self, sleeper: Sleeper, at: Option<Millis>) {
+        if let Some(old) = self.alarm_of.remove(&sleeper) {
+            self.alarms.remove(&(old, sleeper.clone()));
+        }
+        if let Some(at) = at {
+            self.alarm_of.insert(sleeper.clone(), at);
+            self.alarms.insert((at, sleeper));
+        }
+    }
+
+    /// Takes those whose alarm is due.
+    pub(crate) fn take_due(&mut self, now: Millis) -> Vec<Sleeper> {
+        let mut due = Vec::new();
+        while let Some((at, _)) = self.alarms.first() {
+            if *at > now {
+                break;
+            }
+            if let Some((_, sleeper)) = self.alarms.pop_first() {
+                self.alarm_of.remove(&sleeper);
+                due.push(sleeper);
+            }
+        }
+        due
+    }
+}
+
+fn insert<T: for<'de> Deserialize<'de>>(
+    table: &mut BTreeMap<Arn, T>,
+    key: &str,
+    json: &[u8],
+) -> Result<(), serde_json::Error> {
+    table.insert(key.to_owned(), serde_json::from_slice(json)?);
+    Ok(())
+}
+
+fn json<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records have string keys and no failing parts")
+}

@@ -84,6 +84,8 @@ pub struct TaskDefinition {
 impl TaskDefinition {
     /// The container definition of that name.
     pub fn container(&self, name: &str) -> Option<&ContainerDefinition> {
-        self.containers.iter().find(|container| container.name == name)
+        self.containers
+            .iter()
+            .find(|container| container.name == name)
     }
 }

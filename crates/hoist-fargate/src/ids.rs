@@ -36,7 +36,8 @@ impl Ids {
 
     /// 21 characters, as in service deployments.
     pub(crate) fn characters21(&mut self) -> String {
-        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        const LETTERS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         (0..21)
             .map(|_| LETTERS[(self.next() >> 58) as usize] as char)
             .collect()

@@ -14,13 +14,12 @@ pub fn step(world: &mut World, event: Event, now: Millis) -> Vec<Command> {
 ///
 /// # Errors
 /// The call was refused and changed nothing.
-pub fn call(
-    world: &mut World,
-    call: Call,
-    now: Millis,
-) -> (Result<Answer, Refusal>, Vec<Command>) {
+pub fn call(world: &mut World, call: Call, now: Millis) -> (Result<Answer, Refusal>, Vec<Command>) {
     let mut commands = step(world, Event::Call(call), now);
-    let answer = match commands.iter().position(|it| matches!(it, Command::Answer(_))) {
+    let answer = match commands
+        .iter()
+        .position(|it| matches!(it, Command::Answer(_)))
+    {
         Some(at) => match commands.remove(at) {
             Command::Answer(answer) => answer,
             _ => unreachable!("the position is one of an answer"),

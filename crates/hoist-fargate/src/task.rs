@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use crate::{Arn, Millis};
 
 /// Where a task is in its life (`lastStatus`, and `desiredStatus` with only `Running` and `Stopped`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskStatus {
     /// Its network interface is being made ([`crate::Command::ProvisionTask`]).
@@ -95,7 +97,9 @@ impl Health {
 }
 
 /// Where a container of a task is (`containers[].lastStatus`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ContainerStatus {
     #[default]
@@ -260,11 +264,15 @@ pub struct Task {
 impl Task {
     /// The container of that name.
     pub fn container(&self, name: &str) -> Option<&Container> {
-        self.containers.iter().find(|container| container.name == name)
+        self.containers
+            .iter()
+            .find(|container| container.name == name)
     }
 
     pub(crate) fn container_mut(&mut self, name: &str) -> Option<&mut Container> {
-        self.containers.iter_mut().find(|container| container.name == name)
+        self.containers
+            .iter_mut()
+            .find(|container| container.name == name)
     }
 
     /// Whether it is meant to run: nobody has decided to stop it.

@@ -1,1 +1,35 @@
-//! The embedded AWS: API endpoints, image registry, load balancer, logs; state on disk
+//! The embedded AWS: one process on one loopback port that speaks the AWS protocols, hosts the image registry, runs tasks
+//! as real containers and balances traffic to them.
+//!
+//! [`control`] starts and stops the daemon of a [`Home`]; [`serve`] is the daemon itself. Inside, [`api`] turns requests of
+//! every AWS protocol into a [`api::Call`] and hands it to the service it is for; what is kept lies in [`state`].
+//!
+//! ```no_run
+//! use hoist_local::{Home, control};
+//!
+//! let home = Home::from_env()?;
+//! let status = control::start(&home, &control::StartOptions::default())?;
+//! println!("the embedded AWS answers at {}", status.endpoint());
+//! for (name, value) in control::env(&home)? {
+//!     println!("export {name}={value}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod api;
+pub mod clock;
+pub mod control;
+mod ctx;
+mod home;
+pub mod ids;
+pub mod keys;
+mod serve;
+mod settings;
+pub mod sigv4;
+pub mod state;
+
+pub use ctx::{ACCOUNT, Ctx};
+pub use home::{Home, HomeError};
+pub use serve::{ServeError, ServeOptions, serve};
+pub use settings::{Pace, Settings};

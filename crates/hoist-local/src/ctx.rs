@@ -1,0 +1,75 @@
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{self, Millis};
+use crate::home::Home;
+use crate::keys::Keys;
+use crate::settings::Settings;
+use crate::state::State;
+
+/// The account that everything belongs to.
+pub const ACCOUNT: &str = "000000000000";
+
+/// What every service of the embedded AWS is given: the state, the keys, and the other services. Cheap to clone.
+#[derive(Clone)]
+pub struct Ctx(Arc<Inner>);
+
+/// The parts of a [`Ctx`].
+pub struct Inner {
+    /// Where everything lies.
+    pub home: Home,
+    /// What is kept.
+    pub state: State,
+    /// The key pairs that requests may be signed with.
+    pub keys: Keys,
+    /// How this instance runs.
+    pub settings: Settings,
+    /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.
+    pub host: String,
+    /// Cancelled when the daemon stops; every background task ends with it.
+    pub stopping: CancellationToken,
+}
+
+impl Ctx {
+    pub(crate) fn new(inner: Inner) -> Ctx {
+        Ctx(Arc::new(inner))
+    }
+
+    /// A context on a state in memory, for tests. Nothing runs in the background.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> (tempfile::TempDir, Ctx) {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let home = Home::at(folder.path());
+        let state = State::in_memory().expect("a state in memory");
+        let keys = Keys::open(&home, &state).expect("a root key");
+        let ctx = Ctx::new(Inner {
+            home,
+            state,
+            keys,
+            settings: Settings::default(),
+            host: "127.0.0.1:4566".to_owned(),
+            stopping: CancellationToken::new(),
+        });
+        (folder, ctx)
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Millis {
+        clock::now()
+    }
+
+    /// An ARN of this account: `arn:aws:SERVICE:REGION:000000000000:RESOURCE`.
+    pub fn arn(&self, service: &str, region: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{region}:{ACCOUNT}:{resource}")
+    }
+}
+
+impl Deref for Ctx {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

@@ -1,0 +1,191 @@
+use std::fs::TryLockError;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::serve::ListenerExt as _;
+use http::{Method, Request, Response, StatusCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::clock;
+use crate::control::{self, ControlError, DETACHED, Status};
+use crate::ctx::{Ctx, Inner};
+use crate::home::Home;
+use crate::keys::Keys;
+use crate::settings::{Pace, Settings, write_whole};
+use crate::state::{State, StateError};
+
+/// How to serve; what is not given is as the home's settings say.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// The loopback port.
+    pub port: Option<u16>,
+    /// How long things take.
+    pub pace: Option<Pace>,
+    /// `native` or `docker`.
+    pub runtime: Option<String>,
+}
+
+/// Why the daemon ended other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The home or its locks.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Another daemon serves this home.
+    #[error("another embedded AWS already serves this home")]
+    AlreadyRunning,
+    /// The port cannot be bound.
+    #[error("failed to listen on 127.0.0.1:{port}")]
+    Port {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Something of the system.
+    #[error("failed to {doing}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl ServeError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ServeError::Control(error) => error.hint(),
+            ServeError::AlreadyRunning => Some("see `hoist local status`".to_owned()),
+            ServeError::Port { .. } => Some("name another port: hoist local start --port N".to_owned()),
+            ServeError::State(error) => error.hint().map(str::to_owned),
+            ServeError::System { .. } => None,
+        }
+    }
+}
+
+fn system(doing: &'static str) -> impl FnOnce(std::io::Error) -> ServeError {
+    move |source| ServeError::System { doing, source }
+}
+
+/// Serves `home` until SIGTERM or SIGINT. Call it before any thread exists.
+///
+/// # Errors
+/// When it cannot begin: another one serves the home, the port is taken, the state cannot be read.
+pub fn serve(home: &Home, options: ServeOptions) -> Result<(), ServeError> {
+    let detached = std::env::var_os(DETACHED).is_some();
+    if detached {
+        // Fails only for a process that already leads a group, and then there is nothing to leave.
+        let _ = nix::unistd::setsid();
+    }
+    home.create().map_err(ControlError::from)?;
+    let lock = control::open_lock(home, "daemon.lock")?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(ServeError::AlreadyRunning),
+        Err(TryLockError::Error(source)) => return Err(system("lock the home")(source)),
+    }
+    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).try_init();
+    let mut settings = Settings::load(home).map_err(system("read the settings"))?;
+    settings.port = options.port.or(settings.port);
+    settings.pace = options.pace.unwrap_or(settings.pace);
+    settings.runtime = options.runtime.or(settings.runtime);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the event loop"))?;
+    let result = runtime.block_on(run(home, settings, detached));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(lock);
+    result
+}
+
+async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("watch for signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("watch for signals"))?;
+    let port = settings.port.unwrap_or(0);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener =
+        tokio::net::TcpListener::bind(address).await.map_err(|source| ServeError::Port { port, source })?;
+    let port = listener.local_addr().map_err(system("read the port"))?.port();
+    settings.port = Some(port);
+    settings.save(home).map_err(system("write the settings"))?;
+    let state = State::open(&home.file("state.redb"))?;
+    let ctx = Ctx::new(Inner {
+        home: home.clone(),
+        keys: Keys::open(home, &state).map_err(system("read the root key"))?,
+        state,
+        host: format!("127.0.0.1:{port}"),
+        settings,
+        stopping: CancellationToken::new(),
+    });
+    let status = Status {
+        pid: nix::unistd::getpid().as_raw(),
+        port,
+        pace: ctx.settings.pace,
+        since: clock::now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let record = serde_json::to_vec(&status).map_err(std::io::Error::from).map_err(system("write the status"))?;
+    write_whole(&Status::path(home), &record).map_err(system("write the status"))?;
+    let app = Router::new().fallback({
+        let ctx = ctx.clone();
+        move |request| route(ctx.clone(), request)
+    });
+    let stopping = ctx.stopping.clone();
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let server = tokio::spawn(
+        axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await }).into_future(),
+    );
+    tracing::info!(port, pid = status.pid, "serving");
+    if detached {
+        // Nobody listens if whoever started us is gone; that is no reason to end.
+        let mut out = std::io::stdout();
+        let _ = out.write_all(&record).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    ctx.stopping.cancel();
+    // Connections that are kept alive and idle end at once; a long answer has a second.
+    let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+    let _ = std::fs::remove_file(Status::path(home));
+    Ok(())
+}
+
+/// Sends a request where it belongs: the registry, the status page, or the APIs.
+async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    if request.method() == Method::GET && (path == "/_hoist/health" || (path == "/" && is_plain(&request))) {
+        return health(&ctx);
+    }
+    api::handle(&ctx, request).await
+}
+
+/// A GET of `/` may be a query API; a browser's or a probe's has no `Action`.
+fn is_plain(request: &Request<Body>) -> bool {
+    !request.uri().query().unwrap_or_default().contains("Action=")
+}
+
+fn health(ctx: &Ctx) -> Response<Body> {
+    let body = serde_json::json!({
+        "status": if ctx.stopping.is_cancelled() { "stopping" } else { "running" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "pace": ctx.settings.pace,
+    });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,301 @@
+//! Signature Version 4, the server's side: was this request signed with a key that we issued?
+//!
+//! Checked against the test vectors that AWS publishes ("Signature Version 4 test suite").
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::{self, Millis};
+use crate::keys::{Key, Keys};
+use crate::state::StateError;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// A request may be this far off the server's clock.
+const TOLERANCE: Millis = 5 * 60 * 1000;
+
+/// What a valid signature says about a request.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The key it was signed with.
+    pub key: Key,
+    /// The region of the credential scope.
+    pub region: String,
+    /// The signing name of the service, such as `ecs` or `elasticloadbalancing`.
+    pub service: String,
+}
+
+/// Why a request is refused. The services word and number these differently; see [`crate::api::ApiError`].
+#[derive(Debug, thiserror::Error)]
+pub enum SignatureError {
+    /// No signature at all.
+    #[error("Missing Authentication Token")]
+    Missing,
+    /// A part of the signature is missing or not what it should be.
+    #[error("{0}")]
+    Incomplete(String),
+    /// We did not issue this key, or the session token is not the key's.
+    #[error("The security token included in the request is invalid.")]
+    UnknownKey,
+    /// The session is over.
+    #[error("The security token included in the request is expired")]
+    Expired,
+    /// The signature is not the one that the secret gives, or its time is off.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
+                        Access Key and signing method. Consult the service documentation for details.";
+
+/// The parts of a signature, from the `Authorization` header or from the query.
+struct Claim {
+    key_id: String,
+    date: String,
+    region: String,
+    service: String,
+    signed_headers: Vec<String>,
+    signature: String,
+    time: String,
+    token: Option<String>,
+    /// How long a presigned request is good for, in seconds.
+    lifetime: Option<i64>,
+}
+
+/// The credential scope of a request as it claims to be signed; nothing is verified. `(region, service)`.
+pub fn scope(parts: &Parts) -> Option<(String, String)> {
+    let claim = read_claim(parts).ok()?;
+    Some((claim.region, claim.service))
+}
+
+/// Verifies the signature of a request with this body, at this time.
+///
+/// # Errors
+/// When the request is not signed, or not with a key that we issued, or more than 5 minutes away from `now`.
+pub fn verify(keys: &Keys, parts: &Parts, body: &[u8], now: Millis) -> Result<Signed, SignatureError> {
+    let claim = read_claim(parts)?;
+    let time = clock::parse_basic(&claim.time)
+        .ok_or_else(|| SignatureError::Incomplete("Date must be in ISO-8601 'basic format'".to_owned()))?;
+    if !claim.time.starts_with(&claim.date) {
+        return Err(SignatureError::Mismatch(format!(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != '{}'",
+            claim.date,
+            claim.time.get(..8).unwrap_or_default()
+        )));
+    }
+    check_time(&claim, time, now)?;
+    let key = keys.find(&claim.key_id)?.ok_or(SignatureError::UnknownKey)?;
+    if key.session_token != claim.token {
+        return Err(SignatureError::UnknownKey);
+    }
+    let ours = signature(&key.secret, &claim, &canonical_request(parts, &claim.signed_headers, body));
+    if !same(ours.as_bytes(), claim.signature.as_bytes()) {
+        return Err(SignatureError::Mismatch(MISMATCH.to_owned()));
+    }
+    if key.expires.is_some_and(|end| end <= now) {
+        return Err(SignatureError::Expired);
+    }
+    Ok(Signed { key, region: claim.region, service: claim.service })
+}
+
+fn check_time(claim: &Claim, time: Millis, now: Millis) -> Result<(), SignatureError> {
+    let oldest = match claim.lifetime {
+        Some(seconds) => now - seconds * 1000,
+        None => now - TOLERANCE,
+    };
+    let said = |text: String| Err(SignatureError::Mismatch(text));
+    if time < oldest {
+        let (at, now, limit) = (&claim.time, clock::basic(now), clock::basic(oldest));
+        return said(format!("Signature expired: {at} is now earlier than {limit} ({now} - 5 min.)"));
+    }
+    if time > now + TOLERANCE {
+        let (at, limit, now) = (&claim.time, clock::basic(now + TOLERANCE), clock::basic(now));
+        return said(format!("Signature not yet current: {at} is still later than {limit} ({now} + 5 min.)"));
+    }
+    Ok(())
+}
+
+fn read_claim(parts: &Parts) -> Result<Claim, SignatureError> {
+    match parts.headers.get(http::header::AUTHORIZATION) {
+        Some(value) => from_header(parts, value.to_str().unwrap_or_default()),
+        None => from_query(parts),
+    }
+}
+
+fn from_header(parts: &Parts, authorization: &str) -> Result<Claim, SignatureError> {
+    let incomplete = |text: String| SignatureError::Incomplete(text);
+    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(|| {
+        let word = authorization.split(' ').next().unwrap_or_default();
+        incomplete(format!("Unsupported AWS 'algorithm': '{word}'."))
+    })?;
+    let field = |name: &str| {
+        let found = fields.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+        found.ok_or_else(|| {
+            incomplete(format!(
+                "Authorization header requires '{name}' parameter. Authorization={authorization}"
+            ))
+        })
+    };
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let (credential, signed, signature) = (field("Credential")?, field("SignedHeaders")?, field("Signature")?);
+    let time = header("x-amz-date").ok_or_else(|| {
+        incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".to_owned())
+    })?;
+    claim(credential, signed, signature, time, header("x-amz-security-token"), None)
+}
+
+fn from_query(parts: &Parts) -> Result<Claim, SignatureError> {
+    let query = parts.uri.query().unwrap_or_default();
+    let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let find = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    if find("X-Amz-Signature").is_none() && find("X-Amz-Algorithm").is_none() {
+        return Err(SignatureError::Missing);
+    }
+    let need = |name: &str| {
+        find(name).ok_or_else(|| {
+            SignatureError::Incomplete(format!("AWS query-string parameters must include '{name}'."))
+        })
+    };
+    if need("X-Amz-Algorithm")? != ALGORITHM {
+        return Err(SignatureError::Incomplete(format!(
+            "Unsupported AWS 'algorithm': '{}'.",
+            need("X-Amz-Algorithm")?
+        )));
+    }
+    let lifetime = find("X-Amz-Expires").and_then(|text| text.parse().ok()).unwrap_or(300);
+    claim(
+        need("X-Amz-Credential")?,
+        need("X-Amz-SignedHeaders")?,
+        need("X-Amz-Signature")?,
+        need("X-Amz-Date")?,
+        find("X-Amz-Security-Token"),
+        Some(lifetime),
+    )
+}
+
+fn claim(
+    credential: &str,
+    signed: &str,
+    signature: &str,
+    time: &str,
+    token: Option<&str>,
+    lifetime: Option<i64>,
+) -> Result<Claim, SignatureError> {
+    let scope: Vec<&str> = credential.split('/').collect();
+    let [key_id, date, region, service, "aws4_request"] = scope[..] else {
+        return Err(SignatureError::Incomplete(format!(
+            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential}'"
+        )));
+    };
+    let signed_headers: Vec<String> = signed.split(';').map(str::to_ascii_lowercase).collect();
+    if !signed_headers.iter().any(|name| name == "host") {
+        return Err(SignatureError::Mismatch("'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned()));
+    }
+    Ok(Claim {
+        key_id: key_id.to_owned(),
+        date: date.to_owned(),
+        region: region.to_owned(),
+        service: service.to_owned(),
+        signed_headers,
+        signature: signature.to_owned(),
+        time: time.to_owned(),
+        token: token.map(str::to_owned),
+        lifetime,
+    })
+}
+
+fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> String {
+    let mut text = format!("{}\n{}\n", parts.method, canonical_path(parts.uri.path()));
+    text.push_str(&canonical_query(parts.uri.query().unwrap_or_default()));
+    text.push('\n');
+    for name in signed_headers {
+        text.push_str(name);
+        text.push(':');
+        let values: Vec<String> = parts.headers.get_all(name).iter().map(|value| trimmed(value.as_bytes())).collect();
+        text.push_str(&values.join(","));
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(&signed_headers.join(";"));
+    text.push('\n');
+    text.push_str(&hex::encode(Sha256::digest(body)));
+    text
+}
+
+/// A header's value without spaces around it and with runs of spaces made one.
+fn trimmed(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The path, normalised (`.`, `..`, `//`), each segment encoded once more, as every service but S3 does.
+fn canonical_path(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            other => segments.push(other),
+        }
+    }
+    let mut out = String::from("/");
+    out.push_str(&segments.iter().map(|segment| encode(segment.as_bytes())).collect::<Vec<_>>().join("/"));
+    if path.ends_with('/') && out.len() > 1 {
+        out.push('/');
+    }
+    out
+}
+
+fn canonical_query(query: &str) -> String {
+    let mut pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let again = |text: &str| encode(&percent_decode_str(text).collect::<Vec<u8>>());
+            (again(name), again(value))
+        })
+        .filter(|(name, _)| name != "X-Amz-Signature")
+        .collect();
+    pairs.sort();
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986.
+fn encode(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+fn signature(secret: &str, claim: &Claim, canonical: &str) -> String {
+    let scope = format!("{}/{}/{}/aws4_request", claim.date, claim.region, claim.service);
+    let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
+    let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{digest}", claim.time);
+    let mut key = format!("AWS4{secret}").into_bytes();
+    for part in [claim.date.as_str(), &claim.region, &claim.service, "aws4_request"] {
+        key = hmac(&key, part.as_bytes());
+    }
+    hex::encode(hmac(&key, to_sign.as_bytes()))
+}
+
+fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(data);
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// Compares without telling by its time where the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
+}

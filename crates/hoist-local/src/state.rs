@@ -1,0 +1,317 @@
+//! What the embedded AWS keeps: typed tables in one crash-safe file, each divided by region.
+//!
+//! A write is on disk when it returns. Global services (IAM, STS) use the region `""`.
+
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The layout of the tables; raised when an older one can no longer be read.
+const SCHEMA: u64 = 1;
+
+type Rows = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
+
+/// Why the state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file cannot be opened.
+    #[error("failed to open the state in {path}")]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What redb said.
+        source: Box<redb::Error>,
+    },
+    /// The file was written by another version of hoist.
+    #[error("the state in {path} has layout {found}, and this version of hoist reads layout {SCHEMA}")]
+    Layout {
+        /// The database file.
+        path: PathBuf,
+        /// The layout in the file.
+        found: u64,
+    },
+    /// Reading or writing failed.
+    #[error("failed to access the state")]
+    Access(#[source] Box<redb::Error>),
+    /// A row cannot be decoded.
+    #[error("the row {key} of table {table} cannot be read")]
+    Decode {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        key: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A row cannot be encoded.
+    #[error("a row of table {table} cannot be written")]
+    Encode {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl StateError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            StateError::Layout { .. } => {
+                Some("use the version of hoist that wrote it, or start afresh with `hoist local reset`")
+            }
+            StateError::Open { .. } => Some("is another hoist running on this home? see `hoist local status`"),
+            StateError::Decode { .. } => Some("start afresh with `hoist local reset`"),
+            StateError::Access(_) | StateError::Encode { .. } => None,
+        }
+    }
+}
+
+fn access(error: impl Into<redb::Error>) -> StateError {
+    StateError::Access(Box::new(error.into()))
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Database>);
+
+impl State {
+    /// Opens the state at `path` and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or has a layout of another version.
+    pub fn open(path: &Path) -> Result<State, StateError> {
+        let open = |source: redb::Error| StateError::Open { path: path.to_owned(), source: Box::new(source) };
+        let database = Database::builder()
+            .set_cache_size(8 << 20)
+            .create(path)
+            .map_err(|error| open(error.into()))?;
+        let state = State(Arc::new(database));
+        let layout = state.table::<u64>("meta");
+        match layout.get("", "schema")? {
+            Some(SCHEMA) => {}
+            None => layout.put("", "schema", &SCHEMA)?,
+            Some(found) => return Err(StateError::Layout { path: path.to_owned(), found }),
+        }
+        Ok(state)
+    }
+
+    /// A state in memory, for tests.
+    ///
+    /// # Errors
+    /// Never in practice; the memory backend cannot fail to open.
+    pub fn in_memory() -> Result<State, StateError> {
+        let backend = redb::backends::InMemoryBackend::new();
+        Ok(State(Arc::new(Database::builder().create_with_backend(backend).map_err(access)?)))
+    }
+
+    /// The table of that name. One name has one type of row, always.
+    pub fn table<T: Serialize + DeserializeOwned>(&self, name: &'static str) -> Table<T> {
+        Table { state: self.clone(), name, rows: PhantomData }
+    }
+
+    /// Writes several rows at once: all of them or, when `fill` or the disk fails, none.
+    ///
+    /// # Errors
+    /// What `fill` returns, or when the disk cannot be written.
+    pub fn write<E: From<StateError>>(
+        &self,
+        fill: impl FnOnce(&mut Batch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut batch = Batch { rows: Vec::new() };
+        fill(&mut batch)?;
+        if batch.rows.is_empty() {
+            return Ok(());
+        }
+        self.apply(batch).map_err(E::from)
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), StateError> {
+        let writing = self.0.begin_write().map_err(access)?;
+        for (table, region, key, value) in batch.rows {
+            let rows: Rows = TableDefinition::new(table);
+            let mut open = writing.open_table(rows).map_err(access)?;
+            match value {
+                Some(bytes) => drop(open.insert((region.as_str(), key.as_str()), bytes.as_slice()).map_err(access)?),
+                None => drop(open.remove((region.as_str(), key.as_str())).map_err(access)?),
+            }
+        }
+        writing.commit().map_err(access)
+    }
+}
+
+/// Rows to write together; see [`State::write`].
+pub struct Batch {
+    rows: Vec<(&'static str, String, String, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// Writes a row.
+    ///
+    /// # Errors
+    /// When the row cannot be encoded.
+    pub fn put<T: Serialize>(
+        &mut self,
+        table: &Table<T>,
+        region: &str,
+        key: &str,
+        row: &T,
+    ) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(row).map_err(|source| StateError::Encode { table: table.name, source })?;
+        self.rows.push((table.name, region.to_owned(), key.to_owned(), Some(bytes)));
+        Ok(())
+    }
+
+    /// Removes a row if it is there.
+    pub fn delete<T>(&mut self, table: &Table<T>, region: &str, key: &str) {
+        self.rows.push((table.name, region.to_owned(), key.to_owned(), None));
+    }
+}
+
+/// One kind of row, keyed by region and a name that is unique within it.
+pub struct Table<T> {
+    state: State,
+    name: &'static str,
+    rows: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        Table { state: self.state.clone(), name: self.name, rows: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Table<T> {
+    fn read<R>(
+        &self,
+        read: impl FnOnce(
+            redb::ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
+        ) -> Result<R, StateError>,
+    ) -> Result<Option<R>, StateError> {
+        let reading = self.state.0.begin_read().map_err(access)?;
+        match reading.open_table::<(&str, &str), &[u8]>(TableDefinition::new(self.name)) {
+            Ok(table) => read(table).map(Some),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(access(error)),
+        }
+    }
+
+    fn decode(&self, key: &str, bytes: &[u8]) -> Result<T, StateError> {
+        serde_json::from_slice(bytes).map_err(|source| StateError::Decode {
+            table: self.name,
+            key: key.to_owned(),
+            source,
+        })
+    }
+
+    /// The row of that key.
+    ///
+    /// # Errors
+    /// When the disk or the row cannot be read. The same holds for every method here.
+    pub fn get(&self, region: &str, key: &str) -> Result<Option<T>, StateError> {
+        let row = self.read(|rows| {
+            let row = rows.get((region, key)).map_err(access)?;
+            row.map(|bytes| self.decode(key, bytes.value())).transpose()
+        })?;
+        Ok(row.flatten())
+    }
+
+    /// Writes a row.
+    pub fn put(&self, region: &str, key: &str, row: &T) -> Result<(), StateError> {
+        self.state.write(|batch| batch.put(self, region, key, row))
+    }
+
+    /// Removes a row; true if it was there.
+    pub fn delete(&self, region: &str, key: &str) -> Result<bool, StateError> {
+        let there = self.get(region, key)?.is_some();
+        if there {
+            self.state.write::<StateError>(|batch| {
+                batch.delete(self, region, key);
+                Ok(())
+            })?;
+        }
+        Ok(there)
+    }
+
+    /// All rows of a region with their keys, in the order of the keys.
+    pub fn list(&self, region: &str) -> Result<Vec<(String, T)>, StateError> {
+        let rows = self.read(|rows| {
+            let mut found = Vec::new();
+            for row in rows.range((region, "")..).map_err(access)? {
+                let (key, bytes) = row.map_err(access)?;
+                let (of, key) = key.value();
+                if of != region {
+                    break;
+                }
+                found.push((key.to_owned(), self.decode(key, bytes.value())?));
+            }
+            Ok(found)
+        })?;
+        Ok(rows.unwrap_or_default())
+    }
+
+    /// All rows of all regions: region, key, row.
+    pub fn all(&self) -> Result<Vec<(String, String, T)>, StateError> {
+        let rows = self.read(|rows| {
+            let mut found = Vec::new();
+            for row in rows.iter().map_err(access)? {
+                let (key, bytes) = row.map_err(access)?;
+                let (region, key) = key.value();
+                found.push((region.to_owned(), key.to_owned(), self.decode(key, bytes.value())?));
+            }
+            Ok(found)
+        })?;
+        Ok(rows.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_kept_apart_and_survive_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        {
+            let state = State::open(&path).unwrap();
+            let names = state.table::<String>("names");
+            names.put("us-east-1", "a", &"one".to_owned()).unwrap();
+            names.put("us-east-1", "b", &"two".to_owned()).unwrap();
+            names.put("us-east-2", "a", &"three".to_owned()).unwrap();
+        }
+        let names = State::open(&path).unwrap().table::<String>("names");
+        let east: Vec<_> = names.list("us-east-1").unwrap();
+        assert_eq!(east, [("a".into(), "one".into()), ("b".into(), "two".into())]);
+        assert_eq!(names.get("us-east-2", "a").unwrap().as_deref(), Some("three"));
+        assert!(names.delete("us-east-1", "a").unwrap());
+        assert!(!names.delete("us-east-1", "a").unwrap());
+        assert_eq!(names.all().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_batch_that_fails_writes_nothing() {
+        let state = State::in_memory().unwrap();
+        let names = state.table::<String>("names");
+        let result = state.write(|batch| {
+            batch.put(&names, "", "a", &"one".to_owned())?;
+            Err(StateError::Layout { path: PathBuf::new(), found: 9 })
+        });
+        assert!(result.is_err());
+        assert_eq!(names.get("", "a").unwrap(), None);
+    }
+
+    #[test]
+    fn another_layout_is_refused_with_a_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        State::open(&path).unwrap().table::<u64>("meta").put("", "schema", &99).unwrap();
+        let error = State::open(&path).err().unwrap();
+        assert!(matches!(error, StateError::Layout { found: 99, .. }), "{error}");
+        assert!(error.hint().unwrap().contains("reset"));
+    }
+}

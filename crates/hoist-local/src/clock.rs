@@ -16,7 +16,11 @@ pub fn now() -> Millis {
 /// assert_eq!(hoist_local::clock::epoch_seconds(1_500).to_string(), "1.5");
 /// ```
 pub fn epoch_seconds(at: Millis) -> Value {
-    if at % 1000 == 0 { Value::from(at / 1000) } else { Value::from(at as f64 / 1000.0) }
+    if at % 1000 == 0 {
+        Value::from(at / 1000)
+    } else {
+        Value::from(at as f64 / 1000.0)
+    }
 }
 
 /// A timestamp of the XML protocols: `2026-11-22T22:16:12.345Z`.
@@ -38,7 +42,12 @@ pub fn basic(at: Millis) -> String {
 /// Reads a timestamp of a signature.
 pub fn parse_basic(text: &str) -> Option<Millis> {
     let at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    Some(
+        at.to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()?
+            .timestamp()
+            .as_millisecond(),
+    )
 }
 
 #[cfg(test)]

@@ -125,14 +125,22 @@ impl ControlError {
             ControlError::Home(error) => error.hint().map(str::to_owned),
             ControlError::OtherPort { .. } => Some("stop it first: hoist local stop".to_owned()),
             ControlError::NeverStarted { .. } => Some("start it: hoist local start".to_owned()),
-            ControlError::Stuck { pid, .. } => Some(format!("see its log, local/daemon.log in the home; `kill -9 {pid}` loses nothing")),
-            ControlError::File { .. } | ControlError::Spawn { .. } | ControlError::Failed { .. } => None,
+            ControlError::Stuck { pid, .. } => Some(format!(
+                "see its log, local/daemon.log in the home; `kill -9 {pid}` loses nothing"
+            )),
+            ControlError::File { .. }
+            | ControlError::Spawn { .. }
+            | ControlError::Failed { .. } => None,
         }
     }
 }
 
 fn file(doing: &'static str, path: PathBuf) -> impl FnOnce(std::io::Error) -> ControlError {
-    move |source| ControlError::File { doing, path, source }
+    move |source| ControlError::File {
+        doing,
+        path,
+        source,
+    }
 }
 
 /// Starts the daemon of `home` and returns when it answers; at once if it already runs.
@@ -146,7 +154,10 @@ pub fn start(home: &Home, options: &StartOptions) -> Result<Status, ControlError
     starting.lock().map_err(file("lock", path))?;
     if let Some(status) = running(home)? {
         return match options.port {
-            Some(asked) if asked != status.port => Err(ControlError::OtherPort { running: status.port, asked }),
+            Some(asked) if asked != status.port => Err(ControlError::OtherPort {
+                running: status.port,
+                asked,
+            }),
             _ => Ok(status),
         };
     }
@@ -155,7 +166,9 @@ pub fn start(home: &Home, options: &StartOptions) -> Result<Status, ControlError
     settings.port = options.port.or(settings.port);
     settings.pace = options.pace.unwrap_or(settings.pace);
     settings.runtime = options.runtime.clone().or(settings.runtime);
-    settings.save(home).map_err(file("write", settings_file()))?;
+    settings
+        .save(home)
+        .map_err(file("write", settings_file()))?;
     spawn(home, options)
 }
 
@@ -165,7 +178,11 @@ fn spawn(home: &Home, options: &StartOptions) -> Result<Status, ControlError> {
         None => std::env::current_exe().map_err(file("find", PathBuf::from("/proc/self/exe")))?,
     };
     let log_path = home.file("daemon.log");
-    let log = File::options().create(true).append(true).open(&log_path).map_err(file("open", log_path.clone()))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .map_err(file("open", log_path.clone()))?;
     let before = log.metadata().map(|data| data.len()).unwrap_or(0);
     let mut child = Command::new(&program)
         .args(["local", "serve"])
@@ -191,7 +208,13 @@ fn spawn(home: &Home, options: &StartOptions) -> Result<Status, ControlError> {
             let said = String::from_utf8_lossy(&said);
             let lines: Vec<&str> = said.trim().lines().collect();
             let said = lines[lines.len().saturating_sub(10)..].join("\n");
-            Err(ControlError::Failed { said: if said.is_empty() { "it said nothing".to_owned() } else { said } })
+            Err(ControlError::Failed {
+                said: if said.is_empty() {
+                    "it said nothing".to_owned()
+                } else {
+                    said
+                },
+            })
         }
     }
 }
@@ -226,7 +249,10 @@ pub fn stop(home: &Home) -> Result<bool, ControlError> {
             signalled = Some(pid);
         }
         if begun.elapsed() > PATIENCE {
-            return Err(ControlError::Stuck { pid: signalled.unwrap_or(0), what: "end" });
+            return Err(ControlError::Stuck {
+                pid: signalled.unwrap_or(0),
+                what: "end",
+            });
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -244,12 +270,20 @@ pub fn reset(home: &Home) -> Result<(), ControlError> {
         return Ok(());
     }
     let starting = open_lock(home, "start.lock")?;
-    starting.lock().map_err(file("lock", home.file("start.lock")))?;
+    starting
+        .lock()
+        .map_err(file("lock", home.file("start.lock")))?;
     for entry in std::fs::read_dir(&folder).map_err(file("read", folder.clone()))? {
         let path = entry.map_err(file("read", folder.clone()))?.path();
-        let kept = ["start.lock", "daemon.lock", "settings.json"].iter().any(|name| path.ends_with(name));
+        let kept = ["start.lock", "daemon.lock", "settings.json"]
+            .iter()
+            .any(|name| path.ends_with(name));
         if !kept {
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
             removed.map_err(file("remove", path))?;
         }
     }
@@ -265,7 +299,9 @@ pub fn reset(home: &Home) -> Result<(), ControlError> {
 /// When it was never started, and so has no port.
 pub fn env(home: &Home) -> Result<Vec<(String, String)>, ControlError> {
     let settings = Settings::load(home).map_err(file("read", home.file("settings.json")))?;
-    let port = settings.port.ok_or_else(|| ControlError::NeverStarted { home: home.path().to_owned() })?;
+    let port = settings.port.ok_or_else(|| ControlError::NeverStarted {
+        home: home.path().to_owned(),
+    })?;
     let key = keys::root(home).map_err(file("read", home.file("root-key.json")))?;
     let region = ["AWS_REGION", "AWS_DEFAULT_REGION"]
         .iter()
@@ -284,7 +320,13 @@ pub fn env(home: &Home) -> Result<Vec<(String, String)>, ControlError> {
 /// Opens a lock file of the home.
 pub(crate) fn open_lock(home: &Home, name: &str) -> Result<File, ControlError> {
     let path = home.file(name);
-    File::options().create(true).truncate(false).write(true).read(true).open(&path).map_err(file("open", path))
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .read(true)
+        .open(&path)
+        .map_err(file("open", path))
 }
 
 fn is_locked(home: &Home) -> Result<bool, ControlError> {
@@ -310,7 +352,10 @@ fn running(home: &Home) -> Result<Option<Status>, ControlError> {
         }
         if begun.elapsed() > PATIENCE {
             let pid = recorded(home).map_or(0, |status| status.pid);
-            return Err(ControlError::Stuck { pid, what: "answer" });
+            return Err(ControlError::Stuck {
+                pid,
+                what: "answer",
+            });
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -323,7 +368,9 @@ fn answers(port: u16) -> bool {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /_hoist/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(
+            b"GET /_hoist/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

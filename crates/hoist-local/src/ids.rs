@@ -23,7 +23,10 @@ pub fn upper(n: usize) -> String {
 
 /// `n` random letters and digits (service deployment ids have 21).
 pub fn alphanumeric(n: usize) -> String {
-    pick(n, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+    pick(
+        n,
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+    )
 }
 
 /// A random UUID, version 4.
@@ -32,7 +35,14 @@ pub fn uuid() -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = hex::encode(bytes);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// A secret of `n` base64 characters, from the system's random source.
@@ -49,5 +59,7 @@ pub fn secret(n: usize) -> std::io::Result<String> {
 }
 
 fn pick(n: usize, from: &[u8]) -> String {
-    (0..n).map(|_| char::from(from[fastrand::usize(..from.len())])).collect()
+    (0..n)
+        .map(|_| char::from(from[fastrand::usize(..from.len())]))
+        .collect()
 }

@@ -44,7 +44,10 @@ impl Keys {
     /// # Errors
     /// When the root pair can neither be read nor written.
     pub fn open(home: &Home, state: &State) -> std::io::Result<Keys> {
-        Ok(Keys { root: Arc::new(root(home)?), issued: state.table("keys") })
+        Ok(Keys {
+            root: Arc::new(root(home)?),
+            issued: state.table("keys"),
+        })
     }
 
     /// The root pair.
@@ -84,7 +87,12 @@ impl Keys {
     ///
     /// # Errors
     /// When the random source or the state fails.
-    pub fn issue_session(&self, arn: &str, user_id: &str, expires: Millis) -> Result<Key, IssueError> {
+    pub fn issue_session(
+        &self,
+        arn: &str,
+        user_id: &str,
+        expires: Millis,
+    ) -> Result<Key, IssueError> {
         let key = Key {
             id: format!("ASIA{}", ids::upper(16)),
             secret: ids::secret(40)?,

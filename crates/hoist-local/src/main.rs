@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use hoist_local::{Home, ServeOptions, control, serve};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "local").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "local")
+        .collect();
     match run(&arguments) {
         Ok(text) => {
             use std::io::Write as _;
@@ -28,7 +31,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
     let home = Home::from_env()?;
-    let value = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1);
+    let value = |name: &str| {
+        arguments
+            .iter()
+            .skip_while(|argument| *argument != name)
+            .nth(1)
+    };
     let options = control::StartOptions {
         port: value("--port").map(|text| text.parse()).transpose()?,
         pace: value("--pace").map(|text| text.parse()).transpose()?,
@@ -36,7 +44,14 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
     };
     match arguments.first().map(String::as_str) {
         Some("serve") => {
-            serve(&home, ServeOptions { port: options.port, pace: options.pace, runtime: None })?;
+            serve(
+                &home,
+                ServeOptions {
+                    port: options.port,
+                    pace: options.pace,
+                    runtime: None,
+                },
+            )?;
             Ok(String::new())
         }
         Some("start") => Ok(format!("{}\n", control::start(&home, &options)?.endpoint())),
@@ -48,11 +63,17 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
             Some(status) => Ok(format!("{} (process {})\n", status.endpoint(), status.pid)),
             None => Ok("not running\n".to_owned()),
         },
-        Some("env") => Ok(control::env(&home)?.iter().map(|(name, value)| format!("export {name}={value}\n")).collect()),
+        Some("env") => Ok(control::env(&home)?
+            .iter()
+            .map(|(name, value)| format!("export {name}={value}\n"))
+            .collect()),
         Some("reset") => {
             control::reset(&home)?;
             Ok(String::new())
         }
-        _ => Err("usage: hoist-local start|stop|status|env|reset|serve [--port N] [--pace fast|fargate]".into()),
+        _ => Err(
+            "usage: hoist-local start|stop|status|env|reset|serve [--port N] [--pace fast|fargate]"
+                .into(),
+        ),
     }
 }

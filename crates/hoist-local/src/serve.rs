@@ -66,7 +66,9 @@ impl ServeError {
         match self {
             ServeError::Control(error) => error.hint(),
             ServeError::AlreadyRunning => Some("see `hoist local status`".to_owned()),
-            ServeError::Port { .. } => Some("name another port: hoist local start --port N".to_owned()),
+            ServeError::Port { .. } => {
+                Some("name another port: hoist local start --port N".to_owned())
+            }
             ServeError::State(error) => error.hint().map(str::to_owned),
             ServeError::System { .. } => None,
         }
@@ -94,7 +96,10 @@ pub fn serve(home: &Home, options: ServeOptions) -> Result<(), ServeError> {
         Err(TryLockError::WouldBlock) => return Err(ServeError::AlreadyRunning),
         Err(TryLockError::Error(source)) => return Err(system("lock the home")(source)),
     }
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
     let mut settings = Settings::load(home).map_err(system("read the settings"))?;
     settings.port = options.port.or(settings.port);
     settings.pace = options.pace.unwrap_or(settings.pace);
@@ -114,9 +119,13 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("watch for signals"))?;
     let port = settings.port.unwrap_or(0);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener =
-        tokio::net::TcpListener::bind(address).await.map_err(|source| ServeError::Port { port, source })?;
-    let port = listener.local_addr().map_err(system("read the port"))?.port();
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Port { port, source })?;
+    let port = listener
+        .local_addr()
+        .map_err(system("read the port"))?
+        .port();
     settings.port = Some(port);
     settings.save(home).map_err(system("write the settings"))?;
     let state = State::open(&home.file("state.redb"))?;
@@ -135,7 +144,9 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         since: clock::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let record = serde_json::to_vec(&status).map_err(std::io::Error::from).map_err(system("write the status"))?;
+    let record = serde_json::to_vec(&status)
+        .map_err(std::io::Error::from)
+        .map_err(system("write the status"))?;
     write_whole(&Status::path(home), &record).map_err(system("write the status"))?;
     let app = Router::new().fallback({
         let ctx = ctx.clone();
@@ -144,13 +155,18 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
     let stopping = ctx.stopping.clone();
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(
-        axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await }).into_future(),
+        axum::serve(listener, app)
+            .with_graceful_shutdown(async move { stopping.cancelled().await })
+            .into_future(),
     );
     tracing::info!(port, pid = status.pid, "serving");
     if detached {
         // Nobody listens if whoever started us is gone; that is no reason to end.
         let mut out = std::io::stdout();
-        let _ = out.write_all(&record).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+        let _ = out
+            .write_all(&record)
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush());
     }
     tokio::select! {
         _ = terminate.recv() => {}
@@ -167,7 +183,9 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
 /// Sends a request where it belongs: the registry, the status page, or the APIs.
 async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
-    if request.method() == Method::GET && (path == "/_hoist/health" || (path == "/" && is_plain(&request))) {
+    if request.method() == Method::GET
+        && (path == "/_hoist/health" || (path == "/" && is_plain(&request)))
+    {
         return health(&ctx);
     }
     api::handle(&ctx, request).await
@@ -175,7 +193,11 @@ async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
 
 /// A GET of `/` may be a query API; a browser's or a probe's has no `Action`.
 fn is_plain(request: &Request<Body>) -> bool {
-    !request.uri().query().unwrap_or_default().contains("Action=")
+    !request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .contains("Action=")
 }
 
 fn health(ctx: &Ctx) -> Response<Body> {
@@ -186,6 +208,9 @@ fn health(ctx: &Ctx) -> Response<Body> {
     });
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }

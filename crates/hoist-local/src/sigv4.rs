@@ -76,10 +76,16 @@ pub fn scope(parts: &Parts) -> Option<(String, String)> {
 ///
 /// # Errors
 /// When the request is not signed, or not with a key that we issued, or more than 5 minutes away from `now`.
-pub fn verify(keys: &Keys, parts: &Parts, body: &[u8], now: Millis) -> Result<Signed, SignatureError> {
+pub fn verify(
+    keys: &Keys,
+    parts: &Parts,
+    body: &[u8],
+    now: Millis,
+) -> Result<Signed, SignatureError> {
     let claim = read_claim(parts)?;
-    let time = clock::parse_basic(&claim.time)
-        .ok_or_else(|| SignatureError::Incomplete("Date must be in ISO-8601 'basic format'".to_owned()))?;
+    let time = clock::parse_basic(&claim.time).ok_or_else(|| {
+        SignatureError::Incomplete("Date must be in ISO-8601 'basic format'".to_owned())
+    })?;
     if !claim.time.starts_with(&claim.date) {
         return Err(SignatureError::Mismatch(format!(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != '{}'",
@@ -88,18 +94,28 @@ pub fn verify(keys: &Keys, parts: &Parts, body: &[u8], now: Millis) -> Result<Si
         )));
     }
     check_time(&claim, time, now)?;
-    let key = keys.find(&claim.key_id)?.ok_or(SignatureError::UnknownKey)?;
+    let key = keys
+        .find(&claim.key_id)?
+        .ok_or(SignatureError::UnknownKey)?;
     if key.session_token != claim.token {
         return Err(SignatureError::UnknownKey);
     }
-    let ours = signature(&key.secret, &claim, &canonical_request(parts, &claim.signed_headers, body));
+    let ours = signature(
+        &key.secret,
+        &claim,
+        &canonical_request(parts, &claim.signed_headers, body),
+    );
     if !same(ours.as_bytes(), claim.signature.as_bytes()) {
         return Err(SignatureError::Mismatch(MISMATCH.to_owned()));
     }
     if key.expires.is_some_and(|end| end <= now) {
         return Err(SignatureError::Expired);
     }
-    Ok(Signed { key, region: claim.region, service: claim.service })
+    Ok(Signed {
+        key,
+        region: claim.region,
+        service: claim.service,
+    })
 }
 
 fn check_time(claim: &Claim, time: Millis, now: Millis) -> Result<(), SignatureError> {
@@ -110,11 +126,19 @@ fn check_time(claim: &Claim, time: Millis, now: Millis) -> Result<(), SignatureE
     let said = |text: String| Err(SignatureError::Mismatch(text));
     if time < oldest {
         let (at, now, limit) = (&claim.time, clock::basic(now), clock::basic(oldest));
-        return said(format!("Signature expired: {at} is now earlier than {limit} ({now} - 5 min.)"));
+        return said(format!(
+            "Signature expired: {at} is now earlier than {limit} ({now} - 5 min.)"
+        ));
     }
     if time > now + TOLERANCE {
-        let (at, limit, now) = (&claim.time, clock::basic(now + TOLERANCE), clock::basic(now));
-        return said(format!("Signature not yet current: {at} is still later than {limit} ({now} + 5 min.)"));
+        let (at, limit, now) = (
+            &claim.time,
+            clock::basic(now + TOLERANCE),
+            clock::basic(now),
+        );
+        return said(format!(
+            "Signature not yet current: {at} is still later than {limit} ({now} + 5 min.)"
+        ));
     }
     Ok(())
 }
@@ -133,31 +157,61 @@ fn from_header(parts: &Parts, authorization: &str) -> Result<Claim, SignatureErr
         incomplete(format!("Unsupported AWS 'algorithm': '{word}'."))
     })?;
     let field = |name: &str| {
-        let found = fields.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+        let found = fields
+            .split(',')
+            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
         found.ok_or_else(|| {
             incomplete(format!(
                 "Authorization header requires '{name}' parameter. Authorization={authorization}"
             ))
         })
     };
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let (credential, signed, signature) = (field("Credential")?, field("SignedHeaders")?, field("Signature")?);
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let (credential, signed, signature) = (
+        field("Credential")?,
+        field("SignedHeaders")?,
+        field("Signature")?,
+    );
     let time = header("x-amz-date").ok_or_else(|| {
-        incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".to_owned())
+        incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+                .to_owned(),
+        )
     })?;
-    claim(credential, signed, signature, time, header("x-amz-security-token"), None)
+    claim(
+        credential,
+        signed,
+        signature,
+        time,
+        header("x-amz-security-token"),
+        None,
+    )
 }
 
 fn from_query(parts: &Parts) -> Result<Claim, SignatureError> {
     let query = parts.uri.query().unwrap_or_default();
-    let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let find = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
+    let find = |name: &str| {
+        pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    };
     if find("X-Amz-Signature").is_none() && find("X-Amz-Algorithm").is_none() {
         return Err(SignatureError::Missing);
     }
     let need = |name: &str| {
         find(name).ok_or_else(|| {
-            SignatureError::Incomplete(format!("AWS query-string parameters must include '{name}'."))
+            SignatureError::Incomplete(format!(
+                "AWS query-string parameters must include '{name}'."
+            ))
         })
     };
     if need("X-Amz-Algorithm")? != ALGORITHM {
@@ -166,7 +220,9 @@ fn from_query(parts: &Parts) -> Result<Claim, SignatureError> {
             need("X-Amz-Algorithm")?
         )));
     }
-    let lifetime = find("X-Amz-Expires").and_then(|text| text.parse().ok()).unwrap_or(300);
+    let lifetime = find("X-Amz-Expires")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300);
     claim(
         need("X-Amz-Credential")?,
         need("X-Amz-SignedHeaders")?,
@@ -193,7 +249,9 @@ fn claim(
     };
     let signed_headers: Vec<String> = signed.split(';').map(str::to_ascii_lowercase).collect();
     if !signed_headers.iter().any(|name| name == "host") {
-        return Err(SignatureError::Mismatch("'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned()));
+        return Err(SignatureError::Mismatch(
+            "'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
+        ));
     }
     Ok(Claim {
         key_id: key_id.to_owned(),
@@ -215,7 +273,12 @@ fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> S
     for name in signed_headers {
         text.push_str(name);
         text.push(':');
-        let values: Vec<String> = parts.headers.get_all(name).iter().map(|value| trimmed(value.as_bytes())).collect();
+        let values: Vec<String> = parts
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| trimmed(value.as_bytes()))
+            .collect();
         text.push_str(&values.join(","));
         text.push('\n');
     }
@@ -228,7 +291,10 @@ fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> S
 
 /// A header's value without spaces around it and with runs of spaces made one.
 fn trimmed(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    String::from_utf8_lossy(value)
+        .split_ascii_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The path, normalised (`.`, `..`, `//`), each segment encoded once more, as every service but S3 does.
@@ -242,7 +308,13 @@ fn canonical_path(path: &str) -> String {
         }
     }
     let mut out = String::from("/");
-    out.push_str(&segments.iter().map(|segment| encode(segment.as_bytes())).collect::<Vec<_>>().join("/"));
+    out.push_str(
+        &segments
+            .iter()
+            .map(|segment| encode(segment.as_bytes()))
+            .collect::<Vec<_>>()
+            .join("/"),
+    );
     if path.ends_with('/') && out.len() > 1 {
         out.push('/');
     }
@@ -261,7 +333,11 @@ fn canonical_query(query: &str) -> String {
         .filter(|(name, _)| name != "X-Amz-Signature")
         .collect();
     pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.
@@ -279,11 +355,19 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 fn signature(secret: &str, claim: &Claim, canonical: &str) -> String {
-    let scope = format!("{}/{}/{}/aws4_request", claim.date, claim.region, claim.service);
+    let scope = format!(
+        "{}/{}/{}/aws4_request",
+        claim.date, claim.region, claim.service
+    );
     let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
     let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{digest}", claim.time);
     let mut key = format!("AWS4{secret}").into_bytes();
-    for part in [claim.date.as_str(), &claim.region, &claim.service, "aws4_request"] {
+    for part in [
+        claim.date.as_str(),
+        &claim.region,
+        &claim.service,
+        "aws4_request",
+    ] {
         key = hmac(&key, part.as_bytes());
     }
     hex::encode(hmac(&key, to_sign.as_bytes()))

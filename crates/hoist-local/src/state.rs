@@ -27,7 +27,9 @@ pub enum StateError {
         source: Box<redb::Error>,
     },
     /// The file was written by another version of hoist.
-    #[error("the state in {path} has layout {found}, and this version of hoist reads layout {SCHEMA}")]
+    #[error(
+        "the state in {path} has layout {found}, and this version of hoist reads layout {SCHEMA}"
+    )]
     Layout {
         /// The database file.
         path: PathBuf,
@@ -61,10 +63,12 @@ impl StateError {
     /// What to do next.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            StateError::Layout { .. } => {
-                Some("use the version of hoist that wrote it, or start afresh with `hoist local reset`")
+            StateError::Layout { .. } => Some(
+                "use the version of hoist that wrote it, or start afresh with `hoist local reset`",
+            ),
+            StateError::Open { .. } => {
+                Some("is another hoist running on this home? see `hoist local status`")
             }
-            StateError::Open { .. } => Some("is another hoist running on this home? see `hoist local status`"),
             StateError::Decode { .. } => Some("start afresh with `hoist local reset`"),
             StateError::Access(_) | StateError::Encode { .. } => None,
         }
@@ -85,7 +89,10 @@ impl State {
     /// # Errors
     /// When the file cannot be opened, or has a layout of another version.
     pub fn open(path: &Path) -> Result<State, StateError> {
-        let open = |source: redb::Error| StateError::Open { path: path.to_owned(), source: Box::new(source) };
+        let open = |source: redb::Error| StateError::Open {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
         let database = Database::builder()
             .set_cache_size(8 << 20)
             .create(path)
@@ -95,7 +102,12 @@ impl State {
         match layout.get("", "schema")? {
             Some(SCHEMA) => {}
             None => layout.put("", "schema", &SCHEMA)?,
-            Some(found) => return Err(StateError::Layout { path: path.to_owned(), found }),
+            Some(found) => {
+                return Err(StateError::Layout {
+                    path: path.to_owned(),
+                    found,
+                });
+            }
         }
         Ok(state)
     }
@@ -106,12 +118,20 @@ impl State {
     /// Never in practice; the memory backend cannot fail to open.
     pub fn in_memory() -> Result<State, StateError> {
         let backend = redb::backends::InMemoryBackend::new();
-        Ok(State(Arc::new(Database::builder().create_with_backend(backend).map_err(access)?)))
+        Ok(State(Arc::new(
+            Database::builder()
+                .create_with_backend(backend)
+                .map_err(access)?,
+        )))
     }
 
     /// The table of that name. One name has one type of row, always.
     pub fn table<T: Serialize + DeserializeOwned>(&self, name: &'static str) -> Table<T> {
-        Table { state: self.clone(), name, rows: PhantomData }
+        Table {
+            state: self.clone(),
+            name,
+            rows: PhantomData,
+        }
     }
 
     /// Writes several rows at once: all of them or, when `fill` or the disk fails, none.
@@ -136,8 +156,14 @@ impl State {
             let rows: Rows = TableDefinition::new(table);
             let mut open = writing.open_table(rows).map_err(access)?;
             match value {
-                Some(bytes) => drop(open.insert((region.as_str(), key.as_str()), bytes.as_slice()).map_err(access)?),
-                None => drop(open.remove((region.as_str(), key.as_str())).map_err(access)?),
+                Some(bytes) => drop(
+                    open.insert((region.as_str(), key.as_str()), bytes.as_slice())
+                        .map_err(access)?,
+                ),
+                None => drop(
+                    open.remove((region.as_str(), key.as_str()))
+                        .map_err(access)?,
+                ),
             }
         }
         writing.commit().map_err(access)
@@ -161,14 +187,19 @@ impl Batch {
         key: &str,
         row: &T,
     ) -> Result<(), StateError> {
-        let bytes = serde_json::to_vec(row).map_err(|source| StateError::Encode { table: table.name, source })?;
-        self.rows.push((table.name, region.to_owned(), key.to_owned(), Some(bytes)));
+        let bytes = serde_json::to_vec(row).map_err(|source| StateError::Encode {
+            table: table.name,
+            source,
+        })?;
+        self.rows
+            .push((table.name, region.to_owned(), key.to_owned(), Some(bytes)));
         Ok(())
     }
 
     /// Removes a row if it is there.
     pub fn delete<T>(&mut self, table: &Table<T>, region: &str, key: &str) {
-        self.rows.push((table.name, region.to_owned(), key.to_owned(), None));
+        self.rows
+            .push((table.name, region.to_owned(), key.to_owned(), None));
     }
 }
 
@@ -181,7 +212,11 @@ pub struct Table<T> {
 
 impl<T> Clone for Table<T> {
     fn clone(&self) -> Self {
-        Table { state: self.state.clone(), name: self.name, rows: PhantomData }
+        Table {
+            state: self.state.clone(),
+            name: self.name,
+            rows: PhantomData,
+        }
     }
 }
 
@@ -261,7 +296,11 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
             for row in rows.iter().map_err(access)? {
                 let (key, bytes) = row.map_err(access)?;
                 let (region, key) = key.value();
-                found.push((region.to_owned(), key.to_owned(), self.decode(key, bytes.value())?));
+                found.push((
+                    region.to_owned(),
+                    key.to_owned(),
+                    self.decode(key, bytes.value())?,
+                ));
             }
             Ok(found)
         })?;
@@ -286,8 +325,14 @@ mod tests {
         }
         let names = State::open(&path).unwrap().table::<String>("names");
         let east: Vec<_> = names.list("us-east-1").unwrap();
-        assert_eq!(east, [("a".into(), "one".into()), ("b".into(), "two".into())]);
-        assert_eq!(names.get("us-east-2", "a").unwrap().as_deref(), Some("three"));
+        assert_eq!(
+            east,
+            [("a".into(), "one".into()), ("b".into(), "two".into())]
+        );
+        assert_eq!(
+            names.get("us-east-2", "a").unwrap().as_deref(),
+            Some("three")
+        );
         assert!(names.delete("us-east-1", "a").unwrap());
         assert!(!names.delete("us-east-1", "a").unwrap());
         assert_eq!(names.all().unwrap().len(), 2);
@@ -299,7 +344,10 @@ mod tests {
         let names = state.table::<String>("names");
         let result = state.write(|batch| {
             batch.put(&names, "", "a", &"one".to_owned())?;
-            Err(StateError::Layout { path: PathBuf::new(), found: 9 })
+            Err(StateError::Layout {
+                path: PathBuf::new(),
+                found: 9,
+            })
         });
         assert!(result.is_err());
         assert_eq!(names.get("", "a").unwrap(), None);
@@ -309,9 +357,16 @@ mod tests {
     fn another_layout_is_refused_with_a_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
-        State::open(&path).unwrap().table::<u64>("meta").put("", "schema", &99).unwrap();
+        State::open(&path)
+            .unwrap()
+            .table::<u64>("meta")
+            .put("", "schema", &99)
+            .unwrap();
         let error = State::open(&path).err().unwrap();
-        assert!(matches!(error, StateError::Layout { found: 99, .. }), "{error}");
+        assert!(
+            matches!(error, StateError::Layout { found: 99, .. }),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("reset"));
     }
 }

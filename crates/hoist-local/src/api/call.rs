@@ -25,7 +25,10 @@ pub struct Call {
 impl Call {
     /// The string parameter of that name; an empty string counts as absent.
     pub fn str(&self, name: &str) -> Option<&str> {
-        self.params.get(name)?.as_str().filter(|text| !text.is_empty())
+        self.params
+            .get(name)?
+            .as_str()
+            .filter(|text| !text.is_empty())
     }
 
     /// The strings of a list parameter; empty when it is absent.
@@ -35,7 +38,10 @@ impl Call {
 
     /// A list parameter; empty when it is absent.
     pub fn list(&self, name: &str) -> &[Value] {
-        self.params.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.params
+            .get(name)
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// An integer parameter, as a JSON number or (query protocols) a string of digits.

@@ -21,7 +21,12 @@ pub struct ApiError {
 impl ApiError {
     /// An error with status 400.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> ApiError {
-        ApiError { code: code.into(), message: message.into(), status: 400, members: Map::new() }
+        ApiError {
+            code: code.into(),
+            message: message.into(),
+            status: 400,
+            members: Map::new(),
+        }
     }
 
     /// The same with another HTTP status.
@@ -52,11 +57,15 @@ impl ApiError {
             Protocol::Json => ApiError::new("UnknownOperationException", ""),
             Protocol::Query => ApiError::new(
                 "InvalidAction",
-                format!("Could not find operation {action} for version {}", service.version()),
+                format!(
+                    "Could not find operation {action} for version {}",
+                    service.version()
+                ),
             ),
-            Protocol::Ec2 => {
-                ApiError::new("InvalidAction", format!("The action {action} is not valid for this web service."))
-            }
+            Protocol::Ec2 => ApiError::new(
+                "InvalidAction",
+                format!("The action {action} is not valid for this web service."),
+            ),
         }
     }
 
@@ -67,25 +76,37 @@ impl ApiError {
             ApiError::new(if json { in_json } else { in_query }, error.to_string()).with_status(403)
         };
         match error {
-            SignatureError::Missing if json => named("MissingAuthenticationTokenException", "").with_status(400),
-            SignatureError::Missing => {
-                ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token").with_status(403)
+            SignatureError::Missing if json => {
+                named("MissingAuthenticationTokenException", "").with_status(400)
             }
+            SignatureError::Missing => ApiError::new(
+                "MissingAuthenticationToken",
+                "Request is missing Authentication Token",
+            )
+            .with_status(403),
             SignatureError::Incomplete(_) => {
                 named("IncompleteSignatureException", "IncompleteSignature").with_status(400)
             }
-            SignatureError::UnknownKey if protocol == Protocol::Ec2 => {
-                ApiError::new("AuthFailure", "AWS was not able to validate the provided access credentials")
-                    .with_status(401)
-            }
+            SignatureError::UnknownKey if protocol == Protocol::Ec2 => ApiError::new(
+                "AuthFailure",
+                "AWS was not able to validate the provided access credentials",
+            )
+            .with_status(401),
             SignatureError::UnknownKey => {
-                named("UnrecognizedClientException", "InvalidClientTokenId").with_status(if json { 400 } else { 403 })
+                named("UnrecognizedClientException", "InvalidClientTokenId").with_status(if json {
+                    400
+                } else {
+                    403
+                })
             }
-            SignatureError::Expired => {
-                named("ExpiredTokenException", "ExpiredToken").with_status(if json { 400 } else { 403 })
-            }
+            SignatureError::Expired => named("ExpiredTokenException", "ExpiredToken")
+                .with_status(if json { 400 } else { 403 }),
             SignatureError::Mismatch(_) => {
-                named("InvalidSignatureException", "SignatureDoesNotMatch").with_status(if json { 400 } else { 403 })
+                named("InvalidSignatureException", "SignatureDoesNotMatch").with_status(if json {
+                    400
+                } else {
+                    403
+                })
             }
             SignatureError::State(error) => ApiError::internal(error.to_string()),
         }

@@ -29,17 +29,26 @@ pub fn parse(form: &str) -> Value {
         }
         node.value = Some(value.into_owned());
     }
-    let members = root.children.into_iter().map(|(name, node)| (name, convert(node))).collect();
+    let members = root
+        .children
+        .into_iter()
+        .map(|(name, node)| (name, convert(node)))
+        .collect();
     Value::Object(members)
 }
 
 fn convert(node: Node) -> Value {
-    let Node { value, mut children } = node;
+    let Node {
+        value,
+        mut children,
+    } = node;
     if children.is_empty() {
         return Value::String(value.unwrap_or_default());
     }
     if children.len() == 1
-        && let Some(list) = children.remove("member").or_else(|| children.remove("entry"))
+        && let Some(list) = children
+            .remove("member")
+            .or_else(|| children.remove("entry"))
     {
         // `X.member=` is how an empty list is written.
         return match convert(list) {
@@ -47,13 +56,23 @@ fn convert(node: Node) -> Value {
             other => other,
         };
     }
-    if children.keys().all(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())) {
-        let mut items: Vec<(u64, Node)> =
-            children.into_iter().map(|(name, node)| (name.parse().unwrap_or(u64::MAX), node)).collect();
+    if children
+        .keys()
+        .all(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        let mut items: Vec<(u64, Node)> = children
+            .into_iter()
+            .map(|(name, node)| (name.parse().unwrap_or(u64::MAX), node))
+            .collect();
         items.sort_by_key(|(index, _)| *index);
         return Value::Array(items.into_iter().map(|(_, node)| convert(node)).collect());
     }
-    Value::Object(children.into_iter().map(|(name, node)| (name, convert(node))).collect::<Map<_, _>>())
+    Value::Object(
+        children
+            .into_iter()
+            .map(|(name, node)| (name, convert(node)))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 #[cfg(test)]

@@ -32,7 +32,11 @@ pub async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
     let body = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => {
-            let error = ApiError::new("RequestEntityTooLargeException", "Request size is too large").with_status(413);
+            let error = ApiError::new(
+                "RequestEntityTooLargeException",
+                "Request size is too large",
+            )
+            .with_status(413);
             return failed(None, target, &request_id, &error);
         }
     };
@@ -54,7 +58,11 @@ async fn call(
     asked: Asked,
     request_id: &str,
 ) -> Result<(String, Value), ApiError> {
-    let Asked { service, action, params } = asked;
+    let Asked {
+        service,
+        action,
+        params,
+    } = asked;
     let signed = sigv4::verify(&ctx.keys, parts, body, ctx.now())
         .map_err(|error| ApiError::signature(&error, service.protocol()))?;
     if signed.service != service.signing_name() {
@@ -62,12 +70,27 @@ async fn call(
             "Credential should be scoped to correct service: '{}'.",
             service.signing_name()
         );
-        return Err(ApiError::signature(&sigv4::SignatureError::Mismatch(text), service.protocol()));
+        return Err(ApiError::signature(
+            &sigv4::SignatureError::Mismatch(text),
+            service.protocol(),
+        ));
     }
-    let call = Call { service, action, region: signed.region, params, key: signed.key, request_id: request_id.to_owned() };
+    let call = Call {
+        service,
+        action,
+        region: signed.region,
+        params,
+        key: signed.key,
+        request_id: request_id.to_owned(),
+    };
     let result = dispatch(ctx, &call).await;
     match &result {
-        Ok(_) => tracing::debug!(service = service.signing_name(), action = call.action, region = call.region, "answered"),
+        Ok(_) => tracing::debug!(
+            service = service.signing_name(),
+            action = call.action,
+            region = call.region,
+            "answered"
+        ),
         Err(error) => tracing::info!(
             service = service.signing_name(),
             action = call.action,
@@ -84,17 +107,28 @@ async fn call(
 fn read(parts: &Parts, body: &Bytes) -> Result<Asked, ApiError> {
     if let Some(target) = parts.headers.get("x-amz-target") {
         let unknown = || ApiError::new("UnknownOperationException", "");
-        let (prefix, action) = target.to_str().ok().and_then(|text| text.split_once('.')).ok_or_else(unknown)?;
+        let (prefix, action) = target
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once('.'))
+            .ok_or_else(unknown)?;
         let service = Service::by_target(prefix).ok_or_else(unknown)?;
         let params = if body.is_empty() {
             Value::Object(serde_json::Map::new())
         } else {
-            serde_json::from_slice(body).map_err(|error| ApiError::serialization(error.to_string()))?
+            serde_json::from_slice(body)
+                .map_err(|error| ApiError::serialization(error.to_string()))?
         };
         if !params.is_object() {
-            return Err(ApiError::serialization("Start of structure or map found where not expected."));
+            return Err(ApiError::serialization(
+                "Start of structure or map found where not expected.",
+            ));
         }
-        return Ok(Asked { service, action: action.to_owned(), params });
+        return Ok(Asked {
+            service,
+            action: action.to_owned(),
+            params,
+        });
     }
     let form = match parts.method {
         Method::POST if !body.is_empty() => std::str::from_utf8(body)
@@ -108,26 +142,50 @@ fn read(parts: &Parts, body: &Bytes) -> Result<Asked, ApiError> {
     let action = text("Action").ok_or_else(missing)?;
     let signing = sigv4::scope(parts).map(|(_, service)| service);
     let service = Service::by_version(&text("Version").unwrap_or_default(), signing.as_deref())
-        .ok_or_else(|| ApiError::new("InvalidAction", format!("The action {action} is not valid for this endpoint.")))?;
-    Ok(Asked { service, action, params })
+        .ok_or_else(|| {
+            ApiError::new(
+                "InvalidAction",
+                format!("The action {action} is not valid for this endpoint."),
+            )
+        })?;
+    Ok(Asked {
+        service,
+        action,
+        params,
+    })
 }
 
 fn answered(service: Service, action: &str, request_id: &str, value: &Value) -> Response<Body> {
     match service.protocol() {
         // An operation without an answer still answers an empty object in AWS JSON.
-        Protocol::Json if value.is_null() => respond(StatusCode::OK, JSON, request_id, "{}".to_owned()),
-        Protocol::Json => respond(StatusCode::OK, JSON, request_id, value.to_string()),
-        Protocol::Query | Protocol::Ec2 => {
-            respond(StatusCode::OK, XML, request_id, xml::answer(service, action, request_id, value))
+        Protocol::Json if value.is_null() => {
+            respond(StatusCode::OK, JSON, request_id, "{}".to_owned())
         }
+        Protocol::Json => respond(StatusCode::OK, JSON, request_id, value.to_string()),
+        Protocol::Query | Protocol::Ec2 => respond(
+            StatusCode::OK,
+            XML,
+            request_id,
+            xml::answer(service, action, request_id, value),
+        ),
     }
 }
 
-fn failed(service: Option<Service>, target: bool, request_id: &str, error: &ApiError) -> Response<Body> {
+fn failed(
+    service: Option<Service>,
+    target: bool,
+    request_id: &str,
+    error: &ApiError,
+) -> Response<Body> {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = service.map_or(target, |service| service.protocol() == Protocol::Json);
     if !json {
-        return respond(status, XML, request_id, xml::error(service, request_id, error));
+        return respond(
+            status,
+            XML,
+            request_id,
+            xml::error(service, request_id, error),
+        );
     }
     let mut body = serde_json::Map::new();
     body.insert("__type".to_owned(), error.code.clone().into());
@@ -141,7 +199,12 @@ fn failed(service: Option<Service>, target: bool, request_id: &str, error: &ApiE
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 const XML: HeaderValue = HeaderValue::from_static("text/xml;charset=utf-8");
 
-fn respond(status: StatusCode, kind: HeaderValue, request_id: &str, body: String) -> Response<Body> {
+fn respond(
+    status: StatusCode,
+    kind: HeaderValue,
+    request_id: &str,
+    body: String,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -45,23 +45,71 @@ struct Row {
 
 /// Signing names, target prefixes, versions and namespaces as the botocore models 1.44 have them.
 const TABLE: &[Row] = &[
-    Row { service: Service::Ecs, signing: "ecs", protocol: Protocol::Json, prefix: "AmazonEC2ContainerServiceV20141113", namespace: "" },
-    Row { service: Service::Ecr, signing: "ecr", protocol: Protocol::Json, prefix: "AmazonEC2ContainerRegistry_V20150921", namespace: "" },
-    Row { service: Service::Logs, signing: "logs", protocol: Protocol::Json, prefix: "Logs_20140328", namespace: "" },
-    Row { service: Service::Elbv2, signing: "elasticloadbalancing", protocol: Protocol::Query, prefix: "2015-12-01", namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/" },
-    Row { service: Service::Sts, signing: "sts", protocol: Protocol::Query, prefix: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/" },
-    Row { service: Service::Iam, signing: "iam", protocol: Protocol::Query, prefix: "2010-05-08", namespace: "https://iam.amazonaws.com/doc/2010-05-08/" },
-    Row { service: Service::Ec2, signing: "ec2", protocol: Protocol::Ec2, prefix: "2016-11-15", namespace: "http://ec2.amazonaws.com/doc/2016-11-15/" },
+    Row {
+        service: Service::Ecs,
+        signing: "ecs",
+        protocol: Protocol::Json,
+        prefix: "AmazonEC2ContainerServiceV20141113",
+        namespace: "",
+    },
+    Row {
+        service: Service::Ecr,
+        signing: "ecr",
+        protocol: Protocol::Json,
+        prefix: "AmazonEC2ContainerRegistry_V20150921",
+        namespace: "",
+    },
+    Row {
+        service: Service::Logs,
+        signing: "logs",
+        protocol: Protocol::Json,
+        prefix: "Logs_20140328",
+        namespace: "",
+    },
+    Row {
+        service: Service::Elbv2,
+        signing: "elasticloadbalancing",
+        protocol: Protocol::Query,
+        prefix: "2015-12-01",
+        namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+    },
+    Row {
+        service: Service::Sts,
+        signing: "sts",
+        protocol: Protocol::Query,
+        prefix: "2011-06-15",
+        namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
+    },
+    Row {
+        service: Service::Iam,
+        signing: "iam",
+        protocol: Protocol::Query,
+        prefix: "2010-05-08",
+        namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
+    },
+    Row {
+        service: Service::Ec2,
+        signing: "ec2",
+        protocol: Protocol::Ec2,
+        prefix: "2016-11-15",
+        namespace: "http://ec2.amazonaws.com/doc/2016-11-15/",
+    },
 ];
 
 impl Service {
     fn row(self) -> &'static Row {
-        TABLE.iter().find(|row| row.service == self).expect("every service has a row")
+        TABLE
+            .iter()
+            .find(|row| row.service == self)
+            .expect("every service has a row")
     }
 
     /// The service that an `X-Amz-Target` prefix names.
     pub fn by_target(prefix: &str) -> Option<Service> {
-        TABLE.iter().find(|row| row.protocol == Protocol::Json && row.prefix == prefix).map(|row| row.service)
+        TABLE
+            .iter()
+            .find(|row| row.protocol == Protocol::Json && row.prefix == prefix)
+            .map(|row| row.service)
     }
 
     /// The query service of that API version, and of that signing name if two share the version.

@@ -36,8 +36,15 @@ pub fn error(service: Option<Service>, request_id: &str, error: &ApiError) -> St
              </Error></Errors><RequestID>{request_id}</RequestID></Response>"
         );
     }
-    let namespace = service.map_or("http://webservices.amazon.com/AWSFault/2005-15-09", Service::namespace);
-    let kind = if error.status >= 500 { "Receiver" } else { "Sender" };
+    let namespace = service.map_or(
+        "http://webservices.amazon.com/AWSFault/2005-15-09",
+        Service::namespace,
+    );
+    let kind = if error.status >= 500 {
+        "Receiver"
+    } else {
+        "Sender"
+    };
     format!(
         "<ErrorResponse xmlns=\"{namespace}\"><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>\
          <RequestId>{request_id}</RequestId></ErrorResponse>"
@@ -87,7 +94,17 @@ mod tests {
              <Names><member>a&amp;b</member><member>c</member></Names><Deep><Port>80</Port><On>true</On></Deep><Empty></Empty>\
              </DescribeResult><ResponseMetadata><RequestId>id-1</RequestId></ResponseMetadata></DescribeResponse>"
         );
-        let ec2 = answer(Service::Ec2, "DescribeVpcs", "id-2", &json!({"vpcSet": [{"vpcId": "vpc-1"}]}));
-        assert!(ec2.contains("<requestId>id-2</requestId><vpcSet><item><vpcId>vpc-1</vpcId></item></vpcSet>"), "{ec2}");
+        let ec2 = answer(
+            Service::Ec2,
+            "DescribeVpcs",
+            "id-2",
+            &json!({"vpcSet": [{"vpcId": "vpc-1"}]}),
+        );
+        assert!(
+            ec2.contains(
+                "<requestId>id-2</requestId><vpcSet><item><vpcId>vpc-1</vpcId></item></vpcSet>"
+            ),
+            "{ec2}"
+        );
     }
 }

@@ -1,0 +1,114 @@
+//! What a caller asks for and gets.
+
+use std::path::PathBuf;
+
+use hoist_oci::spec::{Descriptor, Platform};
+use hoist_oci::{Compression, Digest};
+
+/// Which engine builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// The embedded one where this machine can run it, else a Docker Engine.
+    #[default]
+    Auto,
+    /// The engine of this crate: Linux, no daemon.
+    Embedded,
+    /// BuildKit in a Docker Engine, driven through the `docker` command.
+    Buildkit,
+}
+
+/// A secret for `RUN --mount=type=secret`. It never reaches a layer, a log or a cache key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// The name that the Dockerfile uses.
+    pub id: String,
+    /// Where its value is.
+    pub source: SecretSource,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Where a secret's value is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable of this process.
+    Environment(String),
+}
+
+/// Everything that a build needs to know.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The folder that `COPY` and `ADD` read.
+    pub context: PathBuf,
+    /// The Dockerfile, relative to the context unless it is absolute.
+    pub dockerfile: PathBuf,
+    /// The stage to build; the last one by default.
+    pub target: Option<String>,
+    /// Values for `ARG`, in the order given.
+    pub build_args: Vec<(String, String)>,
+    /// What the image is for.
+    pub platform: Platform,
+    /// Labels added to the image, over those of the Dockerfile.
+    pub labels: Vec<(String, String)>,
+    /// Secrets that steps may mount.
+    pub secrets: Vec<Secret>,
+    /// Runs every step again.
+    pub no_cache: bool,
+    /// The engine.
+    pub engine: Engine,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// The program that becomes a container's first process (see [`hoist_runtime::init`]).
+    pub init_program: PathBuf,
+}
+
+impl BuildRequest {
+    /// A request with defaults for everything but the context: `Dockerfile` in it, this machine's platform, gzip.
+    pub fn new(context: impl Into<PathBuf>) -> Self {
+        BuildRequest {
+            context: context.into(),
+            dockerfile: PathBuf::from("Dockerfile"),
+            target: None,
+            build_args: Vec::new(),
+            platform: Platform::host(),
+            labels: Vec::new(),
+            secrets: Vec::new(),
+            no_cache: false,
+            engine: Engine::default(),
+            compression: Compression::Gzip,
+            init_program: PathBuf::from("/proc/self/exe"),
+        }
+    }
+
+    /// The Dockerfile's path: relative ones start at the context.
+    pub fn dockerfile_path(&self) -> PathBuf {
+        self.context.join(&self.dockerfile)
+    }
+}
+
+/// A finished image in the workspace's store.
+#[derive(Debug, Clone)]
+pub struct BuiltImage {
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Digest of its config, which `docker` calls the image id.
+    pub config_digest: Digest,
+    /// What it is for.
+    pub platform: Platform,
+    /// Digest of everything it was built from.
+    pub inputs: Digest,
+    /// Steps that ran.
+    pub steps_run: usize,
+    /// Steps whose result was in the cache.
+    pub steps_cached: usize,
+    /// `embedded` or `buildkit`.
+    pub engine: &'static str,
+    /// Why that engine was chosen.
+    pub engine_reason: String,
+}

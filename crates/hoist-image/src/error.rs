@@ -92,7 +92,8 @@ impl BuildError {
         if is_disk_full(&source) {
             return BuildError::disk_full(doing).caused_by(source);
         }
-        BuildError::new(BuildErrorKind::Io, format!("failed to {doing}: {source}")).caused_by(source)
+        BuildError::new(BuildErrorKind::Io, format!("failed to {doing}: {source}"))
+            .caused_by(source)
     }
 
     fn disk_full(doing: String) -> Self {
@@ -102,7 +103,11 @@ impl BuildError {
     }
 
     /// Makes an error of a failure below this crate; a full disk anywhere in its causes is named as such.
-    pub fn from_source(kind: BuildErrorKind, doing: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
+    pub fn from_source(
+        kind: BuildErrorKind,
+        doing: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
         let doing = doing.into();
         let mut cause: Option<&(dyn StdError + 'static)> = Some(&source);
         while let Some(error) = cause {
@@ -200,7 +205,10 @@ impl fmt::Display for BuildError {
 
 impl StdError for BuildError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+        self.inner
+            .source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
     }
 }
 
@@ -208,11 +216,17 @@ impl StdError for BuildError {
 pub type Result<T> = std::result::Result<T, BuildError>;
 
 fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// The closest of some known words to a misspelt one, if one is close enough to be what was meant.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
         .into_iter()
@@ -236,7 +250,9 @@ fn edit_distance(a: &str, b: &str) -> usize {
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let cost = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + cost);
+            let mut best = (rows[i - 1][j] + 1)
+                .min(rows[i][j - 1] + 1)
+                .min(rows[i - 1][j - 1] + cost);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }
@@ -265,10 +281,16 @@ mod tests {
             }
         }
         let full = || io::Error::from_raw_os_error(nix::libc::ENOSPC);
-        assert_eq!(BuildError::io("write a layer", full()).kind(), BuildErrorKind::DiskFull);
+        assert_eq!(
+            BuildError::io("write a layer", full()).kind(),
+            BuildErrorKind::DiskFull
+        );
         let error = BuildError::from_source(BuildErrorKind::Io, "store a layer", Wrapped(full()));
         assert_eq!(error.kind(), BuildErrorKind::DiskFull);
-        assert_eq!(error.to_string(), "failed to store a layer: the disk is full");
+        assert_eq!(
+            error.to_string(),
+            "failed to store a layer: the disk is full"
+        );
         assert!(error.hint().unwrap().contains("free some space"));
     }
 

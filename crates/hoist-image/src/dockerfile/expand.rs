@@ -11,7 +11,10 @@ pub(crate) trait Lookup {
 
 impl Lookup for Vec<(String, String)> {
     fn value(&self, name: &str) -> Option<&str> {
-        self.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -38,17 +41,31 @@ pub(crate) struct ExpandError {
 }
 
 /// Expands a word; whitespace in it or in values does not split it.
-pub(crate) fn word(text: &str, escape: char, values: &dyn Lookup, style: Style) -> Result<String, ExpandError> {
+pub(crate) fn word(
+    text: &str,
+    escape: char,
+    values: &dyn Lookup,
+    style: Style,
+) -> Result<String, ExpandError> {
     let mut lexer = Lexer::new(text, escape, values, style);
     lexer.until(None, style.raw_escapes)
 }
 
 /// Expands a text and splits it at whitespace outside quotes, in values too.
-pub(crate) fn words(text: &str, escape: char, values: &dyn Lookup, style: Style) -> Result<Vec<String>, ExpandError> {
+pub(crate) fn words(
+    text: &str,
+    escape: char,
+    values: &dyn Lookup,
+    style: Style,
+) -> Result<Vec<String>, ExpandError> {
     let mut lexer = Lexer::new(text, escape, values, style);
     lexer.splitting = Some(Words::default());
     lexer.until(None, style.raw_escapes)?;
-    Ok(lexer.splitting.take().map(Words::finish).unwrap_or_default())
+    Ok(lexer
+        .splitting
+        .take()
+        .map(Words::finish)
+        .unwrap_or_default())
 }
 
 #[derive(Default)]
@@ -106,7 +123,15 @@ struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     fn new(text: &'a str, escape: char, values: &'a dyn Lookup, style: Style) -> Self {
-        Lexer { text, at: 0, escape, values, style, splitting: None, nested: 0 }
+        Lexer {
+            text,
+            at: 0,
+            escape,
+            values,
+            style,
+            splitting: None,
+            nested: 0,
+        }
     }
 
     fn peek(&self) -> Option<char> {
@@ -120,11 +145,18 @@ impl<'a> Lexer<'a> {
     }
 
     fn error<T>(&self, message: impl Into<String>) -> Result<T, ExpandError> {
-        Err(ExpandError { message: message.into(), offset: self.at.min(self.text.len()) })
+        Err(ExpandError {
+            message: message.into(),
+            offset: self.at.min(self.text.len()),
+        })
     }
 
     fn top(&mut self) -> Option<&mut Words> {
-        if self.nested == 0 { self.splitting.as_mut() } else { None }
+        if self.nested == 0 {
+            self.splitting.as_mut()
+        } else {
+            None
+        }
     }
 
     fn until(&mut self, stop: Option<char>, raw_escapes: bool) -> Result<String, ExpandError> {
@@ -336,7 +368,11 @@ impl<'a> Lexer<'a> {
                     ('+', None) => Ok(String::new()),
                     _ => {
                         let state = if value.is_some() { "empty" } else { "not set" };
-                        let message = if word.is_empty() { format!("it is {state}") } else { word };
+                        let message = if word.is_empty() {
+                            format!("it is {state}")
+                        } else {
+                            word
+                        };
                         self.error(format!("variable {name} is required: {message}"))
                     }
                 }
@@ -348,9 +384,17 @@ impl<'a> Lexer<'a> {
                     pattern.remove(0);
                 }
                 let Some(value) = value else {
-                    return Ok(if self.style.keep_unset { self.text[start..self.at].into() } else { String::new() });
+                    return Ok(if self.style.keep_unset {
+                        self.text[start..self.at].into()
+                    } else {
+                        String::new()
+                    });
                 };
-                Ok(if modifier == '#' { trim_prefix(value, &pattern, greedy) } else { trim_suffix(value, &pattern, greedy) })
+                Ok(if modifier == '#' {
+                    trim_prefix(value, &pattern, greedy)
+                } else {
+                    trim_suffix(value, &pattern, greedy)
+                })
             }
             Some('/') if !empty_is_unset => {
                 let all = self.peek() == Some('/');
@@ -360,7 +404,11 @@ impl<'a> Lexer<'a> {
                 let pattern = self.inner('/', true)?;
                 let replacement = self.inner('}', true)?;
                 let Some(value) = value else {
-                    return Ok(if self.style.keep_unset { self.text[start..self.at].into() } else { String::new() });
+                    return Ok(if self.style.keep_unset {
+                        self.text[start..self.at].into()
+                    } else {
+                        String::new()
+                    });
                 };
                 Ok(replace(value, &pattern, &replacement, all))
             }
@@ -371,19 +419,36 @@ impl<'a> Lexer<'a> {
 
 /// Byte offsets of all characters of a text, and its end.
 fn cuts(text: &str) -> Vec<usize> {
-    text.char_indices().map(|(at, _)| at).chain([text.len()]).collect()
+    text.char_indices()
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .collect()
 }
 
 fn trim_prefix(value: &str, pattern: &str, greedy: bool) -> String {
     let cuts = cuts(value);
-    let mut order: Box<dyn Iterator<Item = &usize>> = if greedy { Box::new(cuts.iter().rev()) } else { Box::new(cuts.iter()) };
-    order.find(|cut| glob(pattern, &value[..**cut])).map_or(value, |cut| &value[*cut..]).into()
+    let mut order: Box<dyn Iterator<Item = &usize>> = if greedy {
+        Box::new(cuts.iter().rev())
+    } else {
+        Box::new(cuts.iter())
+    };
+    order
+        .find(|cut| glob(pattern, &value[..**cut]))
+        .map_or(value, |cut| &value[*cut..])
+        .into()
 }
 
 fn trim_suffix(value: &str, pattern: &str, greedy: bool) -> String {
     let cuts = cuts(value);
-    let mut order: Box<dyn Iterator<Item = &usize>> = if greedy { Box::new(cuts.iter()) } else { Box::new(cuts.iter().rev()) };
-    order.find(|cut| glob(pattern, &value[**cut..])).map_or(value, |cut| &value[..*cut]).into()
+    let mut order: Box<dyn Iterator<Item = &usize>> = if greedy {
+        Box::new(cuts.iter())
+    } else {
+        Box::new(cuts.iter().rev())
+    };
+    order
+        .find(|cut| glob(pattern, &value[**cut..]))
+        .map_or(value, |cut| &value[..*cut])
+        .into()
 }
 
 fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
@@ -391,7 +456,10 @@ fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
     let mut rest = value;
     while !rest.is_empty() {
         // The longest match at this place, as in a shell; an empty match replaces nothing.
-        let hit = cuts(rest).into_iter().rev().find(|cut| *cut > 0 && glob(pattern, &rest[..*cut]));
+        let hit = cuts(rest)
+            .into_iter()
+            .rev()
+            .find(|cut| *cut > 0 && glob(pattern, &rest[..*cut]));
         match hit {
             Some(cut) => {
                 out.push_str(replacement);
@@ -454,7 +522,14 @@ mod tests {
     use super::*;
 
     fn values() -> Vec<(String, String)> {
-        [("x", "one"), ("empty", ""), ("path", "/a/b/c.tar.gz"), ("list", "a b")].map(|(k, v)| (k.into(), v.into())).to_vec()
+        [
+            ("x", "one"),
+            ("empty", ""),
+            ("path", "/a/b/c.tar.gz"),
+            ("list", "a b"),
+        ]
+        .map(|(k, v)| (k.into(), v.into()))
+        .to_vec()
     }
 
     fn expand(text: &str) -> String {
@@ -513,16 +588,35 @@ mod tests {
         ] {
             assert_eq!(expand(text), want, "{text}");
         }
-        assert_eq!(word("`$x \\n", '`', &values(), Style::default()).unwrap(), "$x \\n");
+        assert_eq!(
+            word("`$x \\n", '`', &values(), Style::default()).unwrap(),
+            "$x \\n"
+        );
     }
 
     #[test]
     fn raw_styles_keep_the_syntax() {
-        let style = Style { raw_quotes: true, raw_escapes: true, ..Style::default() };
-        assert_eq!(word(r#"'a' "b$x" \c"#, '\\', &values(), style).unwrap(), r#"'a' "bone" \c"#);
-        let style = Style { keep_unset: true, ..Style::default() };
-        assert_eq!(word("$y ${y} $x", '\\', &values(), style).unwrap(), "$y ${y} one");
-        let style = Style { skip_quotes: true, ..Style::default() };
+        let style = Style {
+            raw_quotes: true,
+            raw_escapes: true,
+            ..Style::default()
+        };
+        assert_eq!(
+            word(r#"'a' "b$x" \c"#, '\\', &values(), style).unwrap(),
+            r#"'a' "bone" \c"#
+        );
+        let style = Style {
+            keep_unset: true,
+            ..Style::default()
+        };
+        assert_eq!(
+            word("$y ${y} $x", '\\', &values(), style).unwrap(),
+            "$y ${y} one"
+        );
+        let style = Style {
+            skip_quotes: true,
+            ..Style::default()
+        };
         assert_eq!(word("it's $x", '\\', &values(), style).unwrap(), "it's one");
     }
 
@@ -538,10 +632,25 @@ mod tests {
     fn a_broken_word_says_what_is_wrong_and_where() {
         let fail = |text| word(text, '\\', &values(), Style::default()).unwrap_err();
         assert_eq!(fail("a${x").message, "'}' is missing");
-        assert_eq!(fail("${}").message, "a variable's name is missing after '${'");
-        assert_eq!(fail("ab'c"), ExpandError { message: "this single quote is never closed".into(), offset: 2 });
+        assert_eq!(
+            fail("${}").message,
+            "a variable's name is missing after '${'"
+        );
+        assert_eq!(
+            fail("ab'c"),
+            ExpandError {
+                message: "this single quote is never closed".into(),
+                offset: 2
+            }
+        );
         assert_eq!(fail("${x;y}").message, "';' is no modifier of a variable");
-        assert_eq!(fail("${y:?set it}").message, "variable y is required: set it");
-        assert_eq!(fail("${empty:?}").message, "variable empty is required: it is empty");
+        assert_eq!(
+            fail("${y:?set it}").message,
+            "variable y is required: set it"
+        );
+        assert_eq!(
+            fail("${empty:?}").message,
+            "variable empty is required: it is empty"
+        );
     }
 }

@@ -14,7 +14,11 @@ pub(crate) struct FlagReader<'a> {
 
 impl<'a> FlagReader<'a> {
     pub(crate) fn new(source: &'a SourceText, raw: &'a RawInstruction) -> Self {
-        FlagReader { source, raw, taken: vec![false; raw.flags.len()] }
+        FlagReader {
+            source,
+            raw,
+            taken: vec![false; raw.flags.len()],
+        }
     }
 
     fn error(&self, range: Range<usize>, message: impl Into<String>) -> BuildError {
@@ -22,7 +26,12 @@ impl<'a> FlagReader<'a> {
     }
 
     fn take(&mut self, name: &str) -> Option<(Option<String>, Range<usize>)> {
-        let index = self.raw.flags.iter().enumerate().position(|(index, flag)| !self.taken[index] && flag.name == name)?;
+        let index = self
+            .raw
+            .flags
+            .iter()
+            .enumerate()
+            .position(|(index, flag)| !self.taken[index] && flag.name == name)?;
         self.taken[index] = true;
         let flag = &self.raw.flags[index];
         Some((flag.value.clone(), flag.range.clone()))
@@ -33,7 +42,9 @@ impl<'a> FlagReader<'a> {
         match self.take(name) {
             None => Ok(None),
             Some((Some(text), range)) if !text.is_empty() => Ok(Some(Spanned { text, range })),
-            Some((_, range)) => Err(self.error(range, format!("--{name} needs a value")).with_hint(format!("write --{name}=VALUE"))),
+            Some((_, range)) => Err(self
+                .error(range, format!("--{name} needs a value"))
+                .with_hint(format!("write --{name}=VALUE"))),
         }
     }
 
@@ -44,39 +55,70 @@ impl<'a> FlagReader<'a> {
             Some((Some(text), range)) => match text.as_str() {
                 "true" | "1" => Ok(Some(true)),
                 "false" | "0" => Ok(Some(false)),
-                other => Err(self.error(range, format!("--{name} is true or false, not '{other}'"))),
+                other => {
+                    Err(self.error(range, format!("--{name} is true or false, not '{other}'")))
+                }
             },
         }
     }
 
     /// Nanoseconds.
     pub(crate) fn duration(&mut self, name: &str) -> Result<Option<i64>> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        let nanos = duration(&value.text)
-            .ok_or_else(|| self.error(value.range.clone(), format!("'{}' is no duration", value.text)).with_hint("write a number with its unit, such as 30s or 1m30s"))?;
+        let Some(value) = self.value(name)? else {
+            return Ok(None);
+        };
+        let nanos = duration(&value.text).ok_or_else(|| {
+            self.error(
+                value.range.clone(),
+                format!("'{}' is no duration", value.text),
+            )
+            .with_hint("write a number with its unit, such as 30s or 1m30s")
+        })?;
         // Docker's own limit: shorter ones would be taken as the default.
         if nanos != 0 && nanos < 1_000_000 {
-            return Err(self.error(value.range, format!("--{name} is shorter than a millisecond")));
+            return Err(self.error(
+                value.range,
+                format!("--{name} is shorter than a millisecond"),
+            ));
         }
         Ok(Some(nanos))
     }
 
     pub(crate) fn count(&mut self, name: &str) -> Result<Option<u32>> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
+        let Some(value) = self.value(name)? else {
+            return Ok(None);
+        };
         match value.text.parse() {
             Ok(count) => Ok(Some(count)),
-            Err(_) => Err(self.error(value.range, format!("--{name} is a number, not '{}'", value.text))),
+            Err(_) => Err(self.error(
+                value.range,
+                format!("--{name} is a number, not '{}'", value.text),
+            )),
         }
     }
 
     /// Refuses what was not taken: unknown flags, and known ones that were given too often.
     pub(crate) fn done(&self, known: &[&str]) -> Result<()> {
-        let Some((_, flag)) = self.raw.flags.iter().enumerate().find(|(index, _)| !self.taken[*index]) else { return Ok(()) };
+        let Some((_, flag)) = self
+            .raw
+            .flags
+            .iter()
+            .enumerate()
+            .find(|(index, _)| !self.taken[*index])
+        else {
+            return Ok(());
+        };
         let keyword = &self.raw.keyword;
         if known.contains(&flag.name.as_str()) {
-            return Err(self.error(flag.range.clone(), format!("--{} is given twice", flag.name)));
+            return Err(self.error(
+                flag.range.clone(),
+                format!("--{} is given twice", flag.name),
+            ));
         }
-        let error = self.error(flag.range.clone(), format!("{keyword} has no flag --{}", flag.name));
+        let error = self.error(
+            flag.range.clone(),
+            format!("{keyword} has no flag --{}", flag.name),
+        );
         Err(match did_you_mean(&flag.name, known.iter().copied()) {
             Some(name) => error.with_hint(format!("did you mean --{name}?")),
             None => error.with_hint(format!("{keyword} has --{}", known.join(", --"))),
@@ -95,7 +137,9 @@ pub(crate) fn duration(text: &str) -> Option<i64> {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..number_end].parse().ok()?;
         rest = &rest[number_end..];
-        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit_end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         total += number
             * match &rest[..unit_end] {
                 "ns" => 1.0,
@@ -148,12 +192,32 @@ pub(crate) enum Sharing {
 }
 
 const MOUNT_KEYS: [&str; 19] = [
-    "type", "target", "dst", "destination", "source", "src", "from", "id", "readonly", "ro", "readwrite", "rw", "sharing", "mode", "uid", "gid", "size",
-    "required", "env",
+    "type",
+    "target",
+    "dst",
+    "destination",
+    "source",
+    "src",
+    "from",
+    "id",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "sharing",
+    "mode",
+    "uid",
+    "gid",
+    "size",
+    "required",
+    "env",
 ];
 
 pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount> {
-    let fail = |message: String| BuildError::new(BuildErrorKind::Dockerfile, message).at(source.location(value.range.clone()));
+    let fail = |message: String| {
+        BuildError::new(BuildErrorKind::Dockerfile, message)
+            .at(source.location(value.range.clone()))
+    };
     let mut mount = RunMount {
         kind: MountKind::Bind,
         target: None,
@@ -171,7 +235,9 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
         range: value.range.clone(),
     };
     for field in value.text.split(',') {
-        let (key, text) = field.split_once('=').map_or((field, None), |(key, text)| (key, Some(text)));
+        let (key, text) = field
+            .split_once('=')
+            .map_or((field, None), |(key, text)| (key, Some(text)));
         let key = key.to_ascii_lowercase();
         if !MOUNT_KEYS.contains(&key.as_str()) {
             let error = fail(format!("--mount has no field '{key}'"));
@@ -186,8 +252,15 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
             Some(_) => None,
         };
         let wants_flag = || fail(format!("the field {key} of --mount is true or false"));
-        let number = |radix: u32| text.and_then(|text| u32::from_str_radix(text, radix).ok()).ok_or_else(|| fail(format!("the field {key} of --mount is a number")));
-        let required_text = || text.filter(|text| !text.is_empty()).map(String::from).ok_or_else(|| fail(format!("the field {key} of --mount needs a value")));
+        let number = |radix: u32| {
+            text.and_then(|text| u32::from_str_radix(text, radix).ok())
+                .ok_or_else(|| fail(format!("the field {key} of --mount is a number")))
+        };
+        let required_text = || {
+            text.filter(|text| !text.is_empty())
+                .map(String::from)
+                .ok_or_else(|| fail(format!("the field {key} of --mount needs a value")))
+        };
         match key.as_str() {
             "type" => {
                 mount.kind = match required_text()?.as_str() {
@@ -200,7 +273,10 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
                             .at(source.location(value.range.clone()))
                             .with_hint("give the key as a secret (--mount=type=secret), or build with --engine buildkit"));
                     }
-                    other => return Err(fail(format!("--mount has no type '{other}'")).with_hint("the types are bind, cache, tmpfs and secret")),
+                    other => {
+                        return Err(fail(format!("--mount has no type '{other}'"))
+                            .with_hint("the types are bind, cache, tmpfs and secret"));
+                    }
                 }
             }
             "target" | "dst" | "destination" => mount.target = Some(required_text()?),
@@ -216,22 +292,40 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
                     "shared" => Sharing::Shared,
                     "private" => Sharing::Private,
                     "locked" => Sharing::Locked,
-                    other => return Err(fail(format!("sharing is shared, private or locked, not '{other}'"))),
+                    other => {
+                        return Err(fail(format!(
+                            "sharing is shared, private or locked, not '{other}'"
+                        )));
+                    }
                 }
             }
             "mode" => mount.mode = Some(number(8)?),
             "uid" => mount.uid = number(10)?,
             "gid" => mount.gid = number(10)?,
-            _ => mount.size = Some(text.and_then(size).ok_or_else(|| fail("the field size of --mount is a number of bytes, such as 64m".into()))?),
+            _ => {
+                mount.size = Some(text.and_then(size).ok_or_else(|| {
+                    fail("the field size of --mount is a number of bytes, such as 64m".into())
+                })?)
+            }
         }
     }
     if mount.target.is_none() && !matches!(mount.kind, MountKind::Secret) {
-        return Err(fail("--mount needs a target".into()).with_hint("write --mount=type=...,target=/path"));
+        return Err(
+            fail("--mount needs a target".into()).with_hint("write --mount=type=...,target=/path")
+        );
     }
-    if mount.kind == MountKind::Secret && mount.id.is_none() && mount.source.is_none() && mount.target.is_none() {
-        return Err(fail("--mount=type=secret needs an id".into()).with_hint("write --mount=type=secret,id=NAME"));
+    if mount.kind == MountKind::Secret
+        && mount.id.is_none()
+        && mount.source.is_none()
+        && mount.target.is_none()
+    {
+        return Err(fail("--mount=type=secret needs an id".into())
+            .with_hint("write --mount=type=secret,id=NAME"));
     }
-    if mount.kind == MountKind::Bind && mount.read_only == Some(false) && mount.sharing != Sharing::Shared {
+    if mount.kind == MountKind::Bind
+        && mount.read_only == Some(false)
+        && mount.sharing != Sharing::Shared
+    {
         return Err(fail("sharing is for --mount=type=cache".into()));
     }
     Ok(mount)
@@ -241,7 +335,10 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
 fn size(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match lower[digits.len()..].trim_end_matches("ib").trim_end_matches('b') {
+    let factor = match lower[digits.len()..]
+        .trim_end_matches("ib")
+        .trim_end_matches('b')
+    {
         "" => 1,
         "k" => 1 << 10,
         "m" => 1 << 20,
@@ -257,9 +354,12 @@ pub(crate) fn network(source: &SourceText, value: &Spanned) -> Result<bool> {
     match value.text.as_str() {
         "default" | "host" => Ok(false),
         "none" => Ok(true),
-        other => Err(BuildError::new(BuildErrorKind::Dockerfile, format!("there is no network '{other}'"))
-            .at(source.location(value.range.clone()))
-            .with_hint("--network is default, none or host")),
+        other => Err(BuildError::new(
+            BuildErrorKind::Dockerfile,
+            format!("there is no network '{other}'"),
+        )
+        .at(source.location(value.range.clone()))
+        .with_hint("--network is default, none or host")),
     }
 }
 
@@ -271,7 +371,13 @@ mod tests {
 
     fn mount(text: &str) -> Result<RunMount> {
         let source = SourceText::new(Path::new("Dockerfile"), text.into());
-        run_mount(&source, &Spanned { text: text.into(), range: 0..text.len() })
+        run_mount(
+            &source,
+            &Spanned {
+                text: text.into(),
+                range: 0..text.len(),
+            },
+        )
     }
 
     #[test]
@@ -288,17 +394,29 @@ mod tests {
     #[test]
     fn mounts_are_read_and_wrong_ones_refused() {
         let cache = mount("type=cache,target=/c,sharing=locked,mode=0700,uid=5,id=x").unwrap();
-        assert_eq!((cache.kind, cache.sharing, cache.mode, cache.uid), (MountKind::Cache, Sharing::Locked, Some(0o700), 5));
+        assert_eq!(
+            (cache.kind, cache.sharing, cache.mode, cache.uid),
+            (MountKind::Cache, Sharing::Locked, Some(0o700), 5)
+        );
         let bind = mount("target=/b,source=a,rw").unwrap();
         assert_eq!((bind.kind, bind.read_only), (MountKind::Bind, Some(false)));
-        assert_eq!(mount("type=tmpfs,target=/t,size=2m").unwrap().size, Some(2 << 20));
+        assert_eq!(
+            mount("type=tmpfs,target=/t,size=2m").unwrap().size,
+            Some(2 << 20)
+        );
         for (text, message) in [
             ("type=cahce,target=/x", "--mount has no type 'cahce'"),
             ("type=cache", "--mount needs a target"),
             ("type=secret", "--mount=type=secret needs an id"),
             ("type=cache,traget=/x", "--mount has no field 'traget'"),
-            ("type=ssh", "--mount=type=ssh is not supported by the embedded engine"),
-            ("type=cache,target=/x,uid=a", "the field uid of --mount is a number"),
+            (
+                "type=ssh",
+                "--mount=type=ssh is not supported by the embedded engine",
+            ),
+            (
+                "type=cache,target=/x,uid=a",
+                "the field uid of --mount is a number",
+            ),
         ] {
             assert_eq!(mount(text).unwrap_err().message(), message);
         }

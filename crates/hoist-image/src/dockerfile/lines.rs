@@ -20,14 +20,23 @@ pub(crate) struct SourceText {
 
 impl SourceText {
     pub(crate) fn new(file: &Path, text: String) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        SourceText { file: file.into(), text, starts }
+        let starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        SourceText {
+            file: file.into(),
+            text,
+            starts,
+        }
     }
 
     /// The file and text of a range of bytes.
     pub(crate) fn location(&self, range: Range<usize>) -> Location {
         let start = range.start.min(self.text.len());
-        let line = self.starts.partition_point(|at| *at <= start).saturating_sub(1);
+        let line = self
+            .starts
+            .partition_point(|at| *at <= start)
+            .saturating_sub(1);
         let text = self.line(line);
         let before = self.text.get(self.starts[line]..start).unwrap_or_default();
         let within = range.end.min(self.starts[line] + text.len()).max(start);
@@ -35,13 +44,23 @@ impl SourceText {
             file: self.file.clone(),
             line: line + 1,
             column: before.chars().count() + 1,
-            width: self.text.get(start..within).unwrap_or_default().chars().count().max(1),
+            width: self
+                .text
+                .get(start..within)
+                .unwrap_or_default()
+                .chars()
+                .count()
+                .max(1),
             text: text.into(),
         }
     }
 
     fn line(&self, index: usize) -> &str {
-        let end = self.starts.get(index + 1).copied().unwrap_or(self.text.len());
+        let end = self
+            .starts
+            .get(index + 1)
+            .copied()
+            .unwrap_or(self.text.len());
         self.text[self.starts[index]..end].trim_end_matches(['\n', '\r'])
     }
 
@@ -66,20 +85,37 @@ impl Mapped {
 
     /// The place in the file of an offset in the text.
     pub(crate) fn origin(&self, offset: usize) -> usize {
-        let index = self.map.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
-        self.map.get(index).map_or(0, |(start, at)| at + offset.saturating_sub(*start))
+        let index = self
+            .map
+            .partition_point(|(start, _)| *start <= offset)
+            .saturating_sub(1);
+        self.map
+            .get(index)
+            .map_or(0, |(start, at)| at + offset.saturating_sub(*start))
     }
 
     pub(crate) fn range(&self, range: Range<usize>) -> Range<usize> {
         let start = self.origin(range.start);
-        let end = if range.end > range.start { self.origin(range.end - 1) + 1 } else { start };
+        let end = if range.end > range.start {
+            self.origin(range.end - 1) + 1
+        } else {
+            start
+        };
         start..end.max(start)
     }
 
     fn slice(&self, range: Range<usize>) -> Mapped {
         let mut map = vec![(0, self.origin(range.start))];
-        map.extend(self.map.iter().filter(|(start, _)| *start > range.start && *start < range.end).map(|(start, at)| (start - range.start, *at)));
-        Mapped { text: self.text[range].into(), map }
+        map.extend(
+            self.map
+                .iter()
+                .filter(|(start, _)| *start > range.start && *start < range.end)
+                .map(|(start, at)| (start - range.start, *at)),
+        );
+        Mapped {
+            text: self.text[range].into(),
+            map,
+        }
     }
 
     /// The text from an offset on, without white space around it.
@@ -125,7 +161,10 @@ impl Heredoc {
         if !self.chomp {
             return self.body.clone();
         }
-        self.body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+        self.body
+            .split_inclusive('\n')
+            .map(|line| line.trim_start_matches('\t'))
+            .collect()
     }
 }
 
@@ -145,7 +184,11 @@ pub(crate) struct RawInstruction {
 impl RawInstruction {
     /// The range from the keyword to the end of the arguments' first line.
     pub(crate) fn range(&self) -> Range<usize> {
-        let end = if self.args.text.is_empty() { self.keyword_range.end } else { self.args.range(0..self.args.text.len()).end };
+        let end = if self.args.text.is_empty() {
+            self.keyword_range.end
+        } else {
+            self.args.range(0..self.args.text.len()).end
+        };
         self.keyword_range.start..end.max(self.keyword_range.end)
     }
 }
@@ -160,10 +203,17 @@ pub(crate) struct RawDockerfile {
 
 /// Splits a Dockerfile's text.
 pub(crate) fn split(file: &Path, text: String) -> Result<RawDockerfile> {
-    let text = text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text);
+    let text = text
+        .strip_prefix('\u{feff}')
+        .map(String::from)
+        .unwrap_or(text);
     let source = SourceText::new(file, text);
     let escape = directives(&source)?;
-    let mut reader = Reader { source: &source, escape, next: 0 };
+    let mut reader = Reader {
+        source: &source,
+        escape,
+        next: 0,
+    };
     let mut instructions = Vec::new();
     while let Some(line) = reader.logical_line() {
         let mut raw = instruction(&line, escape);
@@ -175,7 +225,11 @@ pub(crate) fn split(file: &Path, text: String) -> Result<RawDockerfile> {
         }
         instructions.push(raw);
     }
-    Ok(RawDockerfile { source, escape, instructions })
+    Ok(RawDockerfile {
+        source,
+        escape,
+        instructions,
+    })
 }
 
 /// Splits the text of one instruction, as `ONBUILD` triggers carry it.
@@ -190,14 +244,23 @@ fn directives(source: &SourceText) -> Result<char> {
     let mut seen: Vec<String> = Vec::new();
     for index in 0..source.starts.len() {
         let line = source.line(index);
-        let Some((name, value)) = line.trim_start().strip_prefix('#').and_then(|rest| rest.split_once('=')) else { break };
+        let Some((name, value)) = line
+            .trim_start()
+            .strip_prefix('#')
+            .and_then(|rest| rest.split_once('='))
+        else {
+            break;
+        };
         let name = name.trim().to_ascii_lowercase();
         if !matches!(name.as_str(), "escape" | "syntax" | "check") {
             break;
         }
         let start = source.starts[index];
         if seen.contains(&name) {
-            return Err(source.error(start..start + line.len(), format!("the parser directive '{name}' is given twice")));
+            return Err(source.error(
+                start..start + line.len(),
+                format!("the parser directive '{name}' is given twice"),
+            ));
         }
         if name == "escape" {
             escape = match value.trim() {
@@ -205,7 +268,10 @@ fn directives(source: &SourceText) -> Result<char> {
                 "`" => '`',
                 other => {
                     return Err(source
-                        .error(start..start + line.len(), format!("the escape character cannot be '{other}'"))
+                        .error(
+                            start..start + line.len(),
+                            format!("the escape character cannot be '{other}'"),
+                        )
                         .with_hint("it is either \\ or `"));
                 }
             };
@@ -247,7 +313,9 @@ impl Reader<'_> {
             let (part, mut more) = continued(trimmed, escape);
             out.push(part, start);
             while more {
-                let Some((start, line)) = self.physical() else { break };
+                let Some((start, line)) = self.physical() else {
+                    break;
+                };
                 let bare = line.trim();
                 // Empty lines and comments between continuations vanish.
                 if bare.is_empty() || bare.starts_with('#') {
@@ -267,16 +335,32 @@ impl Reader<'_> {
         let first = self.next;
         let mut body = String::new();
         loop {
-            let Some((start, line)) = self.physical().map(|(start, line)| (start, line.to_owned())) else {
+            let Some((start, line)) = self
+                .physical()
+                .map(|(start, line)| (start, line.to_owned()))
+            else {
                 return Err(self
                     .source
-                    .error(raw.range(), format!("the heredoc <<{} is never closed", word.name))
+                    .error(
+                        raw.range(),
+                        format!("the heredoc <<{} is never closed", word.name),
+                    )
                     .with_hint(format!("end it with a line that holds only {}", word.name)));
             };
-            let candidate = if word.chomp { line.trim_start_matches('\t') } else { &line };
+            let candidate = if word.chomp {
+                line.trim_start_matches('\t')
+            } else {
+                &line
+            };
             if candidate == word.name {
                 let begin = self.source.starts[first];
-                return Ok(Heredoc { name: word.name.clone(), body, expand: word.expand, chomp: word.chomp, range: begin..start });
+                return Ok(Heredoc {
+                    name: word.name.clone(),
+                    body,
+                    expand: word.expand,
+                    chomp: word.chomp,
+                    range: begin..start,
+                });
             }
             body.push_str(&line);
             body.push('\n');
@@ -295,12 +379,22 @@ fn continued(line: &str, escape: char) -> (&str, bool) {
 }
 
 fn instruction(line: &Mapped, escape: char) -> RawInstruction {
-    let end = line.text.find(char::is_whitespace).unwrap_or(line.text.len());
+    let end = line
+        .text
+        .find(char::is_whitespace)
+        .unwrap_or(line.text.len());
     let keyword = line.text[..end].to_uppercase();
     let text: String = line.text.split_whitespace().collect::<Vec<_>>().join(" ");
     let rest = line.trimmed_from(end);
     let (flags, offset) = flags(&rest, escape);
-    RawInstruction { keyword, keyword_range: line.range(0..end), flags, args: rest.trimmed_from(offset), heredocs: Vec::new(), text }
+    RawInstruction {
+        keyword,
+        keyword_range: line.range(0..end),
+        flags,
+        args: rest.trimmed_from(offset),
+        heredocs: Vec::new(),
+        text,
+    }
 }
 
 fn flags(rest: &Mapped, escape: char) -> (Vec<Flag>, usize) {
@@ -341,7 +435,11 @@ fn flags(rest: &Mapped, escape: char) -> (Vec<Flag>, usize) {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
             None => (word[2..].to_owned(), None),
         };
-        flags.push(Flag { name, value, range: rest.range(start..end) });
+        flags.push(Flag {
+            name,
+            value,
+            range: rest.range(start..end),
+        });
     }
 }
 
@@ -355,23 +453,37 @@ fn may_have_heredocs(raw: &RawInstruction) -> bool {
     let (keyword, args) = match raw.keyword.as_str() {
         "ONBUILD" => {
             let mut words = raw.args.text.splitn(2, char::is_whitespace);
-            (words.next().unwrap_or_default().to_uppercase(), words.next().unwrap_or_default().trim())
+            (
+                words.next().unwrap_or_default().to_uppercase(),
+                words.next().unwrap_or_default().trim(),
+            )
         }
         keyword => (keyword.to_owned(), raw.args.text.as_str()),
     };
-    matches!(keyword.as_str(), "RUN" | "COPY" | "ADD") && args.contains("<<") && json_array(args).is_none()
+    matches!(keyword.as_str(), "RUN" | "COPY" | "ADD")
+        && args.contains("<<")
+        && json_array(args).is_none()
 }
 
 /// The heredocs that a line opens: words outside quotes of the form `<<NAME`, `<<-NAME`, `3<<NAME`.
 fn heredoc_words(args: &str, escape: char) -> Vec<HeredocWord> {
-    let style = Style { raw_quotes: true, raw_escapes: true, keep_unset: true, skip_quotes: false };
+    let style = Style {
+        raw_quotes: true,
+        raw_escapes: true,
+        keep_unset: true,
+        skip_quotes: false,
+    };
     // Quotes that do not match are the shell's business, not ours.
-    let Ok(words) = expand::words(args, escape, &Vec::new(), style) else { return Vec::new() };
+    let Ok(words) = expand::words(args, escape, &Vec::new(), style) else {
+        return Vec::new();
+    };
     words.iter().filter_map(|word| heredoc_word(word)).collect()
 }
 
 fn heredoc_word(word: &str) -> Option<HeredocWord> {
-    let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+    let rest = word
+        .trim_start_matches(|c: char| c.is_ascii_digit())
+        .strip_prefix("<<")?;
     let (chomp, rest) = match rest.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, rest),
@@ -379,9 +491,22 @@ fn heredoc_word(word: &str) -> Option<HeredocWord> {
     if rest.is_empty() || rest.contains('<') {
         return None;
     }
-    let name = expand::word(rest, '\\', &Vec::new(), Style { keep_unset: true, ..Style::default() }).ok()?;
+    let name = expand::word(
+        rest,
+        '\\',
+        &Vec::new(),
+        Style {
+            keep_unset: true,
+            ..Style::default()
+        },
+    )
+    .ok()?;
     let expand = !rest.contains(['"', '\'', '\\']);
-    (!name.is_empty()).then_some(HeredocWord { name, expand, chomp })
+    (!name.is_empty()).then_some(HeredocWord {
+        name,
+        expand,
+        chomp,
+    })
 }
 
 /// The name in a word that opens a heredoc.
@@ -405,7 +530,10 @@ pub(crate) fn plain_words(args: &Mapped) -> Vec<Spanned> {
     for (at, c) in args.text.char_indices().chain([(args.text.len(), ' ')]) {
         match (c.is_whitespace(), start) {
             (true, Some(from)) => {
-                words.push(Spanned { text: args.text[from..at].into(), range: args.range(from..at) });
+                words.push(Spanned {
+                    text: args.text[from..at].into(),
+                    range: args.range(from..at),
+                });
                 start = None;
             }
             (false, None) => start = Some(at),
@@ -424,7 +552,10 @@ pub(crate) fn quoted_words(args: &Mapped, escape: char) -> Vec<Spanned> {
     for (at, c) in args.text.char_indices() {
         if quote.is_none() && !escaped && c.is_whitespace() {
             if let Some(from) = start.take() {
-                words.push(Spanned { text: args.text[from..at].into(), range: args.range(from..at) });
+                words.push(Spanned {
+                    text: args.text[from..at].into(),
+                    range: args.range(from..at),
+                });
             }
             continue;
         }
@@ -440,7 +571,10 @@ pub(crate) fn quoted_words(args: &Mapped, escape: char) -> Vec<Spanned> {
         }
     }
     if let Some(from) = start {
-        words.push(Spanned { text: args.text[from..].into(), range: args.range(from..args.text.len()) });
+        words.push(Spanned {
+            text: args.text[from..].into(),
+            range: args.range(from..args.text.len()),
+        });
     }
     words
 }
@@ -456,8 +590,15 @@ mod tests {
     #[test]
     fn continuations_join_and_comments_between_them_vanish() {
         let file = parse("# c\n\nRUN a \\\n  # inner\n\n  && b \\  \n  && c\nCMD x\\\\\nUSER y");
-        let texts: Vec<_> = file.instructions.iter().map(|raw| (raw.keyword.as_str(), raw.args.text.as_str())).collect();
-        assert_eq!(texts, [("RUN", "a   && b   && c"), ("CMD", "x\\\\"), ("USER", "y")]);
+        let texts: Vec<_> = file
+            .instructions
+            .iter()
+            .map(|raw| (raw.keyword.as_str(), raw.args.text.as_str()))
+            .collect();
+        assert_eq!(
+            texts,
+            [("RUN", "a   && b   && c"), ("CMD", "x\\\\"), ("USER", "y")]
+        );
     }
 
     #[test]
@@ -471,7 +612,10 @@ mod tests {
                 (word.text.as_str(), at.line, at.column, at.width)
             })
             .collect();
-        assert_eq!(places, [("a", 2, 6, 1), ("béta", 3, 4, 4), ("/dest", 4, 2, 5)]);
+        assert_eq!(
+            places,
+            [("a", 2, 6, 1), ("béta", 3, 4, 4), ("/dest", 4, 2, 5)]
+        );
     }
 
     #[test]
@@ -480,10 +624,17 @@ mod tests {
         assert_eq!(file.escape, '`');
         assert_eq!(file.instructions[1].args.text, "dir   c:\\");
         let error = split(Path::new("D"), "# escape=x\n".into()).unwrap_err();
-        assert_eq!((error.line(), error.message()), (Some(1), "the escape character cannot be 'x'"));
+        assert_eq!(
+            (error.line(), error.message()),
+            (Some(1), "the escape character cannot be 'x'")
+        );
         let error = split(Path::new("D"), "#escape=`\n#escape=`\n".into()).unwrap_err();
         assert_eq!(error.line(), Some(2));
-        assert_eq!(parse("# hello\n# escape=`\nFROM a").escape, '\\', "directives end at the first comment");
+        assert_eq!(
+            parse("# hello\n# escape=`\nFROM a").escape,
+            '\\',
+            "directives end at the first comment"
+        );
     }
 
     #[test]
@@ -491,7 +642,10 @@ mod tests {
         let file = parse("RUN --mount=type=cache,target=/a --network=\"none\" -- --x y");
         let raw = &file.instructions[0];
         assert_eq!(raw.flags.len(), 2);
-        assert_eq!((raw.flags[0].name.as_str(), raw.flags[0].value.as_deref()), ("mount", Some("type=cache,target=/a")));
+        assert_eq!(
+            (raw.flags[0].name.as_str(), raw.flags[0].value.as_deref()),
+            ("mount", Some("type=cache,target=/a"))
+        );
         assert_eq!(raw.flags[1].value.as_deref(), Some("none"));
         assert_eq!(raw.args.text, "--x y");
         assert_eq!(file.source.location(raw.flags[1].range.clone()).column, 34);
@@ -499,15 +653,26 @@ mod tests {
 
     #[test]
     fn heredocs_are_read_wherever_they_are_opened() {
-        let file = parse("RUN cat <<A - <<-'B' > /x\none $x\nA\n\ttwo\n\tB\nCOPY <<f.txt /f\nhi\nf.txt\nRUN echo \"<<no\"\nRUN [\"a\",\"<<no\"]\n");
+        let file = parse(
+            "RUN cat <<A - <<-'B' > /x\none $x\nA\n\ttwo\n\tB\nCOPY <<f.txt /f\nhi\nf.txt\nRUN echo \"<<no\"\nRUN [\"a\",\"<<no\"]\n",
+        );
         let run = &file.instructions[0];
         assert_eq!(run.heredocs.len(), 2);
-        assert_eq!((run.heredocs[0].body.as_str(), run.heredocs[0].expand), ("one $x\n", true));
-        assert_eq!((run.heredocs[1].content().as_str(), run.heredocs[1].expand), ("two\n", false));
+        assert_eq!(
+            (run.heredocs[0].body.as_str(), run.heredocs[0].expand),
+            ("one $x\n", true)
+        );
+        assert_eq!(
+            (run.heredocs[1].content().as_str(), run.heredocs[1].expand),
+            ("two\n", false)
+        );
         assert_eq!(file.instructions[1].heredocs[0].name, "f.txt");
         assert_eq!(file.instructions.len(), 4);
         let error = split(Path::new("D"), "FROM a\nRUN <<EOF\nx\n".into()).unwrap_err();
-        assert_eq!((error.line(), error.message()), (Some(2), "the heredoc <<EOF is never closed"));
+        assert_eq!(
+            (error.line(), error.message()),
+            (Some(2), "the heredoc <<EOF is never closed")
+        );
     }
 
     #[test]

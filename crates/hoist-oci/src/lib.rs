@@ -31,6 +31,7 @@ mod digest;
 mod layers;
 mod progress;
 mod reference;
+pub mod registry;
 pub mod spec;
 mod store;
 
@@ -39,4 +40,7 @@ pub use compression::{Compression, Encoder, UnknownCompression};
 pub use digest::{Digest, DigestError, Hasher};
 pub use progress::{How, Progress, ProgressEvent, Silent};
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError, is_component, is_tag};
+pub use registry::{
+    ExistingTag, PushOptions, PushReport, Registry, RegistryError, RegistryOptions, install_tls,
+};
 pub use store::{Image, Store, StoreError};

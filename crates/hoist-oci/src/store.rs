@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 
 use crate::spec::{Descriptor, ImageConfig, Index, Manifest, Platform, media_type};
-use crate::{BlobWriter, Digest};
+use crate::{BlobWriter, Digest, Hasher};
 
 /// The annotation that holds a tag in `index.json`.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -261,6 +261,32 @@ impl Store {
     /// Fails when the file system does.
     pub fn writer(&self) -> Result<BlobWriter, StoreError> {
         BlobWriter::new(self.clone())
+    }
+
+    /// Checks that the file of some content still has its digest, whatever its size.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongDigest`] when it was damaged, [`StoreError::Missing`] when it is not here.
+    pub fn verify(&self, digest: &Digest) -> Result<(), StoreError> {
+        let mut file = self.open_blob(digest)?;
+        let (mut hasher, mut size, mut piece) = (Hasher::new(), 0, vec![0; 1 << 17]);
+        loop {
+            let read = io::Read::read(&mut file, &mut piece)
+                .map_err(|source| StoreError::io("read", &self.blob_path(digest), source))?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&piece[..read]);
+            size += read as u64;
+        }
+        match hasher.finish() {
+            actual if actual == *digest => Ok(()),
+            actual => Err(StoreError::WrongDigest {
+                expected: *digest,
+                actual,
+                size,
+            }),
+        }
     }
 
     /// Removes content; it is no error if it is not here. Whether anything still refers to it is the caller's business.

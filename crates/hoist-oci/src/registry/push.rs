@@ -1,0 +1,308 @@
+//! Pushing an image.
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::transport::{Action, Endpoint, Scope};
+use super::{Registry, RegistryError};
+use crate::spec::{Descriptor, Index, Manifest, media_type};
+use crate::{Digest, How, ImageRef, Progress, ProgressEvent, Store};
+
+/// What to do about a tag that another image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExistingTag {
+    /// End with [`RegistryError::TagExists`]; nothing is uploaded.
+    #[default]
+    Refuse,
+    /// Let the tag go over to ours.
+    Move,
+}
+
+/// How to push.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushOptions {
+    /// Tags for the image, besides the one of the reference.
+    pub tags: Vec<String>,
+    /// Repositories of the same registry that may hold the layers already.
+    pub mount_from: Vec<String>,
+    /// What to do about a tag that another image has.
+    pub existing_tag: ExistingTag,
+}
+
+/// What a push came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushReport {
+    /// The image by its digest: what a task definition should name.
+    pub image: ImageRef,
+    /// The digest of the manifest or index.
+    pub digest: Digest,
+    /// Whether the registry had the image before, so that nothing was sent (tags aside).
+    pub existed: bool,
+    /// Blobs that were uploaded.
+    pub sent: usize,
+    /// Bytes that were uploaded.
+    pub sent_bytes: u64,
+    /// Blobs that the registry took from other repositories.
+    pub mounted: usize,
+    /// Blobs that the repository had.
+    pub present: usize,
+}
+
+/// Where blobs go, and who hears of it.
+pub(super) struct Target<'a> {
+    pub endpoint: Endpoint,
+    pub scope: Scope,
+    pub store: &'a Store,
+    pub progress: &'a dyn Progress,
+}
+
+impl Registry {
+    /// Pushes the image (or index of images) `image` out of `store` to the repository of `to`, and gives it the tag of
+    /// `to` and those of `options`.
+    ///
+    /// An image that is there is not sent again: the first request asks for it, and if the tag has our digest that was the only one.
+    ///
+    /// # Errors
+    /// [`RegistryError::TagExists`] before anything is sent; else when the registry cannot be asked or refuses, or the store lacks content.
+    pub async fn push(
+        &self,
+        store: &Store,
+        image: &Descriptor,
+        to: &ImageRef,
+        options: &PushOptions,
+        progress: &dyn Progress,
+    ) -> Result<PushReport, RegistryError> {
+        let endpoint = self.endpoint(to, Action::Push);
+        let scope = Scope::push(&endpoint, &options.mount_from);
+        let target = Target {
+            endpoint,
+            scope,
+            store,
+            progress,
+        };
+        let mut report = PushReport {
+            image: to.with_digest(image.digest),
+            digest: image.digest,
+            existed: false,
+            sent: 0,
+            sent_bytes: 0,
+            mounted: 0,
+            present: 0,
+        };
+
+        let mut missing_tags = Vec::new();
+        let wanted: BTreeSet<&String> = to.tag.iter().chain(&options.tags).collect();
+        for tag in wanted {
+            if self
+                .tag_is_ours(
+                    &target.endpoint,
+                    &target.scope,
+                    &to.with_tag(tag),
+                    image,
+                    options.existing_tag,
+                )
+                .await?
+            {
+                report.existed = true;
+            } else {
+                missing_tags.push(tag);
+            }
+        }
+        if !report.existed {
+            let reference = image.digest.to_string();
+            report.existed = self
+                .head_at(&target.endpoint, &target.scope, &reference)
+                .await?
+                .is_some();
+        }
+        if !report.existed {
+            self.push_content(&target, image, &options.mount_from, &mut report)
+                .await?;
+        }
+        if report.existed && missing_tags.is_empty() {
+            return Ok(report);
+        }
+        let content = store.read(&image.digest)?;
+        if missing_tags.is_empty() {
+            let by_digest = to.with_digest(image.digest);
+            self.put_manifest(
+                &target.endpoint,
+                &target.scope,
+                &by_digest,
+                image,
+                &content,
+                options.existing_tag,
+            )
+            .await?;
+        }
+        for tag in missing_tags {
+            let tagged = to.with_tag(tag);
+            self.put_manifest(
+                &target.endpoint,
+                &target.scope,
+                &tagged,
+                image,
+                &content,
+                options.existing_tag,
+            )
+            .await?;
+        }
+        Ok(report)
+    }
+
+    /// Sends all that the manifest or index refers to, but not the thing itself.
+    async fn push_content(
+        &self,
+        target: &Target<'_>,
+        image: &Descriptor,
+        mount_from: &[String],
+        report: &mut PushReport,
+    ) -> Result<(), RegistryError> {
+        if media_type::is_index(&image.media_type) {
+            let index: Index = target.store.read_json(&image.digest)?;
+            for manifest in &index.manifests {
+                if self
+                    .head_at(
+                        &target.endpoint,
+                        &target.scope,
+                        &manifest.digest.to_string(),
+                    )
+                    .await?
+                    .is_some()
+                {
+                    continue;
+                }
+                Box::pin(self.push_content(target, manifest, mount_from, report)).await?;
+                let content = target.store.read(&manifest.digest)?;
+                let by_digest = target.endpoint.image.with_digest(manifest.digest);
+                self.put_manifest(
+                    &target.endpoint,
+                    &target.scope,
+                    &by_digest,
+                    manifest,
+                    &content,
+                    ExistingTag::Move,
+                )
+                .await?;
+            }
+            return Ok(());
+        }
+        let manifest: Manifest = target.store.read_json(&image.digest)?;
+        let mut seen = BTreeSet::new();
+        let blobs: Vec<&Descriptor> = std::iter::once(&manifest.config)
+            .chain(&manifest.layers)
+            .filter(|blob| !blob.is_foreign() && seen.insert(blob.digest))
+            .collect();
+        // The biggest first: the last upload to end is then a short one.
+        let mut blobs = blobs;
+        blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+        let outcomes: Vec<(u64, How)> = stream::iter(blobs)
+            .map(|blob| async move {
+                target.progress.event(ProgressEvent::Started {
+                    digest: blob.digest,
+                    size: blob.size,
+                });
+                let how = self.upload(target, blob, mount_from).await?;
+                target.progress.event(ProgressEvent::Finished {
+                    digest: blob.digest,
+                    how,
+                });
+                Ok::<_, RegistryError>((blob.size, how))
+            })
+            .buffer_unordered(self.options.parallel.max(1))
+            .try_collect()
+            .await?;
+        for (size, how) in outcomes {
+            match how {
+                How::Mounted => report.mounted += 1,
+                How::Exists => report.present += 1,
+                How::Sent | How::Received => {
+                    report.sent += 1;
+                    report.sent_bytes += size;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the tag of `tagged` has our digest already.
+    pub(super) async fn tag_is_ours(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        tagged: &ImageRef,
+        ours: &Descriptor,
+        existing: ExistingTag,
+    ) -> Result<bool, RegistryError> {
+        match self.head_at(endpoint, scope, &tagged.reference()).await? {
+            Some(theirs) if theirs.digest == ours.digest => Ok(true),
+            Some(theirs) if existing == ExistingTag::Refuse => Err(RegistryError::TagExists {
+                repository: tagged.bare().to_string(),
+                tag: tagged.reference(),
+                theirs: theirs.digest,
+                ours: ours.digest,
+            }),
+            _ => Ok(false),
+        }
+    }
+
+    /// Puts the manifest under the tag or digest of `place`.
+    pub(super) async fn put_manifest(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        place: &ImageRef,
+        manifest: &Descriptor,
+        content: &[u8],
+        existing: ExistingTag,
+    ) -> Result<(), RegistryError> {
+        let doing = format!("put the manifest of {place}");
+        let url = endpoint.url(&format!("manifests/{}", place.reference()));
+        let content = bytes::Bytes::copy_from_slice(content);
+        let response = self
+            .send(endpoint, scope, &doing, |client| {
+                client
+                    .put(&url)
+                    .header("content-type", &manifest.media_type)
+                    .body(content.clone())
+            })
+            .await?;
+        let response = match super::error::accept(response, &doing, endpoint).await {
+            Ok(response) => response,
+            Err(error) => {
+                // An immutable tag that someone else took in the meantime: the registry refuses in its own words.
+                let refused = matches!(
+                    error,
+                    RegistryError::Answer {
+                        status: 400..=499,
+                        ..
+                    }
+                );
+                if refused
+                    && place.tag.is_some()
+                    && self
+                        .tag_is_ours(endpoint, scope, place, manifest, existing)
+                        .await?
+                {
+                    return Ok(());
+                }
+                return Err(error);
+            }
+        };
+        let stored = response
+            .headers()
+            .get("docker-content-digest")
+            .and_then(|value| value.to_str().ok());
+        match stored.map(str::parse::<Digest>) {
+            Some(Ok(stored)) if stored != manifest.digest => Err(RegistryError::Protocol {
+                doing,
+                what: format!(
+                    "the registry stored {stored} instead of {}",
+                    manifest.digest
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! One request to a registry: where it goes, with which authorisation, and how often it is tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use rustls::ClientConfig;
+use rustls::crypto::ring;
+
+use super::error::refusal;
+use super::{Registry, RegistryError};
+use crate::ImageRef;
+
+/// A registry that says nothing for so long will not say anything any more.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why no answer came, or not all of it.
+pub(super) type Lost = Box<dyn std::error::Error + Send + Sync>;
+
+/// The error without the URL, which may hold a signature and is in the message anyway.
+pub(super) fn lost(error: reqwest::Error) -> Lost {
+    Box::new(error.without_url())
+}
+
+/// What is wanted of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Pull,
+    Push,
+}
+
+/// A repository in a registry, as it is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    /// The reference that led here.
+    pub image: ImageRef,
+    /// `http` or `https`.
+    scheme: &'static str,
+    /// Host and port of requests.
+    pub host: String,
+    /// The repository's path there.
+    pub repository: String,
+}
+
+impl Endpoint {
+    /// The URL of something in the repository, such as `tags/list`.
+    pub fn url(&self, what: &str) -> String {
+        format!(
+            "{}://{}/v2/{}/{what}",
+            self.scheme, self.host, self.repository
+        )
+    }
+
+    /// For messages: the repository with its host.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.host, self.repository)
+    }
+
+    /// Whether `url` is on the same host, so that it may see the credentials.
+    pub fn owns(&self, url: &reqwest::Url) -> bool {
+        let port = url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        url.scheme() == self.scheme
+            && url
+                .host_str()
+                .is_some_and(|host| format!("{host}{port}") == self.host)
+    }
+}
+
+/// What a token must allow: the repositories and the actions on each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope(pub Vec<String>);
+
+impl Scope {
+    pub fn pull(endpoint: &Endpoint) -> Self {
+        Self(vec![format!("repository:{}:pull", endpoint.repository)])
+    }
+
+    /// Pushing, and mounting blobs from other repositories.
+    pub fn push(endpoint: &Endpoint, mount_from: &[String]) -> Self {
+        let mut scopes = vec![format!("repository:{}:pull,push", endpoint.repository)];
+        scopes.extend(
+            mount_from
+                .iter()
+                .map(|from| format!("repository:{from}:pull")),
+        );
+        Self(scopes)
+    }
+
+    pub fn key(&self) -> String {
+        self.0.join(" ")
+    }
+}
+
+/// The parts of an answer that outlive its body.
+pub(super) struct Head {
+    url: reqwest::Url,
+    headers: HeaderMap,
+}
+
+impl Head {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The next page, by `Link: <url>; rel="next"` (RFC 8288).
+    pub fn next_page(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let (url, parameters) = link.strip_prefix('<')?.split_once('>')?;
+        if !parameters.contains("rel=\"next\"") && !parameters.contains("rel=next") {
+            return None;
+        }
+        Some(self.url.join(url).ok()?.to_string())
+    }
+}
+
+impl Registry {
+    /// Where the repository of `image` is reached. Mirrors serve pulls only.
+    pub(super) fn endpoint(&self, image: &ImageRef, action: Action) -> Endpoint {
+        let whole = format!("{}/{}", image.host(), image.path());
+        let mirror = self
+            .options
+            .mirrors
+            .iter()
+            .filter(|_| action == Action::Pull)
+            .filter_map(|(from, to)| {
+                let rest = whole.strip_prefix(from.trim_end_matches('/'))?;
+                rest.starts_with('/').then_some((from.len(), rest, to))
+            })
+            .max_by_key(|(length, ..)| *length);
+        let (scheme, host, repository) = match mirror {
+            Some((_, rest, to)) => {
+                let (scheme, place) =
+                    match (to.strip_prefix("http://"), to.strip_prefix("https://")) {
+                        (Some(place), _) => (Some("http"), place),
+                        (_, Some(place)) => (Some("https"), place),
+                        _ => (None, to.as_str()),
+                    };
+                let place = format!("{}{rest}", place.trim_end_matches('/'));
+                let (host, path) = place.split_once('/').unwrap_or((&place, ""));
+                (scheme, host.to_owned(), path.to_owned())
+            }
+            None if image.host() == crate::DOCKER_HUB => {
+                (None, "registry-1.docker.io".to_owned(), image.path())
+            }
+            None => (None, image.host().to_owned(), image.path()),
+        };
+        let plain = is_loopback(&host) || self.options.plain_http.contains(&host);
+        let scheme = scheme.unwrap_or(if plain { "http" } else { "https" });
+        Endpoint {
+            image: image.clone(),
+            scheme,
+            host,
+            repository,
+        }
+    }
+
+    pub(super) fn client(&self) -> Result<&Client, RegistryError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls())
+            .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(15))
+            .build()
+            .map_err(RegistryError::Client)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Sends a request that may be repeated, until something else than a passing trouble comes back; errors other than
+    /// those of authorisation are the caller's to read.
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        doing: &str,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let client = self.client()?;
+        let mut attempt = 1;
+        let mut authorised = 0;
+        loop {
+            let built = request(client).build();
+            let mut request =
+                built.map_err(|error| self.unreachable(doing, endpoint, attempt, lost(error)))?;
+            if let (true, Some(token)) = (endpoint.owns(request.url()), self.token(endpoint, scope))
+            {
+                request.headers_mut().insert(AUTHORIZATION, token);
+            }
+            let answer = match tokio::time::timeout(SILENCE, client.execute(request)).await {
+                Ok(answer) => answer.map_err(lost),
+                Err(silent) => Err(Lost::from(silent)),
+            };
+            let pause = match answer {
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                    // The second time covers a token that ran out between two requests.
+                    if authorised == 2 || !self.answer_challenge(&response, endpoint, scope).await?
+                    {
+                        let with_credentials = self.has_token(endpoint, scope);
+                        return Err(refusal(response, doing, endpoint, with_credentials).await);
+                    }
+                    authorised += 1;
+                    continue;
+                }
+                Ok(response)
+                    if is_passing(response.status()) && attempt <= self.options.retries =>
+                {
+                    tracing::debug!(
+                        doing,
+                        status = response.status().as_u16(),
+                        attempt,
+                        "trying again"
+                    );
+                    self.pause(attempt, Some(&response))
+                }
+                Ok(response) => return Ok(response),
+                Err(source) if attempt > self.options.retries => {
+                    return Err(self.unreachable(doing, endpoint, attempt, source));
+                }
+                Err(error) => {
+                    tracing::debug!(doing, %error, attempt, "trying again");
+                    self.pause(attempt, None)
+                }
+            };
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// As [`send`](Self::send) for answers that are small and must be successes; a drop within the body counts as one more attempt.
+    pub(super) async fn send_and_read(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        doing: &str,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<(Head, Vec<u8>), RegistryError> {
+        let mut attempt = 1;
+        loop {
+            let response = super::error::accept(
+                self.send(endpoint, scope, doing, &request).await?,
+                doing,
+                endpoint,
+            )
+            .await?;
+            let head = Head {
+                url: response.url().clone(),
+                headers: response.headers().clone(),
+            };
+            let body = match tokio::time::timeout(SILENCE, response.bytes()).await {
+                Ok(body) => body.map_err(lost),
+                Err(silent) => Err(Lost::from(silent)),
+            };
+            match body {
+                Ok(body) => return Ok((head, body.into())),
+                Err(source) if attempt > self.options.retries => {
+                    return Err(self.unreachable(doing, endpoint, attempt, source));
+                }
+                Err(_) => tokio::time::sleep(self.pause(attempt, None)).await,
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Adds the authorisation that is known for the scope.
+    pub(super) fn authorise(
+        &self,
+        request: RequestBuilder,
+        endpoint: &Endpoint,
+        scope: &Scope,
+    ) -> RequestBuilder {
+        match self.token(endpoint, scope) {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
+    }
+
+    pub(super) fn unreachable(
+        &self,
+        doing: &str,
+        endpoint: &Endpoint,
+        attempts: u32,
+        source: Lost,
+    ) -> RegistryError {
+        RegistryError::Unreachable {
+            doing: doing.to_owned(),
+            host: endpoint.host.clone(),
+            attempts,
+            source,
+        }
+    }
+
+    /// How long to wait after a failed attempt (counted from 1): what the registry asks for, else twice as long each time.
+    pub(super) fn pause(&self, attempt: u32, response: Option<&Response>) -> Duration {
+        let asked = response
+            .and_then(|response| {
+                response
+                    .headers()
+                    .get(RETRY_AFTER)?
+                    .to_str()
+                    .ok()?
+                    .parse()
+                    .ok()
+            })
+            .map(Duration::from_secs);
+        if let Some(asked) = asked {
+            return asked.min(LONGEST_PAUSE);
+        }
+        let full = Duration::from_millis(
+            self.options
+                .pause_millis
+                .saturating_mul(1 << attempt.saturating_sub(1).min(10)),
+        )
+        .min(LONGEST_PAUSE);
+        full.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+/// Whether an answer may be another one soon.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rfind(':') {
+        Some(colon) if !host.ends_with(']') => &host[..colon],
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The machine's own certificate authorities, checked with ring. A machine that has none (a bare container) can still
+/// speak plain HTTP: there, every TLS handshake fails with "unknown issuer".
+fn tls() -> ClientConfig {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default protocol versions");
+    match rustls_platform_verifier::Verifier::new(provider) {
+        Ok(verifier) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth(),
+        Err(error) => {
+            tracing::warn!(%error, "no certificate authorities found on this machine");
+            builder
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RegistryOptions;
+    use super::*;
+
+    fn registry(mirrors: &[(&str, &str)]) -> Registry {
+        let mirrors = mirrors
+            .iter()
+            .map(|(from, to)| ((*from).to_owned(), (*to).to_owned()))
+            .collect();
+        Registry::new(RegistryOptions {
+            mirrors,
+            ..RegistryOptions::default()
+        })
+    }
+
+    #[test]
+    fn loopback_speaks_plain_http_and_everyone_else_tls() {
+        let registry = registry(&[]);
+        for (image, url) in [
+            ("127.0.0.1:5000/a", "http://127.0.0.1:5000/v2/a/x"),
+            ("[::1]:5000/a", "http://[::1]:5000/v2/a/x"),
+            ("localhost/a/b", "http://localhost/v2/a/b/x"),
+            (
+                "busybox",
+                "https://registry-1.docker.io/v2/library/busybox/x",
+            ),
+            ("10.0.0.1:5000/a", "https://10.0.0.1:5000/v2/a/x"),
+        ] {
+            assert_eq!(
+                registry
+                    .endpoint(&image.parse().unwrap(), Action::Pull)
+                    .url("x"),
+                url
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_mirror_takes_the_place_of_its_prefix_for_pulls_only() {
+        let registry = registry(&[
+            ("docker.io", "http://127.0.0.1:5000/hub/"),
+            ("docker.io/library", "https://mirror.example"),
+            ("quay.io/a", "127.0.0.1:5001"),
+        ]);
+        let url = |image: &str, action| registry.endpoint(&image.parse().unwrap(), action).url("x");
+        assert_eq!(
+            url("grafana/loki", Action::Pull),
+            "http://127.0.0.1:5000/v2/hub/grafana/loki/x"
+        );
+        assert_eq!(
+            url("busybox", Action::Pull),
+            "https://mirror.example/v2/busybox/x"
+        );
+        assert_eq!(
+            url("quay.io/a/b", Action::Pull),
+            "http://127.0.0.1:5001/v2/b/x"
+        );
+        assert_eq!(
+            url("quay.io/ab/c", Action::Pull),
+            "https://quay.io/v2/ab/c/x"
+        );
+        assert_eq!(
+            url("busybox", Action::Push),
+            "https://registry-1.docker.io/v2/library/busybox/x"
+        );
+    }
+
+    #[test]
+    fn credentials_stay_with_the_host_and_scheme() {
+        let endpoint = registry(&[]).endpoint(&"127.0.0.1:5000/a".parse().unwrap(), Action::Push);
+        let owns = |url: &str| endpoint.owns(&url.parse().unwrap());
+        assert!(owns("http://127.0.0.1:5000/v2/a/blobs/uploads/1"));
+        assert!(!owns("http://127.0.0.1:5001/v2/a/blobs/uploads/1"));
+        assert!(!owns("https://127.0.0.1:5000/v2/a/blobs/uploads/1"));
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let registry = registry(&[]);
+        for attempt in 1..=40 {
+            let full = Duration::from_millis(250 << (attempt - 1).min(10)).min(LONGEST_PAUSE);
+            let pause = registry.pause(attempt, None);
+            assert!(pause >= full / 2 && pause <= full, "{attempt}: {pause:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Millis};
+use crate::driver::Driver;
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::settings::Settings;
@@ -26,6 +27,8 @@ pub struct Inner {
     pub keys: Keys,
     /// How this instance runs.
     pub settings: Settings,
+    /// The scheduler of ECS.
+    pub driver: Driver,
     /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.
     pub host: String,
     /// Cancelled when the daemon stops; every background task ends with it.
@@ -44,11 +47,14 @@ impl Ctx {
         let home = Home::at(folder.path());
         let state = State::in_memory().expect("a state in memory");
         let keys = Keys::open(&home, &state).expect("a root key");
+        let settings = Settings::default();
+        let (driver, _) = Driver::restore(&state, settings.pace).expect("an empty world");
         let ctx = Ctx::new(Inner {
             home,
+            driver,
             state,
             keys,
-            settings: Settings::default(),
+            settings,
             host: "127.0.0.1:4566".to_owned(),
             stopping: CancellationToken::new(),
         });

@@ -21,6 +21,8 @@ pub mod api;
 pub mod clock;
 pub mod control;
 mod ctx;
+pub mod driver;
+pub mod ecs;
 mod home;
 pub mod ids;
 pub mod keys;

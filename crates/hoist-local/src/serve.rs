@@ -14,6 +14,7 @@ use crate::api;
 use crate::clock;
 use crate::control::{self, ControlError, DETACHED, Status};
 use crate::ctx::{Ctx, Inner};
+use crate::driver::{Driver, RestoreError};
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::settings::{Pace, Settings, write_whole};
@@ -50,6 +51,9 @@ pub enum ServeError {
     /// The state.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What ran last time.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Something of the system.
     #[error("failed to {doing}")]
     System {
@@ -70,6 +74,7 @@ impl ServeError {
                 Some("name another port: hoist local start --port N".to_owned())
             }
             ServeError::State(error) => error.hint().map(str::to_owned),
+            ServeError::Restore(_) => Some("start afresh with `hoist local reset`".to_owned()),
             ServeError::System { .. } => None,
         }
     }
@@ -129,7 +134,9 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
     settings.port = Some(port);
     settings.save(home).map_err(system("write the settings"))?;
     let state = State::open(&home.file("state.redb"))?;
+    let (driver, inbox) = Driver::restore(&state, settings.pace)?;
     let ctx = Ctx::new(Inner {
+        driver,
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         state,
@@ -152,6 +159,7 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         let ctx = ctx.clone();
         move |request| route(ctx.clone(), request)
     });
+    tokio::spawn(inbox.run(ctx.clone(), |_command| {}));
     let stopping = ctx.stopping.clone();
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(

@@ -150,6 +150,27 @@ impl State {
         self.apply(batch).map_err(E::from)
     }
 
+    /// All rows of a table as they lie on the disk: region, key, bytes.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn raw(&self, table: &'static str) -> Result<Vec<(String, String, Vec<u8>)>, StateError> {
+        let reading = self.0.begin_read().map_err(access)?;
+        let rows: Rows = TableDefinition::new(table);
+        let rows = match reading.open_table(rows) {
+            Ok(rows) => rows,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(access(error)),
+        };
+        let mut found = Vec::new();
+        for row in rows.iter().map_err(access)? {
+            let (key, bytes) = row.map_err(access)?;
+            let (region, key) = key.value();
+            found.push((region.to_owned(), key.to_owned(), bytes.value().to_vec()));
+        }
+        Ok(found)
+    }
+
     fn apply(&self, batch: Batch) -> Result<(), StateError> {
         let writing = self.0.begin_write().map_err(access)?;
         for (table, region, key, value) in batch.rows {
@@ -194,6 +215,11 @@ impl Batch {
         self.rows
             .push((table.name, region.to_owned(), key.to_owned(), Some(bytes)));
         Ok(())
+    }
+
+    /// Writes or (without bytes) removes a row that somebody else encoded.
+    pub fn raw(&mut self, table: &'static str, region: &str, key: &str, bytes: Option<Vec<u8>>) {
+        self.rows.push((table, region.to_owned(), key.to_owned(), bytes));
     }
 
     /// Removes a row if it is there.

@@ -143,10 +143,10 @@ impl Service {
 }
 
 /// Hands a call to its service.
-pub(super) async fn dispatch(_ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     match call.service {
-        Service::Ecs
-        | Service::Ecr
+        Service::Ecs => crate::ecs::handle(ctx, call).await,
+        Service::Ecr
         | Service::Logs
         | Service::Elbv2
         | Service::Sts

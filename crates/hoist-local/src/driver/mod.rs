@@ -1,0 +1,9 @@
+//! The driver: it owns the world of the scheduler, keeps it on disk, and carries out what the scheduler wants done.
+//!
+//! One actor takes every event (API calls, reports of containers and load balancers, time), lets it happen with
+//! [`hoist_fargate::step`], writes what changed, and only then answers the calls and starts carrying out the commands. So nothing
+//! is ever done, or answered, that a restart does not know of.
+
+mod actor;
+
+pub use actor::{Driver, RestoreError};

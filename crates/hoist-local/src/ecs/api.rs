@@ -1,0 +1,54 @@
+use serde_json::Value;
+
+use super::{account, clusters, definitions, deployments, services, tags, tasks};
+use crate::api::{ApiError, Call};
+use crate::ctx::Ctx;
+
+/// Answers one call of the ECS API.
+///
+/// # Errors
+/// As ECS answers them.
+pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    match call.action.as_str() {
+        "CreateCluster" => clusters::create(ctx, call).await,
+        "DescribeClusters" => clusters::describe(ctx, call),
+        "ListClusters" => clusters::list(ctx, call),
+        "UpdateCluster" | "UpdateClusterSettings" => clusters::update(ctx, call).await,
+        "PutClusterCapacityProviders" => clusters::put_capacity_providers(ctx, call).await,
+        "DescribeCapacityProviders" => clusters::describe_capacity_providers(ctx, call),
+        "DeleteCluster" => clusters::delete(ctx, call).await,
+        "ListContainerInstances" => clusters::list_container_instances(ctx, call),
+
+        "RegisterTaskDefinition" => definitions::register(ctx, call).await,
+        "DescribeTaskDefinition" => definitions::describe(ctx, call),
+        "DeregisterTaskDefinition" => definitions::deregister(ctx, call).await,
+        "ListTaskDefinitions" => definitions::list(ctx, call),
+        "ListTaskDefinitionFamilies" => definitions::families(ctx, call),
+
+        "CreateService" => services::create(ctx, call).await,
+        "UpdateService" => services::update(ctx, call).await,
+        "DeleteService" => services::delete(ctx, call).await,
+        "DescribeServices" => services::describe(ctx, call),
+        "ListServices" => services::list(ctx, call),
+
+        "RunTask" => tasks::run(ctx, call).await,
+        "StopTask" => tasks::stop(ctx, call).await,
+        "DescribeTasks" => tasks::describe(ctx, call),
+        "ListTasks" => tasks::list(ctx, call),
+
+        "ListServiceDeployments" => deployments::list(ctx, call),
+        "DescribeServiceDeployments" => deployments::describe(ctx, call),
+        "DescribeServiceRevisions" => deployments::revisions(ctx, call),
+        "StopServiceDeployment" => deployments::stop(ctx, call).await,
+
+        "TagResource" => tags::tag(ctx, call).await,
+        "UntagResource" => tags::untag(ctx, call).await,
+        "ListTagsForResource" => tags::list(ctx, call),
+
+        "PutAccountSetting" | "PutAccountSettingDefault" => account::put(ctx, call),
+        "ListAccountSettings" => account::list(ctx, call),
+        "DeleteAccountSetting" => account::delete(ctx, call),
+
+        other => Err(ApiError::unknown_operation(call.service, other)),
+    }
+}

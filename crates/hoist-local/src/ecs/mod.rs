@@ -1,0 +1,23 @@
+//! The ECS API: requests checked as the service checks them, and the scheduler's records written as the service writes them.
+//!
+//! Calls that change something go through the [driver](crate::driver) to the scheduler, which resolves names, refuses what
+//! conflicts and keeps the records; reads look at its world. ECS never makes what a definition refers to: a missing cluster,
+//! task definition, target group or subnet is the caller's error, in ECS's words.
+
+mod account;
+mod api;
+mod clusters;
+mod definition_json;
+mod definitions;
+mod deployments;
+mod page;
+mod service_check;
+mod service_json;
+mod services;
+mod sizes;
+mod tags;
+mod task_json;
+mod tasks;
+mod words;
+
+pub use api::handle;

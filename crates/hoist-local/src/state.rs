@@ -219,7 +219,8 @@ impl Batch {
 
     /// Writes or (without bytes) removes a row that somebody else encoded.
     pub fn raw(&mut self, table: &'static str, region: &str, key: &str, bytes: Option<Vec<u8>>) {
-        self.rows.push((table, region.to_owned(), key.to_owned(), bytes));
+        self.rows
+            .push((table, region.to_owned(), key.to_owned(), bytes));
     }
 
     /// Removes a row if it is there.

@@ -46,7 +46,10 @@ pub enum RestoreError {
 
 impl Driver {
     /// The scheduler as it was when it last ran, or a new one. It does nothing until its inbox is run.
-    pub(crate) fn restore(state: &State, pace: settings::Pace) -> Result<(Driver, Inbox), RestoreError> {
+    pub(crate) fn restore(
+        state: &State,
+        pace: settings::Pace,
+    ) -> Result<(Driver, Inbox), RestoreError> {
         let mut records = Vec::new();
         for kind in Kind::ALL {
             for (_, key, bytes) in state.raw(table(kind))? {
@@ -66,7 +69,13 @@ impl Driver {
             World::new(ACCOUNT, fastrand::u64(..), pace)
         };
         let (inbox, messages) = mpsc::unbounded_channel();
-        Ok((Driver { world: Arc::new(RwLock::new(world)), inbox }, Inbox { messages, restored }))
+        Ok((
+            Driver {
+                world: Arc::new(RwLock::new(world)),
+                inbox,
+            },
+            Inbox { messages, restored },
+        ))
     }
 
     /// Looks at the world. Keep it short: nothing happens meanwhile.
@@ -85,9 +94,15 @@ impl Driver {
         request: Map<String, Value>,
     ) -> Result<Answer, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { region: region.to_owned(), action, request };
+        let call = Call {
+            region: region.to_owned(),
+            action,
+            request,
+        };
         let stopping = || ApiError::new("ServerException", "Service is stopping").with_status(503);
-        self.inbox.send(Message::Call(call, reply)).map_err(|_| stopping())?;
+        self.inbox
+            .send(Message::Call(call, reply))
+            .map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }
 
@@ -109,7 +124,10 @@ fn table(kind: Kind) -> &'static str {
     }
 }
 
-type Reply = (oneshot::Sender<Result<Answer, ApiError>>, Result<Answer, ApiError>);
+type Reply = (
+    oneshot::Sender<Result<Answer, ApiError>>,
+    Result<Answer, ApiError>,
+);
 
 /// What one round of events came to, until it is on disk.
 #[derive(Default)]
@@ -125,7 +143,11 @@ impl Inbox {
         let mut outcome = Outcome::default();
         let mut unsaved = false;
         if self.restored {
-            advance(&ctx.driver, vec![Message::Event(Event::Restarted)], &mut outcome);
+            advance(
+                &ctx.driver,
+                vec![Message::Event(Event::Restarted)],
+                &mut outcome,
+            );
             unsaved = !settle(&ctx.state, &mut outcome, &carry_out);
         }
         let mut messages = Vec::with_capacity(BATCH);
@@ -157,12 +179,16 @@ fn advance(driver: &Driver, messages: Vec<Message>, outcome: &mut Outcome) {
         match message {
             Message::Event(event) => {
                 tracing::debug!(?event, "event");
-                outcome.commands.extend(hoist_fargate::step(&mut world, event, now()));
+                outcome
+                    .commands
+                    .extend(hoist_fargate::step(&mut world, event, now()));
             }
             Message::Call(call, reply) => {
                 let (answer, commands) = hoist_fargate::call(&mut world, call, now());
                 outcome.commands.extend(commands);
-                outcome.replies.push((reply, answer.map_err(ApiError::from)));
+                outcome
+                    .replies
+                    .push((reply, answer.map_err(ApiError::from)));
             }
         }
     }
@@ -181,9 +207,14 @@ fn settle(state: &State, outcome: &mut Outcome, carry_out: impl Fn(Command)) -> 
         })
     });
     if let Err(error) = &written {
-        tracing::error!(error = error as &dyn std::error::Error, "the scheduler's state cannot be written");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "the scheduler's state cannot be written"
+        );
         for (reply, _) in outcome.replies.drain(..) {
-            let _ = reply.send(Err(ApiError::new("ServerException", error.to_string()).with_status(500)));
+            let _ = reply.send(Err(
+                ApiError::new("ServerException", error.to_string()).with_status(500)
+            ));
         }
         return false;
     }

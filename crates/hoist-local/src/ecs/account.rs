@@ -26,21 +26,29 @@ const TABLE: &str = "ecs.account-settings";
 pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let name = known(call)?;
     let value = need(call, "value", "Setting value can not be blank.")?;
-    ctx.state.table::<String>(TABLE).put(&call.region, name, &value.to_owned())?;
+    ctx.state
+        .table::<String>(TABLE)
+        .put(&call.region, name, &value.to_owned())?;
     Ok(json!({"setting": setting(call, name, value)}))
 }
 
 pub fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let name = known(call)?;
     let kept = ctx.state.table::<String>(TABLE);
-    let value = kept.get(&call.region, name)?.unwrap_or_else(|| default(name).to_owned());
+    let value = kept
+        .get(&call.region, name)?
+        .unwrap_or_else(|| default(name).to_owned());
     kept.delete(&call.region, name)?;
     Ok(json!({"setting": setting(call, name, &value)}))
 }
 
 pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let kept = ctx.state.table::<String>(TABLE).list(&call.region)?;
-    let find = |name: &str| kept.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let find = |name: &str| {
+        kept.iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
     let effective = call.params.get("effectiveSettings") == Some(&Value::Bool(true));
     let settings: Vec<Value> = SETTINGS
         .iter()
@@ -49,7 +57,10 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
             let value = find(name).or_else(|| effective.then(|| (*default).to_owned()))?;
             Some(setting(call, name, &value))
         })
-        .filter(|setting| call.str("value").is_none_or(|wanted| setting["value"] == wanted))
+        .filter(|setting| {
+            call.str("value")
+                .is_none_or(|wanted| setting["value"] == wanted)
+        })
         .collect();
     Ok(json!({"settings": settings}))
 }
@@ -57,11 +68,16 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 fn known(call: &Call) -> Result<&'static str, ApiError> {
     let name = need(call, "name", "Setting name can not be blank.")?;
     let found = SETTINGS.iter().find(|(known, _)| *known == name);
-    found.map(|(known, _)| *known).ok_or_else(|| invalid(format!("Invalid setting name: {name}")))
+    found
+        .map(|(known, _)| *known)
+        .ok_or_else(|| invalid(format!("Invalid setting name: {name}")))
 }
 
 fn default(name: &str) -> &'static str {
-    SETTINGS.iter().find(|(known, _)| *known == name).map_or("", |(_, default)| default)
+    SETTINGS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or("", |(_, default)| default)
 }
 
 fn setting(call: &Call, name: &str, value: &str) -> Value {

@@ -37,14 +37,23 @@ pub async fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     change(ctx, call, Action::DeleteCluster, request(call)).await
 }
 
-async fn change(ctx: &Ctx, call: &Call, action: Action, request: Map<String, Value>) -> Result<Value, ApiError> {
+async fn change(
+    ctx: &Ctx,
+    call: &Call,
+    action: Action,
+    request: Map<String, Value>,
+) -> Result<Value, ApiError> {
     let answer = ctx.driver.call(&call.region, action, request).await?;
     let Answer::Cluster(arn) = answer else {
-        return Err(ApiError::internal("the scheduler answered something that is no cluster"));
+        return Err(ApiError::internal(
+            "the scheduler answered something that is no cluster",
+        ));
     };
     let everything = ["SETTINGS", "TAGS", "CONFIGURATIONS", "STATISTICS"];
     ctx.driver.read(|world| {
-        let cluster = world.cluster(&arn).ok_or_else(|| ApiError::internal("the cluster is gone"))?;
+        let cluster = world
+            .cluster(&arn)
+            .ok_or_else(|| ApiError::internal("the cluster is gone"))?;
         Ok(json!({"cluster": render(world, cluster, |what| everything.contains(&what))}))
     })
 }
@@ -52,7 +61,10 @@ async fn change(ctx: &Ctx, call: &Call, action: Action, request: Map<String, Val
 /// Every strategy must name providers of the cluster, and here there are two.
 fn check_providers(call: &Call) -> Result<(), ApiError> {
     let named = call.strings("capacityProviders");
-    let strategy = call.list("defaultCapacityProviderStrategy").iter().filter_map(|item| item.get("capacityProvider")?.as_str());
+    let strategy = call
+        .list("defaultCapacityProviderStrategy")
+        .iter()
+        .filter_map(|item| item.get("capacityProvider")?.as_str());
     for name in named.iter().copied().chain(strategy) {
         if !PROVIDERS.contains(&name) {
             return Err(invalid(format!(
@@ -65,7 +77,11 @@ fn check_providers(call: &Call) -> Result<(), ApiError> {
 
 pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let names = call.strings("clusters");
-    let names = if names.is_empty() { vec!["default"] } else { names };
+    let names = if names.is_empty() {
+        vec!["default"]
+    } else {
+        names
+    };
     if names.len() > 100 {
         return Err(invalid("Clusters cannot have more than 100 elements."));
     }
@@ -84,13 +100,21 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 
 pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let arns = ctx.driver.read(|world| {
-        world.clusters(&call.region).filter(|it| it.active).map(|it| it.arn.clone().into()).collect::<Vec<Value>>()
+        world
+            .clusters(&call.region)
+            .filter(|it| it.active)
+            .map(|it| it.arn.clone().into())
+            .collect::<Vec<Value>>()
     });
     page(call, "clusterArns", arns, 100)
 }
 
 pub fn list_container_instances(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    ctx.driver.read(|world| world.find_cluster(&call.region, call.str("cluster")).map(drop))?;
+    ctx.driver.read(|world| {
+        world
+            .find_cluster(&call.region, call.str("cluster"))
+            .map(drop)
+    })?;
     Ok(json!({"containerInstanceArns": []}))
 }
 
@@ -106,18 +130,29 @@ pub fn describe_capacity_providers(ctx: &Ctx, call: &Call) -> Result<Value, ApiE
         })
     };
     let name_of = |text: &str| text.rsplit('/').next().unwrap_or(text).to_owned();
-    let wanted: Vec<String> =
-        if asked.is_empty() { PROVIDERS.map(str::to_owned).to_vec() } else { asked.iter().map(|it| name_of(it)).collect() };
-    let (known, unknown): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|name| PROVIDERS.contains(&name.as_str()));
-    let failures: Vec<Value> =
-        unknown.iter().map(|name| missing(ctx.arn("ecs", &call.region, &format!("capacity-provider/{name}")))).collect();
+    let wanted: Vec<String> = if asked.is_empty() {
+        PROVIDERS.map(str::to_owned).to_vec()
+    } else {
+        asked.iter().map(|it| name_of(it)).collect()
+    };
+    let (known, unknown): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .partition(|name| PROVIDERS.contains(&name.as_str()));
+    let failures: Vec<Value> = unknown
+        .iter()
+        .map(|name| missing(ctx.arn("ecs", &call.region, &format!("capacity-provider/{name}"))))
+        .collect();
     let found: Vec<Value> = known.iter().map(|name| provider(name)).collect();
     Ok(json!({"capacityProviders": found, "failures": failures}))
 }
 
 /// The ARN that a name of a cluster stands for.
 pub fn arn_of(ctx: &Ctx, call: &Call, name: &str) -> String {
-    if name.starts_with("arn:") { name.to_owned() } else { ctx.arn("ecs", &call.region, &format!("cluster/{name}")) }
+    if name.starts_with("arn:") {
+        name.to_owned()
+    } else {
+        ctx.arn("ecs", &call.region, &format!("cluster/{name}"))
+    }
 }
 
 fn render(world: &World, cluster: &Cluster, includes: impl Fn(&str) -> bool) -> Value {
@@ -125,15 +160,21 @@ fn render(world: &World, cluster: &Cluster, includes: impl Fn(&str) -> bool) -> 
     for task in world.tasks(&cluster.arn) {
         match task.status {
             TaskStatus::Running => counts[0] += 1,
-            TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => counts[1] += 1,
+            TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
+                counts[1] += 1
+            }
             _ => {}
         }
     }
-    let services = world.services(&cluster.arn).filter(|it| it.status == hoist_fargate::ServiceStatus::Active).count();
+    let services = world
+        .services(&cluster.arn)
+        .filter(|it| it.status == hoist_fargate::ServiceStatus::Active)
+        .count();
     let kept = |name: &str| cluster.request.get(name).cloned();
     let list = |name: &str| kept(name).unwrap_or_else(|| json!([]));
     let when = |what: &str, value: Value| if includes(what) { value } else { json!([]) };
-    let settings = kept("settings").unwrap_or_else(|| json!([{"name": "containerInsights", "value": "disabled"}]));
+    let settings = kept("settings")
+        .unwrap_or_else(|| json!([{"name": "containerInsights", "value": "disabled"}]));
     let statistics: Vec<Value> = [
         ("runningFargateTasksCount", counts[0]),
         ("pendingFargateTasksCount", counts[1]),
@@ -142,12 +183,19 @@ fn render(world: &World, cluster: &Cluster, includes: impl Fn(&str) -> bool) -> 
     .iter()
     .map(|(name, value)| json!({"name": name, "value": value.to_string()}))
     .collect();
-    let configuration = if includes("CONFIGURATIONS") { kept("configuration").unwrap_or_default() } else { Value::Null };
+    let configuration = if includes("CONFIGURATIONS") {
+        kept("configuration").unwrap_or_default()
+    } else {
+        Value::Null
+    };
     Value::Object(object([
         ("clusterArn", cluster.arn.clone().into()),
         ("clusterName", cluster.name.clone().into()),
         ("configuration", configuration),
-        ("status", if cluster.active { "ACTIVE" } else { "INACTIVE" }.into()),
+        (
+            "status",
+            if cluster.active { "ACTIVE" } else { "INACTIVE" }.into(),
+        ),
         ("registeredContainerInstancesCount", 0.into()),
         ("runningTasksCount", counts[0].into()),
         ("pendingTasksCount", counts[1].into()),
@@ -156,7 +204,13 @@ fn render(world: &World, cluster: &Cluster, includes: impl Fn(&str) -> bool) -> 
         ("tags", when("TAGS", list("tags"))),
         ("settings", when("SETTINGS", settings)),
         ("capacityProviders", list("capacityProviders")),
-        ("defaultCapacityProviderStrategy", list("defaultCapacityProviderStrategy")),
-        ("serviceConnectDefaults", kept("serviceConnectDefaults").unwrap_or_default()),
+        (
+            "defaultCapacityProviderStrategy",
+            list("defaultCapacityProviderStrategy"),
+        ),
+        (
+            "serviceConnectDefaults",
+            kept("serviceConnectDefaults").unwrap_or_default(),
+        ),
     ]))
 }

@@ -12,7 +12,11 @@ pub fn normalise(mut request: Map<String, Value>, registered_by: &str) -> Map<St
         request.entry(name).or_insert_with(|| json!([]));
     }
     let size = |request: &Map<String, Value>, name: &str, read: fn(&str) -> Option<u64>| {
-        request.get(name).and_then(Value::as_str).and_then(read).map(|units| Value::from(units.to_string()))
+        request
+            .get(name)
+            .and_then(Value::as_str)
+            .and_then(read)
+            .map(|units| Value::from(units.to_string()))
     };
     if let Some(cpu) = size(&request, "cpu", sizes::cpu) {
         request.insert("cpu".to_owned(), cpu);
@@ -22,10 +26,17 @@ pub fn normalise(mut request: Map<String, Value>, registered_by: &str) -> Map<St
     }
     let awsvpc = request.get("networkMode").and_then(Value::as_str) == Some("awsvpc");
     if let Some(Value::Array(containers)) = request.get_mut("containerDefinitions") {
-        containers.iter_mut().filter_map(Value::as_object_mut).for_each(|container| fill(container, awsvpc));
+        containers
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(|container| fill(container, awsvpc));
     }
     let attributes = attributes(&request);
-    let compatibilities = if awsvpc { json!(["EC2", "FARGATE"]) } else { json!(["EC2"]) };
+    let compatibilities = if awsvpc {
+        json!(["EC2", "FARGATE"])
+    } else {
+        json!(["EC2"])
+    };
     request.insert("compatibilities".to_owned(), compatibilities);
     request.insert("requiresAttributes".to_owned(), attributes);
     request.insert("registeredBy".to_owned(), registered_by.into());
@@ -35,7 +46,13 @@ pub fn normalise(mut request: Map<String, Value>, registered_by: &str) -> Map<St
 fn fill(container: &mut Map<String, Value>, awsvpc: bool) {
     container.entry("cpu").or_insert_with(|| json!(0));
     container.entry("essential").or_insert_with(|| json!(true));
-    for name in ["portMappings", "environment", "mountPoints", "volumesFrom", "systemControls"] {
+    for name in [
+        "portMappings",
+        "environment",
+        "mountPoints",
+        "volumesFrom",
+        "systemControls",
+    ] {
         container.entry(name).or_insert_with(|| json!([]));
     }
     if let Some(Value::Array(ports)) = container.get_mut("portMappings") {
@@ -56,10 +73,16 @@ fn fill(container: &mut Map<String, Value>, awsvpc: bool) {
 
 /// `requiresAttributes`: what an EC2 instance would have to offer. Fargate offers all of it.
 fn attributes(request: &Map<String, Value>) -> Value {
-    let containers = request.get("containerDefinitions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let containers = request
+        .get("containerDefinitions")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     let any = |test: &dyn Fn(&Value) -> bool| containers.iter().any(test);
     let driver = |container: &Value| {
-        container.pointer("/logConfiguration/logDriver").and_then(Value::as_str).map(str::to_owned)
+        container
+            .pointer("/logConfiguration/logDriver")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
     };
     let mut names: Vec<String> = containers
         .iter()
@@ -72,18 +95,53 @@ fn attributes(request: &Map<String, Value>) -> Value {
         }
     };
     let role = request.contains_key("executionRoleArn");
-    when(role && any(&|it| driver(it).as_deref() == Some("awslogs")), "ecs.capability.execution-role-awslogs");
-    when(any(&|it| it["image"].as_str().is_some_and(|image| image.contains(".dkr.ecr."))), "com.amazonaws.ecs.capability.ecr-auth");
-    when(role && any(&|it| it["image"].as_str().is_some_and(|image| image.contains(".dkr.ecr."))), "ecs.capability.execution-role-ecr-pull");
-    when(any(&|it| it.get("healthCheck").is_some()), "ecs.capability.container-health-check");
-    when(any(&|it| it.get("dependsOn").is_some()), "ecs.capability.container-ordering");
-    when(any(&|it| it.get("secrets").is_some()), "ecs.capability.secrets.ssm.environment-variables");
-    when(request.contains_key("taskRoleArn"), "com.amazonaws.ecs.capability.task-iam-role");
-    when(request.get("networkMode").and_then(Value::as_str) == Some("awsvpc"), "ecs.capability.task-eni");
+    when(
+        role && any(&|it| driver(it).as_deref() == Some("awslogs")),
+        "ecs.capability.execution-role-awslogs",
+    );
+    when(
+        any(&|it| {
+            it["image"]
+                .as_str()
+                .is_some_and(|image| image.contains(".dkr.ecr."))
+        }),
+        "com.amazonaws.ecs.capability.ecr-auth",
+    );
+    when(
+        role && any(&|it| {
+            it["image"]
+                .as_str()
+                .is_some_and(|image| image.contains(".dkr.ecr."))
+        }),
+        "ecs.capability.execution-role-ecr-pull",
+    );
+    when(
+        any(&|it| it.get("healthCheck").is_some()),
+        "ecs.capability.container-health-check",
+    );
+    when(
+        any(&|it| it.get("dependsOn").is_some()),
+        "ecs.capability.container-ordering",
+    );
+    when(
+        any(&|it| it.get("secrets").is_some()),
+        "ecs.capability.secrets.ssm.environment-variables",
+    );
+    when(
+        request.contains_key("taskRoleArn"),
+        "com.amazonaws.ecs.capability.task-iam-role",
+    );
+    when(
+        request.get("networkMode").and_then(Value::as_str) == Some("awsvpc"),
+        "ecs.capability.task-eni",
+    );
     when(true, "com.amazonaws.ecs.capability.docker-remote-api.1.18");
     names.sort();
     names.dedup();
-    names.into_iter().map(|name| json!({ "name": name })).collect()
+    names
+        .into_iter()
+        .map(|name| json!({ "name": name }))
+        .collect()
 }
 
 /// The `taskDefinition` of an answer.
@@ -92,9 +150,20 @@ pub fn render(definition: &TaskDefinition) -> Value {
         ("taskDefinitionArn", definition.arn.clone().into()),
         ("family", definition.family.clone().into()),
         ("revision", definition.revision.into()),
-        ("status", if definition.active { "ACTIVE" } else { "INACTIVE" }.into()),
+        (
+            "status",
+            if definition.active {
+                "ACTIVE"
+            } else {
+                "INACTIVE"
+            }
+            .into(),
+        ),
         ("registeredAt", time(definition.registered_at)),
-        ("deregisteredAt", definition.deregistered_at.map(time).unwrap_or_default()),
+        (
+            "deregisteredAt",
+            definition.deregistered_at.map(time).unwrap_or_default(),
+        ),
     ]);
     for (name, value) in &definition.document {
         if name != "tags" && name != "family" && !value.is_null() {
@@ -106,5 +175,10 @@ pub fn render(definition: &TaskDefinition) -> Value {
 
 /// The tags of a task definition.
 pub fn tags(definition: &TaskDefinition) -> Value {
-    definition.document.get("tags").cloned().filter(|tags| !tags.is_null()).unwrap_or_else(|| json!([]))
+    definition
+        .document
+        .get("tags")
+        .cloned()
+        .filter(|tags| !tags.is_null())
+        .unwrap_or_else(|| json!([]))
 }

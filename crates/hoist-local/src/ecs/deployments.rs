@@ -12,7 +12,12 @@ use crate::ctx::Ctx;
 pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let name = need(call, "service", "Service can not be blank.")?;
     let statuses = call.strings("status");
-    let bound = |name: &str| call.params.pointer(&format!("/createdAt/{name}")).and_then(Value::as_f64).map(|at| at * 1000.0);
+    let bound = |name: &str| {
+        call.params
+            .pointer(&format!("/createdAt/{name}"))
+            .and_then(Value::as_f64)
+            .map(|at| at * 1000.0)
+    };
     let (after, before) = (bound("after"), bound("before"));
     let briefs = ctx.driver.read(|world| {
         let cluster = world.find_cluster(&call.region, call.str("cluster"))?;
@@ -22,7 +27,10 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         let mut found: Vec<&ServiceDeployment> = world
             .service_deployments(&service.arn)
             .filter(|it| statuses.is_empty() || statuses.contains(&it.status.as_str()))
-            .filter(|it| after.is_none_or(|at| it.created_at as f64 >= at) && before.is_none_or(|at| it.created_at as f64 <= at))
+            .filter(|it| {
+                after.is_none_or(|at| it.created_at as f64 >= at)
+                    && before.is_none_or(|at| it.created_at as f64 <= at)
+            })
             .collect();
         found.sort_by_key(|it| std::cmp::Reverse(it.created_at));
         Ok::<_, ApiError>(found.into_iter().map(brief).collect::<Vec<Value>>())
@@ -59,10 +67,20 @@ pub fn revisions(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 }
 
 pub async fn stop(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    need(call, "serviceDeploymentArn", "Service deployment ARN can not be blank.")?;
-    match ctx.driver.call(&call.region, Action::StopServiceDeployment, request(call)).await? {
+    need(
+        call,
+        "serviceDeploymentArn",
+        "Service deployment ARN can not be blank.",
+    )?;
+    match ctx
+        .driver
+        .call(&call.region, Action::StopServiceDeployment, request(call))
+        .await?
+    {
         Answer::ServiceDeployment(arn) => Ok(json!({"serviceDeploymentArn": arn})),
-        _ => Err(ApiError::internal("the scheduler answered something that is no service deployment")),
+        _ => Err(ApiError::internal(
+            "the scheduler answered something that is no service deployment",
+        )),
     }
 }
 
@@ -71,12 +89,28 @@ fn brief(deployment: &ServiceDeployment) -> Value {
         ("serviceDeploymentArn", deployment.arn.clone().into()),
         ("serviceArn", deployment.service.clone().into()),
         ("clusterArn", deployment.cluster.clone().into()),
-        ("startedAt", deployment.started_at.map(time).unwrap_or_default()),
+        (
+            "startedAt",
+            deployment.started_at.map(time).unwrap_or_default(),
+        ),
         ("createdAt", time(deployment.created_at)),
-        ("finishedAt", deployment.finished_at.map(time).unwrap_or_default()),
-        ("targetServiceRevisionArn", deployment.target_revision.arn.clone().into()),
+        (
+            "finishedAt",
+            deployment.finished_at.map(time).unwrap_or_default(),
+        ),
+        (
+            "targetServiceRevisionArn",
+            deployment.target_revision.arn.clone().into(),
+        ),
         ("status", deployment.status.as_str().into()),
-        ("statusReason", deployment.status_reason.clone().map(Value::from).unwrap_or_default()),
+        (
+            "statusReason",
+            deployment
+                .status_reason
+                .clone()
+                .map(Value::from)
+                .unwrap_or_default(),
+        ),
     ]))
 }
 
@@ -95,18 +129,50 @@ fn render(deployment: &ServiceDeployment) -> Value {
         ("serviceArn", deployment.service.clone().into()),
         ("clusterArn", deployment.cluster.clone().into()),
         ("createdAt", time(deployment.created_at)),
-        ("startedAt", deployment.started_at.map(time).unwrap_or_default()),
-        ("finishedAt", deployment.finished_at.map(time).unwrap_or_default()),
-        ("stoppedAt", deployment.stopped_at.map(time).unwrap_or_default()),
+        (
+            "startedAt",
+            deployment.started_at.map(time).unwrap_or_default(),
+        ),
+        (
+            "finishedAt",
+            deployment.finished_at.map(time).unwrap_or_default(),
+        ),
+        (
+            "stoppedAt",
+            deployment.stopped_at.map(time).unwrap_or_default(),
+        ),
         ("updatedAt", time(deployment.updated_at)),
-        ("sourceServiceRevisions", deployment.source_revisions.iter().map(revision_summary).collect()),
-        ("targetServiceRevision", revision_summary(&deployment.target_revision)),
+        (
+            "sourceServiceRevisions",
+            deployment
+                .source_revisions
+                .iter()
+                .map(revision_summary)
+                .collect(),
+        ),
+        (
+            "targetServiceRevision",
+            revision_summary(&deployment.target_revision),
+        ),
         ("status", deployment.status.as_str().into()),
-        ("statusReason", deployment.status_reason.clone().map(Value::from).unwrap_or_default()),
-        ("deploymentConfiguration", Value::Object(deployment_configuration(Some(&configuration)))),
+        (
+            "statusReason",
+            deployment
+                .status_reason
+                .clone()
+                .map(Value::from)
+                .unwrap_or_default(),
+        ),
+        (
+            "deploymentConfiguration",
+            Value::Object(deployment_configuration(Some(&configuration))),
+        ),
         ("rollback", rollback.unwrap_or_default()),
         ("deploymentCircuitBreaker", breaker),
-        ("alarms", json!({"status": "DISABLED", "alarmNames": [], "triggeredAlarmNames": []})),
+        (
+            "alarms",
+            json!({"status": "DISABLED", "alarmNames": [], "triggeredAlarmNames": []}),
+        ),
     ]))
 }
 
@@ -116,12 +182,23 @@ fn render_revision(world: &World, revision: &ServiceRevision) -> Value {
         Value::Null => default,
         other => other,
     };
-    let containers = world.task_definition(&revision.task_definition).map_or(&[][..], |it| &it.containers);
+    let containers = world
+        .task_definition(&revision.task_definition)
+        .map_or(&[][..], |it| &it.containers);
     let images: Vec<Value> = containers
         .iter()
         .map(|container| {
-            let digest = revision.image_digests.get(&container.name).cloned().map(Value::from).unwrap_or_default();
-            let members = [("containerName", container.name.clone().into()), ("imageDigest", digest), ("image", container.image.clone().into())];
+            let digest = revision
+                .image_digests
+                .get(&container.name)
+                .cloned()
+                .map(Value::from)
+                .unwrap_or_default();
+            let members = [
+                ("containerName", container.name.clone().into()),
+                ("imageDigest", digest),
+                ("image", container.image.clone().into()),
+            ];
             Value::Object(object(members))
         })
         .collect();
@@ -132,13 +209,26 @@ fn render_revision(world: &World, revision: &ServiceRevision) -> Value {
         ("serviceArn", revision.service.clone().into()),
         ("clusterArn", revision.cluster.clone().into()),
         ("taskDefinition", revision.task_definition.clone().into()),
-        ("launchType", if has_strategy { Value::Null } else { or("launchType", json!("FARGATE")) }),
-        ("capacityProviderStrategy", if has_strategy { strategy } else { Value::Null }),
+        (
+            "launchType",
+            if has_strategy {
+                Value::Null
+            } else {
+                or("launchType", json!("FARGATE"))
+            },
+        ),
+        (
+            "capacityProviderStrategy",
+            if has_strategy { strategy } else { Value::Null },
+        ),
         ("platformVersion", json!(PLATFORM)),
         ("platformFamily", json!("Linux")),
         ("loadBalancers", or("loadBalancers", json!([]))),
         ("serviceRegistries", or("serviceRegistries", json!([]))),
-        ("networkConfiguration", network(&kept("networkConfiguration"))),
+        (
+            "networkConfiguration",
+            network(&kept("networkConfiguration")),
+        ),
         ("containerImages", images.into()),
         ("guardDutyEnabled", json!(false)),
         ("createdAt", time(revision.created_at)),

@@ -12,8 +12,17 @@ use crate::api::{ApiError, Call};
 ///
 /// # Errors
 /// `InvalidParameterException` for a size out of range or a token that is not ours.
-pub fn page(call: &Call, member: &str, items: Vec<Value>, default: usize) -> Result<Value, ApiError> {
-    let size = match call.params.get("maxResults").filter(|value| !value.is_null()) {
+pub fn page(
+    call: &Call,
+    member: &str,
+    items: Vec<Value>,
+    default: usize,
+) -> Result<Value, ApiError> {
+    let size = match call
+        .params
+        .get("maxResults")
+        .filter(|value| !value.is_null())
+    {
         None => default,
         Some(value) => value
             .as_u64()
@@ -36,5 +45,9 @@ pub fn page(call: &Call, member: &str, items: Vec<Value>, default: usize) -> Res
 
 fn read_token(token: &str) -> Option<usize> {
     let bytes = BASE64.decode(token).ok()?;
-    std::str::from_utf8(&bytes).ok()?.strip_prefix("page:")?.parse().ok()
+    std::str::from_utf8(&bytes)
+        .ok()?
+        .strip_prefix("page:")?
+        .parse()
+        .ok()
 }

@@ -16,11 +16,19 @@ pub async fn create(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
         return Err(invalid("Desired count must not be negative."));
     }
     if call.str("schedulingStrategy") == Some("DAEMON") {
-        return Err(invalid("Fargate services do not support the DAEMON scheduling strategy."));
+        return Err(invalid(
+            "Fargate services do not support the DAEMON scheduling strategy.",
+        ));
     }
-    let controller = call.params.pointer("/deploymentController/type").and_then(Value::as_str).unwrap_or("ECS");
+    let controller = call
+        .params
+        .pointer("/deploymentController/type")
+        .and_then(Value::as_str)
+        .unwrap_or("ECS");
     if controller != "ECS" {
-        return Err(invalid(format!("The deployment controller {controller} is not part of the embedded ECS.")));
+        return Err(invalid(format!(
+            "The deployment controller {controller} is not part of the embedded ECS."
+        )));
     }
     let definition = find_definition(ctx, call)?;
     check_network(ctx, call, &definition)?;
@@ -47,7 +55,11 @@ pub async fn update(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
             .read(|world| world.task_definition(&known).cloned())
             .ok_or_else(|| client("TaskDefinition not found."))?,
     };
-    if call.params.get("networkConfiguration").is_some_and(Value::is_object) {
+    if call
+        .params
+        .get("networkConfiguration")
+        .is_some_and(Value::is_object)
+    {
         check_network(ctx, call, &definition)?;
     }
     check_deployment(call)?;
@@ -59,7 +71,13 @@ pub async fn run_task(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     tags::check(call)?;
     check_launch_type(ctx, call)?;
     let definition = find_definition(ctx, call)?;
-    for name in call.params.pointer("/overrides/containerOverrides").and_then(Value::as_array).into_iter().flatten() {
+    for name in call
+        .params
+        .pointer("/overrides/containerOverrides")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let name = name["name"].as_str().unwrap_or_default();
         if definition.container(name).is_none() {
             return Err(invalid(format!(
@@ -72,7 +90,11 @@ pub async fn run_task(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
 
 /// The cluster comes first: a call that is wrong in several ways learns of the cluster.
 fn check_region(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
-    ctx.driver.read(|world| world.find_cluster(&call.region, call.str("cluster")).map(drop))?;
+    ctx.driver.read(|world| {
+        world
+            .find_cluster(&call.region, call.str("cluster"))
+            .map(drop)
+    })?;
     Ok(())
 }
 
@@ -81,11 +103,16 @@ fn check_launch_type(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     let strategy = call.list("capacityProviderStrategy");
     let launch_type = call.str("launchType");
     if launch_type.is_some() && !strategy.is_empty() {
-        return Err(invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again."));
+        return Err(invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
+        ));
     }
     let default_strategy = ctx.driver.read(|world| {
         let cluster = world.find_cluster(&call.region, call.str("cluster"))?;
-        let strategy = cluster.request.get("defaultCapacityProviderStrategy").and_then(Value::as_array);
+        let strategy = cluster
+            .request
+            .get("defaultCapacityProviderStrategy")
+            .and_then(Value::as_array);
         Ok::<_, ApiError>(strategy.is_some_and(|list| !list.is_empty()))
     })?;
     match launch_type {
@@ -94,40 +121,65 @@ fn check_launch_type(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
             for item in strategy {
                 let name = item["capacityProvider"].as_str().unwrap_or_default();
                 if !["FARGATE", "FARGATE_SPOT"].contains(&name) {
-                    return Err(invalid(format!("The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again.")));
+                    return Err(invalid(format!(
+                        "The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again."
+                    )));
                 }
             }
             Ok(())
         }
-        _ => Err(invalid("No Container Instances were found in your cluster.")),
+        _ => Err(invalid(
+            "No Container Instances were found in your cluster.",
+        )),
     }
 }
 
 fn find_definition(ctx: &Ctx, call: &Call) -> Result<TaskDefinition, ApiError> {
     let name = call.str("taskDefinition").unwrap_or_default();
-    let found = ctx.driver.read(|world| world.find_task_definition(&call.region, name).cloned());
+    let found = ctx
+        .driver
+        .read(|world| world.find_task_definition(&call.region, name).cloned());
     let definition = found.ok_or_else(|| client("TaskDefinition not found."))?;
     if !definition.active {
         return Err(client("TaskDefinition is inactive"));
     }
-    let fargate = definition.document.get("compatibilities").and_then(Value::as_array);
+    let fargate = definition
+        .document
+        .get("compatibilities")
+        .and_then(Value::as_array);
     if !fargate.is_some_and(|list| list.iter().any(|it| it == "FARGATE")) {
-        return Err(invalid("Task definition does not support launch_type FARGATE."));
+        return Err(invalid(
+            "Task definition does not support launch_type FARGATE.",
+        ));
     }
     Ok(definition)
 }
 
 fn check_network(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result<(), ApiError> {
-    let awsvpc = definition.document.get("networkMode").is_some_and(|mode| mode == "awsvpc");
-    let Some(network) = call.params.pointer("/networkConfiguration/awsvpcConfiguration") else {
+    let awsvpc = definition
+        .document
+        .get("networkMode")
+        .is_some_and(|mode| mode == "awsvpc");
+    let Some(network) = call
+        .params
+        .pointer("/networkConfiguration/awsvpcConfiguration")
+    else {
         return if awsvpc {
-            Err(invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
+            Err(invalid(
+                "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
+            ))
         } else {
             Ok(())
         };
     };
     let strings = |name: &str| -> Vec<&str> {
-        network.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+        network
+            .get(name)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect()
     };
     let subnets = strings("subnets");
     if subnets.is_empty() {
@@ -143,23 +195,36 @@ fn check_network(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result
 }
 
 fn check_deployment(call: &Call) -> Result<(), ApiError> {
-    let Some(configuration) = call.params.get("deploymentConfiguration").filter(|it| it.is_object()) else {
+    let Some(configuration) = call
+        .params
+        .get("deploymentConfiguration")
+        .filter(|it| it.is_object())
+    else {
         return Ok(());
     };
     let number = |name: &str| configuration.get(name).and_then(Value::as_i64);
     let (minimum, maximum) = (number("minimumHealthyPercent"), number("maximumPercent"));
     if minimum.is_some_and(|percent| !(0..=100).contains(&percent)) {
-        return Err(invalid("Minimum healthy percent must be between 0 and 100."));
+        return Err(invalid(
+            "Minimum healthy percent must be between 0 and 100.",
+        ));
     }
     if maximum.is_some_and(|percent| percent < 100) {
         return Err(invalid("Maximum percent must be at least 100."));
     }
     if minimum.unwrap_or(100) >= 100 && maximum == Some(100) {
-        return Err(invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."));
+        return Err(invalid(
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.",
+        ));
     }
-    let strategy = configuration.get("strategy").and_then(Value::as_str).unwrap_or("ROLLING");
+    let strategy = configuration
+        .get("strategy")
+        .and_then(Value::as_str)
+        .unwrap_or("ROLLING");
     if strategy != "ROLLING" {
-        return Err(invalid(format!("The deployment strategy {strategy} is not part of the embedded ECS yet.")));
+        return Err(invalid(format!(
+            "The deployment strategy {strategy} is not part of the embedded ECS yet."
+        )));
     }
     Ok(())
 }
@@ -169,24 +234,54 @@ fn check_balancers(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Resu
     if balancers.len() > 5 {
         return Err(invalid("load balancers can have at most 5 items."));
     }
-    if call.action == "CreateService" && balancers.is_empty() && call.integer("healthCheckGracePeriodSeconds").is_some_and(|it| it > 0) {
-        return Err(invalid("Health check grace period is only valid for services configured to use load balancers"));
+    if call.action == "CreateService"
+        && balancers.is_empty()
+        && call
+            .integer("healthCheckGracePeriodSeconds")
+            .is_some_and(|it| it > 0)
+    {
+        return Err(invalid(
+            "Health check grace period is only valid for services configured to use load balancers",
+        ));
     }
     for balancer in balancers {
-        let text = |name: &str| balancer.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |name: &str| {
+            balancer
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
         if text("targetGroupArn").is_none() {
             return Err(invalid("Target group ARN can not be blank."));
         }
-        let name = text("containerName").ok_or_else(|| invalid("Container name can not be blank."))?;
-        let containers = definition.document.get("containerDefinitions").and_then(Value::as_array);
-        let container = containers.into_iter().flatten().find(|it| it["name"] == name);
+        let name =
+            text("containerName").ok_or_else(|| invalid("Container name can not be blank."))?;
+        let containers = definition
+            .document
+            .get("containerDefinitions")
+            .and_then(Value::as_array);
+        let container = containers
+            .into_iter()
+            .flatten()
+            .find(|it| it["name"] == name);
         let Some(container) = container else {
-            return Err(invalid(format!("The container {name} does not exist in the task definition.")));
+            return Err(invalid(format!(
+                "The container {name} does not exist in the task definition."
+            )));
         };
-        let port = balancer.get("containerPort").and_then(Value::as_u64).unwrap_or(0);
-        let mapped = container["portMappings"].as_array().into_iter().flatten().any(|it| it["containerPort"] == port);
+        let port = balancer
+            .get("containerPort")
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
+        let mapped = container["portMappings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|it| it["containerPort"] == port);
         if !mapped {
-            return Err(invalid(format!("The container {name} did not have a container port {port} defined.")));
+            return Err(invalid(format!(
+                "The container {name} did not have a container port {port} defined."
+            )));
         }
     }
     Ok(())

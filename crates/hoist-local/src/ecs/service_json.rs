@@ -14,7 +14,13 @@ pub const PLATFORM: &str = "1.4.0";
 pub fn render(world: &World, service: &Service, tags: bool) -> Value {
     let request = &service.request;
     let kept = |name: &str| request.get(name).cloned().unwrap_or_default();
-    let or = |name: &str, default: Value| request.get(name).filter(|it| !it.is_null()).cloned().unwrap_or(default);
+    let or = |name: &str, default: Value| {
+        request
+            .get(name)
+            .filter(|it| !it.is_null())
+            .cloned()
+            .unwrap_or(default)
+    };
     let strategy = kept("capacityProviderStrategy");
     let has_strategy = strategy.as_array().is_some_and(|list| !list.is_empty());
     let mut out = object([
@@ -27,29 +33,82 @@ pub fn render(world: &World, service: &Service, tags: bool) -> Value {
         ("desiredCount", service.desired_count.into()),
         ("runningCount", service.running_count.into()),
         ("pendingCount", service.pending_count.into()),
-        ("launchType", if has_strategy { Value::Null } else { or("launchType", json!("FARGATE")) }),
-        ("capacityProviderStrategy", if has_strategy { strategy } else { Value::Null }),
+        (
+            "launchType",
+            if has_strategy {
+                Value::Null
+            } else {
+                or("launchType", json!("FARGATE"))
+            },
+        ),
+        (
+            "capacityProviderStrategy",
+            if has_strategy { strategy } else { Value::Null },
+        ),
         ("platformVersion", or("platformVersion", json!("LATEST"))),
         ("platformFamily", json!("Linux")),
         ("taskDefinition", service.task_definition.clone().into()),
-        ("deploymentConfiguration", Value::Object(deployment_configuration(request.get("deploymentConfiguration")))),
-        ("deployments", service.deployments.iter().map(|it| deployment(service, it)).collect()),
+        (
+            "deploymentConfiguration",
+            Value::Object(deployment_configuration(
+                request.get("deploymentConfiguration"),
+            )),
+        ),
+        (
+            "deployments",
+            service
+                .deployments
+                .iter()
+                .map(|it| deployment(service, it))
+                .collect(),
+        ),
         ("roleArn", service_role().into()),
         ("events", service.events.iter().map(event).collect()),
         ("createdAt", time(service.created_at)),
-        ("currentServiceDeployment", service.current_service_deployment.clone().map(Value::from).unwrap_or_default()),
+        (
+            "currentServiceDeployment",
+            service
+                .current_service_deployment
+                .clone()
+                .map(Value::from)
+                .unwrap_or_default(),
+        ),
         ("currentServiceRevisions", current_revisions(world, service)),
-        ("placementConstraints", or("placementConstraints", json!([]))),
+        (
+            "placementConstraints",
+            or("placementConstraints", json!([])),
+        ),
         ("placementStrategy", or("placementStrategy", json!([]))),
-        ("networkConfiguration", network(&kept("networkConfiguration"))),
-        ("healthCheckGracePeriodSeconds", (service.grace_period / 1000).into()),
-        ("schedulingStrategy", or("schedulingStrategy", json!("REPLICA"))),
-        ("deploymentController", or("deploymentController", json!({"type": "ECS"}))),
+        (
+            "networkConfiguration",
+            network(&kept("networkConfiguration")),
+        ),
+        (
+            "healthCheckGracePeriodSeconds",
+            (service.grace_period / 1000).into(),
+        ),
+        (
+            "schedulingStrategy",
+            or("schedulingStrategy", json!("REPLICA")),
+        ),
+        (
+            "deploymentController",
+            or("deploymentController", json!({"type": "ECS"})),
+        ),
         ("createdBy", kept("createdBy")),
-        ("enableECSManagedTags", or("enableECSManagedTags", json!(false))),
+        (
+            "enableECSManagedTags",
+            or("enableECSManagedTags", json!(false)),
+        ),
         ("propagateTags", or("propagateTags", json!("NONE"))),
-        ("enableExecuteCommand", or("enableExecuteCommand", json!(false))),
-        ("availabilityZoneRebalancing", or("availabilityZoneRebalancing", json!("ENABLED"))),
+        (
+            "enableExecuteCommand",
+            or("enableExecuteCommand", json!(false)),
+        ),
+        (
+            "availabilityZoneRebalancing",
+            or("availabilityZoneRebalancing", json!("ENABLED")),
+        ),
     ]);
     if tags {
         out.insert("tags".to_owned(), or("tags", json!([])));
@@ -75,15 +134,26 @@ pub fn deployment_configuration(given: Option<&Value>) -> Map<String, Value> {
         ),
         ("maximumPercent", json!(200)),
         ("minimumHealthyPercent", json!(100)),
-        ("alarms", json!({"alarmNames": [], "rollback": false, "enable": false})),
+        (
+            "alarms",
+            json!({"alarmNames": [], "rollback": false, "enable": false}),
+        ),
         ("strategy", json!("ROLLING")),
         ("bakeTimeInMinutes", json!(0)),
     ]);
     let given = given.and_then(Value::as_object);
-    for (name, value) in given.into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in given
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+    {
         match (out.get_mut(name), value) {
             (Some(Value::Object(defaults)), Value::Object(members)) => {
-                defaults.extend(members.iter().map(|(name, value)| (name.clone(), value.clone())));
+                defaults.extend(
+                    members
+                        .iter()
+                        .map(|(name, value)| (name.clone(), value.clone())),
+                );
             }
             _ => drop(out.insert(name.clone(), value.clone())),
         }
@@ -93,10 +163,13 @@ pub fn deployment_configuration(given: Option<&Value>) -> Map<String, Value> {
 
 /// A `networkConfiguration` with its defaults.
 pub fn network(given: &Value) -> Value {
-    let Some(vpc) = given.get("awsvpcConfiguration").and_then(Value::as_object) else { return given.clone() };
+    let Some(vpc) = given.get("awsvpcConfiguration").and_then(Value::as_object) else {
+        return given.clone();
+    };
     let mut vpc = vpc.clone();
     vpc.entry("securityGroups").or_insert_with(|| json!([]));
-    vpc.entry("assignPublicIp").or_insert_with(|| json!("DISABLED"));
+    vpc.entry("assignPublicIp")
+        .or_insert_with(|| json!("DISABLED"));
     json!({"awsvpcConfiguration": vpc})
 }
 
@@ -118,13 +191,29 @@ fn deployment(service: &Service, deployment: &Deployment) -> Value {
         ("failedTasks", deployment.failed_tasks.into()),
         ("createdAt", time(deployment.created_at)),
         ("updatedAt", time(deployment.updated_at)),
-        ("launchType", if has_strategy { Value::Null } else { launch_type }),
-        ("capacityProviderStrategy", if has_strategy { strategy } else { Value::Null }),
+        (
+            "launchType",
+            if has_strategy {
+                Value::Null
+            } else {
+                launch_type
+            },
+        ),
+        (
+            "capacityProviderStrategy",
+            if has_strategy { strategy } else { Value::Null },
+        ),
         ("platformVersion", json!(PLATFORM)),
         ("platformFamily", json!("Linux")),
-        ("networkConfiguration", network(&kept("networkConfiguration"))),
+        (
+            "networkConfiguration",
+            network(&kept("networkConfiguration")),
+        ),
         ("rolloutState", deployment.rollout_state.as_str().into()),
-        ("rolloutStateReason", deployment.rollout_state_reason.clone().into()),
+        (
+            "rolloutStateReason",
+            deployment.rollout_state_reason.clone().into(),
+        ),
     ]))
 }
 

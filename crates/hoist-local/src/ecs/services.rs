@@ -12,7 +12,9 @@ use crate::ctx::Ctx;
 pub async fn create(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let name = need(call, "serviceName", "Service name can not be blank.")?;
     if !is_name(name) {
-        return Err(invalid("Invalid service name. Up to 255 letters (uppercase and lowercase), numbers, hyphens, and underscores are allowed."));
+        return Err(invalid(
+            "Invalid service name. Up to 255 letters (uppercase and lowercase), numbers, hyphens, and underscores are allowed.",
+        ));
     }
     need(call, "taskDefinition", "TaskDefinition can not be blank.")?;
     service_check::create(ctx, call).await?;
@@ -32,9 +34,16 @@ pub async fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     change(ctx, call, Action::DeleteService, request(call)).await
 }
 
-async fn change(ctx: &Ctx, call: &Call, action: Action, request: Map<String, Value>) -> Result<Value, ApiError> {
+async fn change(
+    ctx: &Ctx,
+    call: &Call,
+    action: Action,
+    request: Map<String, Value>,
+) -> Result<Value, ApiError> {
     let Answer::Service(arn) = ctx.driver.call(&call.region, action, request).await? else {
-        return Err(ApiError::internal("the scheduler answered something that is no service"));
+        return Err(ApiError::internal(
+            "the scheduler answered something that is no service",
+        ));
     };
     ctx.driver.read(|world| {
         let service = world.service(&arn).ok_or_else(|| ApiError::internal("the service is gone"))?;
@@ -50,7 +59,9 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for name in wanted {
             match world.find_service(cluster, name) {
-                Some(service) => found.push(service_json::render(world, service, includes(call, "TAGS"))),
+                Some(service) => {
+                    found.push(service_json::render(world, service, includes(call, "TAGS")))
+                }
                 None if name.starts_with("arn:") => failures.push(missing(name)),
                 None => {
                     let resource = format!("service/{}/{name}", cluster.name);
@@ -70,9 +81,20 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         let kept = |service: &&hoist_fargate::Service| {
             service.status != ServiceStatus::Inactive
                 && scheduling == "REPLICA"
-                && launch_type.is_none_or(|wanted| service.request.get("launchType").is_some_and(|it| it == wanted))
+                && launch_type.is_none_or(|wanted| {
+                    service
+                        .request
+                        .get("launchType")
+                        .is_some_and(|it| it == wanted)
+                })
         };
-        Ok::<_, ApiError>(world.services(&cluster.arn).filter(kept).map(|it| it.arn.clone().into()).collect())
+        Ok::<_, ApiError>(
+            world
+                .services(&cluster.arn)
+                .filter(kept)
+                .map(|it| it.arn.clone().into())
+                .collect(),
+        )
     })?;
     page(call, "serviceArns", arns, 10)
 }

@@ -17,7 +17,8 @@ fn scaled(text: &str, unit: &str) -> Option<u64> {
     if let Some(number) = text.strip_suffix(unit) {
         let number: f64 = number.trim().parse().ok()?;
         let scaled = number * 1024.0;
-        return (scaled.is_finite() && (1.0..1e9).contains(&scaled)).then_some(scaled.round() as u64);
+        return (scaled.is_finite() && (1.0..1e9).contains(&scaled))
+            .then_some(scaled.round() as u64);
     }
     text.parse().ok()
 }
@@ -48,7 +49,9 @@ mod tests {
     fn there_are_74_sizes() {
         let mut count = 0;
         for cpu in [256, 512, 1024, 2048, 4096, 8192, 16384] {
-            count += (1..=130 * 1024).filter(|memory| exists(cpu, *memory)).count();
+            count += (1..=130 * 1024)
+                .filter(|memory| exists(cpu, *memory))
+                .count();
         }
         assert_eq!(count, 74);
         assert!(!exists(32768, 65536));

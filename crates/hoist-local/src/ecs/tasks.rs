@@ -18,8 +18,11 @@ pub async fn run(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     service_check::run_task(ctx, call).await?;
     let arns = change(ctx, call, Action::RunTask).await?;
     Ok(ctx.driver.read(|world| {
-        let tasks: Vec<Value> =
-            arns.iter().filter_map(|arn| world.task(arn)).map(|task| task_json::render(world, task, true)).collect();
+        let tasks: Vec<Value> = arns
+            .iter()
+            .filter_map(|arn| world.task(arn))
+            .map(|task| task_json::render(world, task, true))
+            .collect();
         json!({"tasks": tasks, "failures": []})
     }))
 }
@@ -28,7 +31,10 @@ pub async fn stop(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     need(call, "task", "Task can not be blank.")?;
     let arns = change(ctx, call, Action::StopTask).await?;
     ctx.driver.read(|world| {
-        let task = arns.first().and_then(|arn| world.task(arn)).ok_or_else(|| ApiError::internal("the task is gone"))?;
+        let task = arns
+            .first()
+            .and_then(|arn| world.task(arn))
+            .ok_or_else(|| ApiError::internal("the task is gone"))?;
         Ok(json!({"task": task_json::render(world, task, true)}))
     })
 }
@@ -36,7 +42,9 @@ pub async fn stop(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 async fn change(ctx: &Ctx, call: &Call, action: Action) -> Result<Vec<String>, ApiError> {
     match ctx.driver.call(&call.region, action, request(call)).await? {
         Answer::Tasks(arns) => Ok(arns),
-        _ => Err(ApiError::internal("the scheduler answered something that is no task")),
+        _ => Err(ApiError::internal(
+            "the scheduler answered something that is no task",
+        )),
     }
 }
 
@@ -72,7 +80,9 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         let service = match call.str("serviceName") {
             Some(name) => {
                 let found = world.find_service(cluster, name);
-                Some(found.ok_or_else(|| ApiError::new("ServiceNotFoundException", "Service not found."))?)
+                Some(found.ok_or_else(|| {
+                    ApiError::new("ServiceNotFoundException", "Service not found.")
+                })?)
             }
             None => None,
         };
@@ -82,13 +92,26 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         };
         let kept = |task: &&Task| {
             task.desired_status == desired
-                && service.is_none_or(|service| task.service.as_deref() == Some(service.arn.as_str()))
-                && call.str("family").is_none_or(|wanted| family(task) == wanted)
-                && call.str("startedBy").is_none_or(|wanted| task.started_by.as_deref() == Some(wanted))
-                && call.str("launchType").is_none_or(|wanted| wanted == "FARGATE")
+                && service
+                    .is_none_or(|service| task.service.as_deref() == Some(service.arn.as_str()))
+                && call
+                    .str("family")
+                    .is_none_or(|wanted| family(task) == wanted)
+                && call
+                    .str("startedBy")
+                    .is_none_or(|wanted| task.started_by.as_deref() == Some(wanted))
+                && call
+                    .str("launchType")
+                    .is_none_or(|wanted| wanted == "FARGATE")
                 && call.str("containerInstance").is_none()
         };
-        Ok::<_, ApiError>(world.tasks(&cluster.arn).filter(kept).map(|it| it.arn.clone().into()).collect())
+        Ok::<_, ApiError>(
+            world
+                .tasks(&cluster.arn)
+                .filter(kept)
+                .map(|it| it.arn.clone().into())
+                .collect(),
+        )
     })?;
     page(call, "taskArns", arns, 100)
 }

@@ -33,7 +33,9 @@ pub fn names<'a>(call: &'a Call, member: &str, most: usize) -> Result<Vec<&'a st
         return Err(invalid(format!("{title} cannot be empty.")));
     }
     if names.len() > most {
-        return Err(invalid(format!("{title} cannot have more than {most} elements.")));
+        return Err(invalid(format!(
+            "{title} cannot have more than {most} elements."
+        )));
     }
     Ok(names)
 }
@@ -47,7 +49,9 @@ pub fn includes(call: &Call, what: &str) -> bool {
 pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 /// A timestamp of the scheduler as ECS writes it.
@@ -57,7 +61,11 @@ pub fn time(at: u64) -> Value {
 
 /// An object of those members that have a value; null ones are left out.
 pub fn object<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
-    members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect()
+    members
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// The entry of a Describe answer's `failures` for something that is not there.

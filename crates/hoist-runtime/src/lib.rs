@@ -2,13 +2,24 @@
 #![allow(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod births;
+mod cgroup;
+mod containers;
 mod error;
 mod netns;
+mod nursery;
+mod overlay;
+pub mod privilege;
+mod procfs;
 mod spec;
+mod stage;
+mod task;
+mod wire;
 
+pub use containers::{Config, Containers, Running};
 pub use error::{RuntimeError, StartError};
 pub use netns::NetNs;
-pub use spec::{
-    ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
-    Ulimit,
-};
+pub use nursery::init;
+pub use overlay::Overlay;
+pub use spec::{ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin, Ulimit};
+pub use task::{OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec};

@@ -115,8 +115,10 @@ pub enum Network {
 pub struct Limits {
     /// Memory in bytes; beyond it the kernel kills the container ([`Exit::oom_killed`]).
     pub memory_bytes: Option<u64>,
-    /// Processor time, 1024 units being one core, as in ECS.
+    /// Processor time at most, 1024 units being one core (ECS's `cpu` of a task).
     pub cpu_units: Option<u64>,
+    /// Weight against other containers when cores are short, 1024 being ordinary (ECS's `cpu` of a container).
+    pub cpu_shares: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
 }

@@ -1,0 +1,158 @@
+//! The task level: what a daemon needs of a way to run containers, whichever it is.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use futures_util::future::BoxFuture;
+use hoist_oci::{Image, Store};
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+
+use crate::{ExecSpec, Exit, Limits, Mount, RuntimeError, StartError, Stats, Ulimit};
+
+/// A way to run tasks: groups of containers that share one network address.
+///
+/// Everything a runtime holds dies with this process; after a restart nothing of the former one is left but what [`Runtime::clean_up`] removes.
+pub trait Runtime: Send + Sync + std::fmt::Debug {
+    /// `native` or `docker`.
+    fn name(&self) -> &'static str;
+
+    /// Removes what a killed process of the same home left behind: control groups, scratch directories, Docker containers.
+    fn clean_up(&self) -> BoxFuture<'_, Result<(), RuntimeError>>;
+
+    /// Makes an image of the store ready to start from. Quick when it is ready already.
+    fn prepare<'a>(&'a self, store: &'a Store, image: &'a Image) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>>;
+
+    /// Makes a task's network and its control group. Fails if the id is in use.
+    fn create_task(&self, task: TaskSpec) -> BoxFuture<'_, Result<(), RuntimeError>>;
+
+    /// Starts a container in a task.
+    fn start<'a>(&'a self, task: &'a str, container: TaskContainer) -> BoxFuture<'a, Result<Box<dyn TaskProcess>, StartError>>;
+
+    /// Kills what still runs in a task and removes its network, its control group and what its containers wrote. Nothing if there is no such task.
+    fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Opens a connection to a task's address.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
+}
+
+/// A task to create.
+#[derive(Debug, Clone)]
+pub struct TaskSpec {
+    /// Unique; letters, digits, `-`, `_` and `.`.
+    pub id: String,
+    /// The address of its network interface.
+    pub ip: Ipv4Addr,
+    /// Length of its subnet's prefix in bits.
+    pub prefix: u8,
+    /// The subnet's router.
+    pub gateway: Ipv4Addr,
+    /// Host name that all its containers see.
+    pub hostname: String,
+    /// Limits of all its containers together.
+    pub limits: Limits,
+    /// Container ports that something will connect to. Needed only where task addresses cannot be reached (Docker on macOS).
+    pub ports: Vec<u16>,
+}
+
+/// An image that is ready to start from.
+#[derive(Debug, Clone)]
+pub struct PreparedImage(pub(crate) Prepared);
+
+#[derive(Debug, Clone)]
+pub(crate) enum Prepared {
+    /// Unpacked layers, topmost first.
+    Layers(Vec<PathBuf>),
+    /// What the Docker Engine calls it.
+    Docker(String),
+}
+
+/// A container to start in a task. Entry point, command, environment and user of the image are merged in already.
+#[derive(Debug, Clone)]
+pub struct TaskContainer {
+    /// Unique in the task.
+    pub name: String,
+    /// What it starts from.
+    pub image: PreparedImage,
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory; empty means `/`.
+    pub cwd: String,
+    /// As in [`crate::ContainerSpec::user`].
+    pub user: String,
+    /// Refuses writes to the root file system.
+    pub read_only: bool,
+    /// Mounted over the root in this order.
+    pub mounts: Vec<Mount>,
+    /// Its own limits, within those of the task.
+    pub limits: Limits,
+    /// Resource limits of the first process.
+    pub ulimits: Vec<Ulimit>,
+    /// Lines added to `/etc/hosts`.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// Nameservers for `/etc/resolv.conf`.
+    pub dns: Vec<IpAddr>,
+    /// Kernel parameters of the network namespace.
+    pub sysctls: Vec<(String, String)>,
+    /// Capabilities added to Docker's default set.
+    pub cap_add: Vec<String>,
+    /// Capabilities taken away from it.
+    pub cap_drop: Vec<String>,
+    /// Size of `/dev/shm` in bytes; 64 MiB when absent.
+    pub shm_bytes: Option<u64>,
+}
+
+impl TaskContainer {
+    /// A container with everything but these left at its default.
+    pub fn new(name: impl Into<String>, image: PreparedImage, args: Vec<String>) -> TaskContainer {
+        TaskContainer {
+            name: name.into(),
+            image,
+            args,
+            env: Vec::new(),
+            cwd: String::new(),
+            user: String::new(),
+            read_only: false,
+            mounts: Vec::new(),
+            limits: Limits::default(),
+            ulimits: Vec::new(),
+            extra_hosts: Vec::new(),
+            dns: Vec::new(),
+            sysctls: Vec::new(),
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            shm_bytes: None,
+        }
+    }
+}
+
+/// One stream of what a program prints.
+pub type OutputStream = Pin<Box<dyn AsyncRead + Send + Sync>>;
+
+/// A program of a task: a container's own, or one that was added by [`TaskProcess::exec`].
+pub trait TaskProcess: Send + Sync + std::fmt::Debug {
+    /// Its process id on this machine, where that is known.
+    fn pid(&self) -> Option<u32>;
+
+    /// Standard output; `None` the second time.
+    fn take_stdout(&mut self) -> Option<OutputStream>;
+
+    /// Standard error; `None` the second time.
+    fn take_stderr(&mut self) -> Option<OutputStream>;
+
+    /// Waits for its end. May be called any number of times, at once too.
+    fn wait(&self) -> BoxFuture<'_, Exit>;
+
+    /// Sends a signal to the program. Nothing happens if it has ended.
+    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<(), RuntimeError>>;
+
+    /// Starts a further program beside it.
+    fn exec(&self, exec: ExecSpec) -> BoxFuture<'_, Result<Box<dyn TaskProcess>, StartError>>;
+
+    /// What the container uses.
+    fn stats(&self) -> BoxFuture<'_, Result<Stats, RuntimeError>>;
+}

@@ -39,7 +39,10 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("State").field("closed", &self.closed).finish_non_exhaustive()
+        formatter
+            .debug_struct("State")
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,11 +69,16 @@ impl Births {
         new_network: bool,
         on_end: OnEnd,
     ) -> Result<oneshot::Receiver<Result<OwnedFd, StartError>>, StartError> {
-        let link = self.link().map_err(|error| StartError::other("start the process that containers are born from", error))?;
+        let link = self.link().map_err(|error| {
+            StartError::other("start the process that containers are born from", error)
+        })?;
         let (born, receiver) = oneshot::channel();
         let mut state = lock(&link.state);
         if state.closed {
-            return Err(StartError::other("start a container", "the process that containers are born from has ended"));
+            return Err(StartError::other(
+                "start a container",
+                "the process that containers are born from has ended",
+            ));
         }
         state.next += 1;
         let seq = state.next;
@@ -102,25 +110,27 @@ impl Births {
         let (sender, receiver) = std::sync::mpsc::channel();
         let program = self.init_program.clone();
         // This thread lives as long as the nursery: its end is what makes the kernel kill the nursery and all that is in it.
-        std::thread::Builder::new().name("containers".to_owned()).spawn(move || {
-            let (pid, link) = match nursery::spawn(&program) {
-                Ok((pid, socket)) => {
-                    let state = Mutex::new(State::default());
-                    let link = Arc::new(Link { socket, state });
-                    let _ = sender.send(Ok(link.clone()));
-                    (pid, link)
-                }
-                Err(error) => {
-                    let _ = sender.send(Err(error));
-                    return;
-                }
-            };
-            link.read();
-            // The socket is closed, or broken: nothing of it may go on.
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-            while nix::sys::wait::waitpid(pid, None) == Err(Errno::EINTR) {}
-            link.close();
-        })?;
+        std::thread::Builder::new()
+            .name("containers".to_owned())
+            .spawn(move || {
+                let (pid, link) = match nursery::spawn(&program) {
+                    Ok((pid, socket)) => {
+                        let state = Mutex::new(State::default());
+                        let link = Arc::new(Link { socket, state });
+                        let _ = sender.send(Ok(link.clone()));
+                        (pid, link)
+                    }
+                    Err(error) => {
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                };
+                link.read();
+                // The socket is closed, or broken: nothing of it may go on.
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                while nix::sys::wait::waitpid(pid, None) == Err(Errno::EINTR) {}
+                link.close();
+            })?;
         let link = receiver.recv().map_err(io::Error::other)??;
         *running = Some(link.clone());
         Ok(link)
@@ -131,7 +141,10 @@ impl Drop for Births {
     fn drop(&mut self) {
         if let Some(link) = lock(&self.running).take() {
             // The nursery sees the end of its socket and ends, and with it everything that it made.
-            let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&link.socket), Shutdown::Both);
+            let _ = shutdown(
+                std::os::fd::AsRawFd::as_raw_fd(&link.socket),
+                Shutdown::Both,
+            );
         }
     }
 }
@@ -145,7 +158,10 @@ impl Link {
         while let Ok(Some((event, files))) = wire::receive::<Event>(self.socket.as_fd()) {
             match event.what {
                 What::Forked => {
-                    let born = lock(&self.state).waiting.get_mut(&event.seq).and_then(|waiting| waiting.born.take());
+                    let born = lock(&self.state)
+                        .waiting
+                        .get_mut(&event.seq)
+                        .and_then(|waiting| waiting.born.take());
                     if let (Some(born), Some(pidfd)) = (born, files.into_iter().next())
                         && let Err(Ok(pidfd)) = born.send(Ok(pidfd))
                     {
@@ -189,7 +205,15 @@ impl Link {
 pub(crate) fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
     let fd = std::os::fd::AsRawFd::as_raw_fd(&pidfd.as_fd());
     // SAFETY: takes numbers only; no signal information is given.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd,
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
     match Errno::result(result) {
         Ok(_) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),

@@ -37,8 +37,14 @@ impl Hierarchies {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let found = Hierarchies::parse(&read("/proc/self/mountinfo"));
         match &found {
-            Hierarchies::V1(all) => match all.iter().find_map(|one| probe(&one.base).err().map(|error| (one, error))) {
-                Some((one, error)) => Hierarchies::Absent(format!("cannot make control groups below {}: {error}", one.base.display())),
+            Hierarchies::V1(all) => match all
+                .iter()
+                .find_map(|one| probe(&one.base).err().map(|error| (one, error)))
+            {
+                Some((one, error)) => Hierarchies::Absent(format!(
+                    "cannot make control groups below {}: {error}",
+                    one.base.display()
+                )),
                 None => found,
             },
             Hierarchies::V2(base) => match writable_v2(base) {
@@ -54,15 +60,25 @@ impl Hierarchies {
         let mut v1 = Vec::new();
         let mut v2 = None;
         for line in mountinfo.lines() {
-            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let Some((before, after)) = line.split_once(" - ") else {
+                continue;
+            };
             let before: Vec<&str> = before.split(' ').collect();
             let after: Vec<&str> = after.split(' ').collect();
-            let (Some(mount_point), Some(kind)) = (before.get(4), after.first()) else { continue };
+            let (Some(mount_point), Some(kind)) = (before.get(4), after.first()) else {
+                continue;
+            };
             match *kind {
                 "cgroup2" => v2 = v2.or(Some(PathBuf::from(mount_point))),
                 "cgroup" => {
-                    let options: Vec<&str> = after.get(2).map(|options| options.split(',').collect()).unwrap_or_default();
-                    let names: Vec<&str> = options.into_iter().filter(|name| CONTROLLERS.contains(name)).collect();
+                    let options: Vec<&str> = after
+                        .get(2)
+                        .map(|options| options.split(',').collect())
+                        .unwrap_or_default();
+                    let names: Vec<&str> = options
+                        .into_iter()
+                        .filter(|name| CONTROLLERS.contains(name))
+                        .collect();
                     if !names.is_empty() {
                         v1.push(V1 {
                             name: names.join(","),
@@ -73,7 +89,10 @@ impl Hierarchies {
                 _ => {}
             }
         }
-        if v1.iter().any(|one| one.name.split(',').any(|name| name == "memory")) {
+        if v1
+            .iter()
+            .any(|one| one.name.split(',').any(|name| name == "memory"))
+        {
             return Hierarchies::V1(v1);
         }
         match v2 {
@@ -92,7 +111,10 @@ impl Hierarchies {
 
     fn bases(&self) -> Vec<(&str, &Path)> {
         match self {
-            Hierarchies::V1(all) => all.iter().map(|one| (one.name.as_str(), one.base.as_path())).collect(),
+            Hierarchies::V1(all) => all
+                .iter()
+                .map(|one| (one.name.as_str(), one.base.as_path()))
+                .collect(),
             Hierarchies::V2(base) => vec![("", base)],
             Hierarchies::Absent(_) => Vec::new(),
         }
@@ -109,7 +131,9 @@ impl Hierarchies {
                 }
                 directory.push(part);
                 match fs::create_dir(&directory) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(error, &directory)),
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(named(error, &directory));
+                    }
                     _ => {}
                 }
             }
@@ -167,8 +191,14 @@ fn writable_v2(top: &Path) -> Result<PathBuf, String> {
     let mut why = "no group that this user may divide".to_owned();
     for candidate in candidates {
         // Moving a process needs the right to write to the group above both places.
-        let moves = File::options().append(true).open(candidate.join("cgroup.procs")).map(drop);
-        match moves.and_then(|()| probe(&candidate)).and_then(|()| enable(&candidate)) {
+        let moves = File::options()
+            .append(true)
+            .open(candidate.join("cgroup.procs"))
+            .map(drop);
+        match moves
+            .and_then(|()| probe(&candidate))
+            .and_then(|()| enable(&candidate))
+        {
             Ok(()) => return Ok(candidate),
             Err(error) => why = format!("{}: {error}", candidate.display()),
         }
@@ -178,16 +208,28 @@ fn writable_v2(top: &Path) -> Result<PathBuf, String> {
 
 /// Hands the controllers of a version 2 group on to the groups below it.
 fn enable(directory: &Path) -> io::Result<()> {
-    let available = fs::read_to_string(directory.join("cgroup.controllers")).map_err(|error| named(error, directory))?;
+    let available = fs::read_to_string(directory.join("cgroup.controllers"))
+        .map_err(|error| named(error, directory))?;
     let file = directory.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file).map_err(|error| named(error, &file))?;
     let has = |list: &str, name: &str| list.split_whitespace().any(|one| one == name);
     let missing: Vec<String> = ["cpu", "memory", "pids"]
         .into_iter()
         .filter(|name| !has(&enabled, name))
-        .map(|name| if has(&available, name) { Ok(format!("+{name}")) } else { Err(name) })
+        .map(|name| {
+            if has(&available, name) {
+                Ok(format!("+{name}"))
+            } else {
+                Err(name)
+            }
+        })
         .collect::<Result<_, _>>()
-        .map_err(|name| io::Error::other(format!("{} does not have the {name} controller", directory.display())))?;
+        .map_err(|name| {
+            io::Error::other(format!(
+                "{} does not have the {name} controller",
+                directory.display()
+            ))
+        })?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -203,7 +245,9 @@ pub(crate) struct Group {
 
 impl Group {
     fn directory(&self, controller: &str) -> Option<&PathBuf> {
-        self.directories.get(controller).or_else(|| self.directories.get(""))
+        self.directories
+            .get(controller)
+            .or_else(|| self.directories.get(""))
     }
 
     fn is_v2(&self) -> bool {
@@ -212,17 +256,38 @@ impl Group {
 
     fn limit(&self, limits: &Limits) -> io::Result<()> {
         let write = |controller: &str, file: &str, value: u64| -> io::Result<()> {
-            let Some(directory) = self.directory(controller) else { return Ok(()) };
+            let Some(directory) = self.directory(controller) else {
+                return Ok(());
+            };
             let path = directory.join(file);
             fs::write(&path, value.to_string()).map_err(|error| named(error, &path))
         };
         let v2 = self.is_v2();
         if let Some(bytes) = limits.memory_bytes {
-            write("memory", if v2 { "memory.max" } else { "memory.limit_in_bytes" }, bytes)?;
+            write(
+                "memory",
+                if v2 {
+                    "memory.max"
+                } else {
+                    "memory.limit_in_bytes"
+                },
+                bytes,
+            )?;
             // No swap on top; these files exist only where the kernel accounts for swap.
-            let (file, swap) = if v2 { ("memory.swap.max", 0) } else { ("memory.memsw.limit_in_bytes", bytes) };
+            let (file, swap) = if v2 {
+                ("memory.swap.max", 0)
+            } else {
+                ("memory.memsw.limit_in_bytes", bytes)
+            };
             match write("memory", file, swap) {
-                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => return Err(error),
+                Err(error)
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                    ) =>
+                {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
@@ -231,7 +296,8 @@ impl Group {
             let quota = (units.saturating_mul(PERIOD) / 1024).max(1000);
             if v2 {
                 let path = self.directories[""].join("cpu.max");
-                fs::write(&path, format!("{quota} {PERIOD}")).map_err(|error| named(error, &path))?;
+                fs::write(&path, format!("{quota} {PERIOD}"))
+                    .map_err(|error| named(error, &path))?;
             } else {
                 write("cpu", "cpu.cfs_period_us", PERIOD)?;
                 write("cpu", "cpu.cfs_quota_us", quota)?;
@@ -260,15 +326,24 @@ impl Group {
             .into_iter()
             .map(|directory| {
                 let path = directory.join("cgroup.procs");
-                File::options().write(true).open(&path).map_err(|error| named(error, &path))
+                File::options()
+                    .write(true)
+                    .open(&path)
+                    .map_err(|error| named(error, &path))
             })
             .collect()
     }
 
     /// How many processes the kernel has killed here for want of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let file = if self.is_v2() { "memory.events" } else { "memory.oom_control" };
-        self.directory("memory").and_then(|directory| field(&directory.join(file), "oom_kill")).unwrap_or(0)
+        let file = if self.is_v2() {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        self.directory("memory")
+            .and_then(|directory| field(&directory.join(file), "oom_kill"))
+            .unwrap_or(0)
     }
 
     pub(crate) fn stats(&self) -> io::Result<Stats> {
@@ -276,12 +351,32 @@ impl Group {
             let directory = self.directory(controller).ok_or(io::ErrorKind::NotFound)?;
             let path = directory.join(file);
             let text = fs::read_to_string(&path).map_err(|error| named(error, &path))?;
-            text.trim().parse().map_err(|_| io::Error::other(format!("{} holds no number", path.display())))
+            text.trim()
+                .parse()
+                .map_err(|_| io::Error::other(format!("{} holds no number", path.display())))
         };
-        let memory = self.directory("memory").map(|directory| directory.join("memory.stat")).unwrap_or_default();
+        let memory = self
+            .directory("memory")
+            .map(|directory| directory.join("memory.stat"))
+            .unwrap_or_default();
         let v2 = self.is_v2();
-        let used = number("memory", if v2 { "memory.current" } else { "memory.usage_in_bytes" })?;
-        let idle_cache = field(&memory, if v2 { "inactive_file" } else { "total_inactive_file" }).unwrap_or(0);
+        let used = number(
+            "memory",
+            if v2 {
+                "memory.current"
+            } else {
+                "memory.usage_in_bytes"
+            },
+        )?;
+        let idle_cache = field(
+            &memory,
+            if v2 {
+                "inactive_file"
+            } else {
+                "total_inactive_file"
+            },
+        )
+        .unwrap_or(0);
         let cpu_nanos = if v2 {
             field(&self.directories[""].join("cpu.stat"), "usage_usec").unwrap_or(0) * 1000
         } else {
@@ -308,7 +403,13 @@ impl Group {
 
 fn field(path: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 fn remove_one(directory: &Path) -> io::Result<()> {
@@ -317,7 +418,10 @@ fn remove_one(directory: &Path) -> io::Result<()> {
         match fs::remove_dir(directory) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && pause < Duration::from_millis(200) => {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy
+                    && pause < Duration::from_millis(200) =>
+            {
                 std::thread::sleep(pause);
                 pause *= 2;
             }
@@ -336,8 +440,14 @@ fn remove_below(directory: &Path) -> io::Result<()> {
             remove_below(&entry.path())?;
         }
     }
-    for pid in fs::read_to_string(directory.join("cgroup.procs"))?.lines().filter_map(|pid| pid.parse().ok()) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    for pid in fs::read_to_string(directory.join("cgroup.procs"))?
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+    {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
     }
     remove_one(directory)
 }
@@ -352,7 +462,9 @@ mod tests {
             31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
             32 24 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
             33 24 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";
-        let Hierarchies::V1(all) = Hierarchies::parse(mountinfo) else { panic!("not version 1") };
+        let Hierarchies::V1(all) = Hierarchies::parse(mountinfo) else {
+            panic!("not version 1")
+        };
         let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["memory", "cpu,cpuacct"]);
         assert_eq!(all[1].base, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
@@ -361,7 +473,10 @@ mod tests {
     #[test]
     fn the_unified_hierarchy_alone_is_version_2() {
         let mountinfo = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(Hierarchies::parse(mountinfo), Hierarchies::V2("/sys/fs/cgroup".into()));
+        assert_eq!(
+            Hierarchies::parse(mountinfo),
+            Hierarchies::V2("/sys/fs/cgroup".into())
+        );
         assert!(matches!(Hierarchies::parse(""), Hierarchies::Absent(_)));
     }
 
@@ -369,7 +484,11 @@ mod tests {
     fn limits_are_written_in_the_terms_of_version_2() {
         let directory = tempfile::tempdir().unwrap();
         let top = directory.path();
-        fs::write(top.join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
+        fs::write(
+            top.join("cgroup.controllers"),
+            "cpuset cpu io memory pids\n",
+        )
+        .unwrap();
         fs::write(top.join("cgroup.subtree_control"), "").unwrap();
         let limits = Limits {
             memory_bytes: Some(1 << 20),
@@ -377,10 +496,22 @@ mod tests {
             cpu_shares: Some(1024),
             pids: Some(7),
         };
-        let group = Hierarchies::V2(top.to_owned()).create("home", &limits).unwrap().unwrap();
+        let group = Hierarchies::V2(top.to_owned())
+            .create("home", &limits)
+            .unwrap()
+            .unwrap();
         let read = |name: &str| fs::read_to_string(group.directories[""].join(name)).unwrap();
-        assert_eq!(fs::read_to_string(top.join("cgroup.subtree_control")).unwrap(), "+cpu +memory +pids");
-        assert_eq!((read("memory.max"), read("memory.swap.max")), ("1048576".into(), "0".into()));
-        assert_eq!((read("cpu.max"), read("cpu.weight"), read("pids.max")), ("25000 100000".into(), "39".into(), "7".into()));
+        assert_eq!(
+            fs::read_to_string(top.join("cgroup.subtree_control")).unwrap(),
+            "+cpu +memory +pids"
+        );
+        assert_eq!(
+            (read("memory.max"), read("memory.swap.max")),
+            ("1048576".into(), "0".into())
+        );
+        assert_eq!(
+            (read("cpu.max"), read("cpu.weight"), read("pids.max")),
+            ("25000 100000".into(), "39".into(), "7".into())
+        );
     }
 }

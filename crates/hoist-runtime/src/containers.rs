@@ -80,7 +80,10 @@ impl Containers {
         self.0
             .hierarchies
             .remove_tree(&self.0.config.cgroup_parent)
-            .map_err(RuntimeError::system(format!("remove the control groups below {}", self.0.config.cgroup_parent)))
+            .map_err(RuntimeError::system(format!(
+                "remove the control groups below {}",
+                self.0.config.cgroup_parent
+            )))
     }
 
     /// Why limits have no effect here, if so.
@@ -98,13 +101,20 @@ impl Containers {
             .hierarchies
             .create(&path, limits)
             .map(drop)
-            .map_err(RuntimeError::system(format!("make the control group {name}")))
+            .map_err(RuntimeError::system(format!(
+                "make the control group {name}"
+            )))
     }
 
     /// Removes a group that [`Containers::create_group`] made, and kills what is left in it.
     pub fn remove_group(&self, name: &str) -> Result<(), RuntimeError> {
         let path = format!("{}/{name}", self.0.config.cgroup_parent);
-        self.0.hierarchies.remove_tree(&path).map_err(RuntimeError::system(format!("remove the control group {name}")))
+        self.0
+            .hierarchies
+            .remove_tree(&path)
+            .map_err(RuntimeError::system(format!(
+                "remove the control group {name}"
+            )))
     }
 
     /// Starts a container and returns when its program runs.
@@ -114,7 +124,11 @@ impl Containers {
     /// Every reason why the program could not be executed; nothing is left of the container then.
     pub async fn start(&self, spec: ContainerSpec) -> Result<Running, StartError> {
         check(&spec)?;
-        let hostname = if spec.hostname.is_empty() { spec.id.clone() } else { spec.hostname.clone() };
+        let hostname = if spec.hostname.is_empty() {
+            spec.id.clone()
+        } else {
+            spec.hostname.clone()
+        };
         let group = self.group(&spec)?;
         let program = Program {
             args: spec.args.clone(),
@@ -123,7 +137,8 @@ impl Containers {
             user: spec.user.clone(),
             groups: spec.groups.clone(),
             ulimits: spec.ulimits.clone(),
-            capabilities: capabilities::resolve(&spec.cap_add, &spec.cap_drop).map_err(StartError::Invalid)?,
+            capabilities: capabilities::resolve(&spec.cap_add, &spec.cap_drop)
+                .map_err(StartError::Invalid)?,
             allow_new_privileges: spec.allow_new_privileges,
             hostname: hostname.clone(),
         };
@@ -154,7 +169,17 @@ impl Containers {
             _ => None,
         };
         let new_network = matches!(spec.network, Network::None);
-        let running = self.launch(&order, shared.clone(), network, new_network, spec.stdin, spec.merge_output, true).await?;
+        let running = self
+            .launch(
+                &order,
+                shared.clone(),
+                network,
+                new_network,
+                spec.stdin,
+                spec.merge_output,
+                true,
+            )
+            .await?;
         if let Ok(main) = running.pidfd.try_clone() {
             let _ = shared.main.set(main);
         }
@@ -168,10 +193,15 @@ impl Containers {
             None => format!("{parent}/{}", spec.id),
         };
         let made = self.0.hierarchies.create(&path, &spec.limits);
-        made.map_err(|error| StartError::other(format!("make the control group of {}", spec.id), error))
+        made.map_err(|error| {
+            StartError::other(format!("make the control group of {}", spec.id), error)
+        })
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the two callers give every one of them")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the two callers give every one of them"
+    )]
     async fn launch(
         &self,
         order: &Order,
@@ -182,11 +212,20 @@ impl Containers {
         merge_output: bool,
         owns_group: bool,
     ) -> Result<Running, StartError> {
-        let owned_group = if owns_group { shared.group.clone() } else { None };
+        let owned_group = if owns_group {
+            shared.group.clone()
+        } else {
+            None
+        };
         let removed_on_failure = RemoveOnDrop(owned_group.clone());
-        let failed = |action: &'static str| move |error: io::Error| StartError::other(action, error);
-        let order = memory_file(order).map_err(failed("hand over the container's specification"))?;
-        let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| failed("make a pipe")(error.into()));
+        let failed =
+            |action: &'static str| move |error: io::Error| StartError::other(action, error);
+        let order =
+            memory_file(order).map_err(failed("hand over the container's specification"))?;
+        let pipe = || {
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+                .map_err(|error| failed("make a pipe")(error.into()))
+        };
         let (stdout_read, stdout) = pipe()?;
         let (report_read, report) = pipe()?;
         let stderr = if merge_output { None } else { Some(pipe()?) };
@@ -195,11 +234,21 @@ impl Containers {
             Stdin::Pipe => Some(pipe()?),
         };
         let procs = match &shared.group {
-            Some(group) => group.open_procs().map_err(failed("open the control group"))?,
+            Some(group) => group
+                .open_procs()
+                .map_err(failed("open the control group"))?,
             None => Vec::new(),
         };
-        let mut files = vec![(Role::Order, order.as_fd()), (Role::Stdout, stdout.as_fd()), (Role::Report, report.as_fd())];
-        files.extend(stderr.as_ref().map(|(_, write)| (Role::Stderr, write.as_fd())));
+        let mut files = vec![
+            (Role::Order, order.as_fd()),
+            (Role::Stdout, stdout.as_fd()),
+            (Role::Report, report.as_fd()),
+        ];
+        files.extend(
+            stderr
+                .as_ref()
+                .map(|(_, write)| (Role::Stderr, write.as_fd())),
+        );
         files.extend(stdin.as_ref().map(|(read, _)| (Role::Stdin, read.as_fd())));
         files.extend(network.map(|network| (Role::Network, network)));
         files.extend(procs.iter().map(|file| (Role::Cgroup, file.as_fd())));
@@ -211,11 +260,16 @@ impl Containers {
 
         let (publish, exit) = watch::channel(None);
         let group = shared.group.clone();
-        let kills_before = if owns_group { 0 } else { group.as_ref().map_or(0, Group::oom_kills) };
+        let kills_before = if owns_group {
+            0
+        } else {
+            group.as_ref().map_or(0, Group::oom_kills)
+        };
         let on_end = Box::new(move |status: i32| {
             let mut exit = exit_of(status);
             if let Some(group) = &group {
-                exit.oom_killed = exit.signal == Some(libc::SIGKILL) && group.oom_kills() > kills_before;
+                exit.oom_killed =
+                    exit.signal == Some(libc::SIGKILL) && group.oom_kills() > kills_before;
             }
             if let Some(group) = &owned_group
                 && let Err(error) = group.remove()
@@ -228,11 +282,18 @@ impl Containers {
         // From here on the group is removed by `on_end`, or stays ours if there is no process.
         drop(files);
         drop((stdout, report, order));
-        let lost = |_| StartError::other("start a container", "the process that containers are born from has ended");
+        let lost = |_| {
+            StartError::other(
+                "start a container",
+                "the process that containers are born from has ended",
+            )
+        };
         let pidfd = born.await.map_err(lost)??;
         removed_on_failure.disarm();
         let pid = pid_of(&pidfd).unwrap_or(0);
-        let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd).map_err(failed("read the container's output"));
+        let receiver = |fd: OwnedFd| {
+            pipe::Receiver::from_owned_fd(fd).map_err(failed("read the container's output"))
+        };
         let mut running = Running {
             containers: self.clone(),
             shared: shared.clone(),
@@ -249,18 +310,28 @@ impl Containers {
         }
         if let Some((read, write)) = stdin {
             drop(read);
-            running.stdin = Some(pipe::Sender::from_owned_fd(write).map_err(failed("write the container's input"))?);
+            running.stdin = Some(
+                pipe::Sender::from_owned_fd(write)
+                    .map_err(failed("write the container's input"))?,
+            );
         }
         let mut said = Vec::new();
         let mut report = receiver(report_read)?;
-        report.read_to_end(&mut said).await.map_err(failed("wait for the container to start"))?;
+        report
+            .read_to_end(&mut said)
+            .await
+            .map_err(failed("wait for the container to start"))?;
         if said.is_empty() {
             return Ok(running);
         }
         running.wait().await;
-        let error = serde_json::from_slice(&said).unwrap_or_else(|_| StartError::other("start a container", String::from_utf8_lossy(&said)));
+        let error = serde_json::from_slice(&said).unwrap_or_else(|_| {
+            StartError::other("start a container", String::from_utf8_lossy(&said))
+        });
         Err(match error {
-            StartError::NotRunning { .. } => StartError::NotRunning { id: shared.id.clone() },
+            StartError::NotRunning { .. } => StartError::NotRunning {
+                id: shared.id.clone(),
+            },
             error => error,
         })
     }
@@ -314,7 +385,10 @@ impl Running {
         let mut exit = self.exit.clone();
         let ended = exit.wait_for(Option::is_some).await;
         // Without a sender the nursery is gone, and with it the program.
-        ended.ok().and_then(|exit| *exit).unwrap_or(exit_of(libc::SIGKILL))
+        ended
+            .ok()
+            .and_then(|exit| *exit)
+            .unwrap_or(exit_of(libc::SIGKILL))
     }
 
     /// How the program ended, if it has.
@@ -324,7 +398,10 @@ impl Running {
 
     /// Sends a signal to the program. As process 1 it ignores those it has no handler for, except SIGKILL and SIGSTOP, as in Docker.
     pub fn signal(&self, signal: i32) -> Result<(), RuntimeError> {
-        send_signal(&self.pidfd, signal).map_err(RuntimeError::system(format!("send signal {signal} to {}", self.shared.id)))
+        send_signal(&self.pidfd, signal).map_err(RuntimeError::system(format!(
+            "send signal {signal} to {}",
+            self.shared.id
+        )))
     }
 
     /// Kills the program, and with process 1 everything in the container.
@@ -347,7 +424,17 @@ impl Running {
             program.user = exec.user;
         }
         let order = Order::Exec(program);
-        self.containers.launch(&order, self.shared.clone(), None, false, exec.stdin, false, false).await
+        self.containers
+            .launch(
+                &order,
+                self.shared.clone(),
+                None,
+                false,
+                exec.stdin,
+                false,
+                false,
+            )
+            .await
     }
 
     /// What the container uses, from its control group, or summed over its processes where there is none.
@@ -356,7 +443,10 @@ impl Running {
             Some(group) => group.stats(),
             None => crate::procfs::stats_of_namespace(self.pid),
         };
-        stats.map_err(RuntimeError::system(format!("read the usage of {}", self.shared.id)))
+        stats.map_err(RuntimeError::system(format!(
+            "read the usage of {}",
+            self.shared.id
+        )))
     }
 }
 
@@ -387,9 +477,13 @@ fn exit_of(status: i32) -> Exit {
 
 /// The number by which this machine knows the process of a pidfd.
 fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
-    let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(pidfd));
+    let path = format!(
+        "/proc/self/fdinfo/{}",
+        std::os::fd::AsRawFd::as_raw_fd(pidfd)
+    );
     let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 fn memory_file(order: &Order) -> io::Result<OwnedFd> {
@@ -402,7 +496,13 @@ fn memory_file(order: &Order) -> io::Result<OwnedFd> {
 
 fn check(spec: &ContainerSpec) -> Result<(), StartError> {
     let invalid = |text: String| Err(StartError::Invalid(text));
-    let named = |name: &str| !name.is_empty() && !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let named = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
     if !named(&spec.id) {
         return invalid(format!("invalid container id {:?}", spec.id));
     }
@@ -410,18 +510,39 @@ fn check(spec: &ContainerSpec) -> Result<(), StartError> {
         return invalid(format!("invalid control group name {group:?}"));
     }
     if spec.hostname.len() > 64 {
-        return invalid(format!("the host name {:?} is longer than 64 bytes", spec.hostname));
+        return invalid(format!(
+            "the host name {:?} is longer than 64 bytes",
+            spec.hostname
+        ));
     }
-    if let Some(mount) = spec.mounts.iter().find(|mount| !mount.target.starts_with('/')) {
-        return invalid(format!("invalid mount path {:?}: it must be absolute", mount.target));
+    if let Some(mount) = spec
+        .mounts
+        .iter()
+        .find(|mount| !mount.target.starts_with('/'))
+    {
+        return invalid(format!(
+            "invalid mount path {:?}: it must be absolute",
+            mount.target
+        ));
     }
     if !spec.cwd.is_empty() && !spec.cwd.starts_with('/') {
-        return invalid(format!("the working directory {:?} is invalid: it must be an absolute path", spec.cwd));
+        return invalid(format!(
+            "the working directory {:?} is invalid: it must be an absolute path",
+            spec.cwd
+        ));
     }
-    if let Some((name, _)) = spec.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+    if let Some((name, _)) = spec
+        .env
+        .iter()
+        .find(|(name, _)| name.is_empty() || name.contains('='))
+    {
         return invalid(format!("invalid environment name {name:?}"));
     }
-    if let Some((key, _)) = spec.sysctls.iter().find(|(key, _)| key.contains('/') || key.contains("..")) {
+    if let Some((key, _)) = spec
+        .sysctls
+        .iter()
+        .find(|(key, _)| key.contains('/') || key.contains(".."))
+    {
         return invalid(format!("invalid kernel parameter {key:?}"));
     }
     Ok(())
@@ -431,9 +552,15 @@ fn check(spec: &ContainerSpec) -> Result<(), StartError> {
 fn sysctls(spec: &ContainerSpec) -> Vec<(String, String)> {
     let mut sysctls = Vec::new();
     if !matches!(spec.network, Network::Host) {
-        sysctls.push(("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned()));
+        sysctls.push((
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        ));
         let groups = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-        let mapped: u64 = groups.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
+        let mapped: u64 = groups
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok())
+            .sum();
         let last = mapped.saturating_sub(1).min(2_147_483_647);
         sysctls.push(("net.ipv4.ping_group_range".to_owned(), format!("0 {last}")));
     }
@@ -454,7 +581,9 @@ fn hosts(spec: &ContainerSpec, hostname: &str) -> String {
     for (name, address) in &spec.extra_hosts {
         text += &format!("{address}\t{name}\n");
     }
-    if matches!(spec.network, Network::Host | Network::None) && !spec.extra_hosts.iter().any(|(name, _)| name == hostname) {
+    if matches!(spec.network, Network::Host | Network::None)
+        && !spec.extra_hosts.iter().any(|(name, _)| name == hostname)
+    {
         text += &format!("127.0.1.1\t{hostname}\n");
     }
     text

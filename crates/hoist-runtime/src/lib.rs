@@ -21,5 +21,8 @@ pub use error::{RuntimeError, StartError};
 pub use netns::NetNs;
 pub use nursery::init;
 pub use overlay::Overlay;
-pub use spec::{ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin, Ulimit};
+pub use spec::{
+    ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
+    Ulimit,
+};
 pub use task::{OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec};

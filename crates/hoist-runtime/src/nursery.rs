@@ -38,11 +38,18 @@ pub fn init() {
 /// Starts a nursery from this thread, whose end will be the nursery's. Returns its process id and our end of its socket.
 pub(crate) fn spawn(init_program: &std::path::Path) -> io::Result<(nix::unistd::Pid, OwnedFd)> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
     // Everything is prepared before the fork: the child of a program with threads may not allocate.
     let argv = [c"hoist: containers".as_ptr(), std::ptr::null()];
     let envp: [*const libc::c_char; 1] = [std::ptr::null()];
-    let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(init_program.as_os_str()))?;
+    let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(
+        init_program.as_os_str(),
+    ))?;
     let socket = theirs.as_raw_fd();
     let flags = libc::CLONE_NEWPID | libc::SIGCHLD;
     // SAFETY: without CLONE_VM this is a fork. The child only makes system calls on memory prepared above, then executes or ends.
@@ -71,7 +78,10 @@ fn serve() -> io::Result<()> {
     // SAFETY: fcntl has just made this descriptor.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     drop(inherited);
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     for number in 0..3 {
         // SAFETY: the standard streams become /dev/null; the socket is above them.
         Errno::result(unsafe { libc::dup2(null.as_raw_fd(), number) })?;
@@ -84,26 +94,38 @@ fn serve() -> io::Result<()> {
     let home = std::fs::File::open("/proc/self/ns/pid")?;
     let mut children: std::collections::HashMap<i32, u64> = std::collections::HashMap::new();
     loop {
-        let mut waiting = [socket.as_raw_fd(), signals.as_fd().as_raw_fd()].map(|fd| libc::pollfd {
-            fd,
-            events: libc::POLLIN,
-            revents: 0,
-        });
+        let mut waiting =
+            [socket.as_raw_fd(), signals.as_fd().as_raw_fd()].map(|fd| libc::pollfd {
+                fd,
+                events: libc::POLLIN,
+                revents: 0,
+            });
         // SAFETY: the array is as long as we say.
-        match Errno::result(unsafe { libc::poll(waiting.as_mut_ptr(), waiting.len() as libc::nfds_t, -1) }) {
+        match Errno::result(unsafe {
+            libc::poll(waiting.as_mut_ptr(), waiting.len() as libc::nfds_t, -1)
+        }) {
             Err(Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
             Ok(_) => {}
         }
         let [asked, ended] = waiting.map(|one| one.revents != 0);
         if asked {
-            let Some((request, files)) = wire::receive::<Request>(socket.as_fd())? else { return Ok(()) };
+            let Some((request, files)) = wire::receive::<Request>(socket.as_fd())? else {
+                return Ok(());
+            };
             let seq = request.seq;
             let files = Files(request.roles.iter().copied().zip(files).collect());
             match fork(&request, &files, home.as_fd(), filters.as_ref()) {
                 Ok((pid, pidfd)) => {
                     children.insert(pid, seq);
-                    wire::send(socket.as_fd(), &Event { seq, what: What::Forked }, &[pidfd.as_fd()])?;
+                    wire::send(
+                        socket.as_fd(),
+                        &Event {
+                            seq,
+                            what: What::Forked,
+                        },
+                        &[pidfd.as_fd()],
+                    )?;
                 }
                 Err(error) => {
                     let what = What::Refused(error);
@@ -119,7 +141,12 @@ fn serve() -> io::Result<()> {
 }
 
 /// Makes the process of a request; in the child this never returns.
-fn fork(request: &Request, files: &Files, home: BorrowedFd<'_>, filters: Option<&Filters>) -> Result<(i32, OwnedFd), StartError> {
+fn fork(
+    request: &Request,
+    files: &Files,
+    home: BorrowedFd<'_>,
+    filters: Option<&Filters>,
+) -> Result<(i32, OwnedFd), StartError> {
     let mut flags = libc::CLONE_PIDFD | libc::SIGCHLD;
     let target = files.get(Role::Target);
     match target {
@@ -128,7 +155,8 @@ fn fork(request: &Request, files: &Files, home: BorrowedFd<'_>, filters: Option<
             error => StartError::other("enter the container's process namespace", error),
         })?,
         None => {
-            flags |= libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+            flags |=
+                libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
             if request.new_network {
                 flags |= libc::CLONE_NEWNET;
             }
@@ -137,13 +165,24 @@ fn fork(request: &Request, files: &Files, home: BorrowedFd<'_>, filters: Option<
     let mut pidfd: libc::c_int = -1;
     // SAFETY: without CLONE_VM this is a fork, and this process has one thread, so the child may do anything. The kernel writes one
     // descriptor to `pidfd`, which it takes as the third argument (x86-64 and arm64 agree up to there).
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags as u32 as libc::c_ulong, 0, &raw mut pidfd, 0, 0) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags as u32 as libc::c_ulong,
+            0,
+            &raw mut pidfd,
+            0,
+            0,
+        )
+    };
     if pid == 0 {
         stage::run(files, filters);
     }
     let result = Errno::result(pid);
     if target.is_some() {
-        setns(home, CloneFlags::CLONE_NEWPID).map_err(|error| StartError::other("return from the container's process namespace", error))?;
+        setns(home, CloneFlags::CLONE_NEWPID).map_err(|error| {
+            StartError::other("return from the container's process namespace", error)
+        })?;
     }
     let pid = result.map_err(|error| match error {
         // The container's process 1 has ended: nothing can be born there any more.
@@ -154,7 +193,10 @@ fn fork(request: &Request, files: &Files, home: BorrowedFd<'_>, filters: Option<
     Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
-fn reap(children: &mut std::collections::HashMap<i32, u64>, socket: BorrowedFd<'_>) -> io::Result<()> {
+fn reap(
+    children: &mut std::collections::HashMap<i32, u64>,
+    socket: BorrowedFd<'_>,
+) -> io::Result<()> {
     loop {
         let mut status = 0;
         // SAFETY: the kernel writes one int.

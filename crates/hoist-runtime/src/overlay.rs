@@ -32,10 +32,19 @@ pub(crate) fn fd_path(fd: &impl AsRawFd) -> PathBuf {
 }
 
 impl Directories {
-    pub(crate) fn open(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<Directories, RuntimeError> {
-        let open = |path: &Path| open_path(path).map_err(RuntimeError::path("open the overlay directory", path));
+    pub(crate) fn open(
+        lower: &[PathBuf],
+        upper: &Path,
+        work: &Path,
+    ) -> Result<Directories, RuntimeError> {
+        let open = |path: &Path| {
+            open_path(path).map_err(RuntimeError::path("open the overlay directory", path))
+        };
         Ok(Directories {
-            lower: lower.iter().map(|path| open(path)).collect::<Result<_, _>>()?,
+            lower: lower
+                .iter()
+                .map(|path| open(path))
+                .collect::<Result<_, _>>()?,
             upper: open(upper)?,
             work: open(work)?,
         })
@@ -47,8 +56,17 @@ impl Directories {
         Ok(())
     }
 
-    pub(crate) fn mount(&self, target: &Path, user_namespace: bool, flags: MsFlags) -> nix::Result<()> {
-        let lower: Vec<String> = self.lower.iter().map(|fd| fd_path(fd).display().to_string()).collect();
+    pub(crate) fn mount(
+        &self,
+        target: &Path,
+        user_namespace: bool,
+        flags: MsFlags,
+    ) -> nix::Result<()> {
+        let lower: Vec<String> = self
+            .lower
+            .iter()
+            .map(|fd| fd_path(fd).display().to_string())
+            .collect();
         let mut options = format!(
             "lowerdir={},upperdir={},workdir={}",
             lower.join(":"),
@@ -56,8 +74,20 @@ impl Directories {
             fd_path(&self.work).display()
         );
         // Renamed directories must be whole in the upper directory, because it becomes a layer.
-        options += if user_namespace { ",userxattr" } else { ",redirect_dir=off,metacopy=off,index=off" };
-        let attempt = |options: &str| mount(Some("overlay"), target, Some("overlay"), flags, Some(options));
+        options += if user_namespace {
+            ",userxattr"
+        } else {
+            ",redirect_dir=off,metacopy=off,index=off"
+        };
+        let attempt = |options: &str| {
+            mount(
+                Some("overlay"),
+                target,
+                Some("overlay"),
+                flags,
+                Some(options),
+            )
+        };
         // Without `volatile` (Linux 5.10) every unmount waits until the disk has all of the upper directory.
         match attempt(&format!("{options},volatile")) {
             Err(Errno::EINVAL) => attempt(&options),
@@ -85,11 +115,25 @@ pub struct Overlay {
 
 impl Overlay {
     /// Mounts `lower` (topmost first, may be empty) under `upper` at `target`. `work` must be on the same file system as `upper`.
-    pub fn mount(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Result<Overlay, RuntimeError> {
+    pub fn mount(
+        lower: &[PathBuf],
+        upper: &Path,
+        work: &Path,
+        target: &Path,
+    ) -> Result<Overlay, RuntimeError> {
         let user_namespace = crate::privilege::in_user_namespace();
-        clear_work(work).map_err(RuntimeError::path("empty the overlay's work directory", work))?;
+        clear_work(work).map_err(RuntimeError::path(
+            "empty the overlay's work directory",
+            work,
+        ))?;
         let mounted = if lower.is_empty() {
-            mount(Some(upper), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            mount(
+                Some(upper),
+                target,
+                None::<&str>,
+                MsFlags::MS_BIND,
+                None::<&str>,
+            )
         } else {
             Directories::open(lower, upper, work)?.mount(target, user_namespace, MsFlags::empty())
         };
@@ -114,7 +158,12 @@ impl Drop for Overlay {
 }
 
 /// Opens `path` below `root` as if `root` were `/`: no `..`, link or magic link leads out of it.
-pub(crate) fn open_in_root(root: &impl AsRawFd, path: &str, flags: libc::c_int, mode: libc::mode_t) -> io::Result<File> {
+pub(crate) fn open_in_root(
+    root: &impl AsRawFd,
+    path: &str,
+    flags: libc::c_int,
+    mode: libc::mode_t,
+) -> io::Result<File> {
     use std::os::fd::FromRawFd;
     let path = std::ffi::CString::new(if path.is_empty() { "." } else { path })?;
     // SAFETY: an all-zero `open_how` is a valid one.
@@ -125,7 +174,13 @@ pub(crate) fn open_in_root(root: &impl AsRawFd, path: &str, flags: libc::c_int, 
     loop {
         // SAFETY: `path` ends in NUL, and `how` is as long as we say.
         let fd = unsafe {
-            libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, std::mem::size_of::<libc::open_how>())
+            libc::syscall(
+                libc::SYS_openat2,
+                root.as_raw_fd(),
+                path.as_ptr(),
+                &raw const how,
+                std::mem::size_of::<libc::open_how>(),
+            )
         };
         match Errno::result(fd) {
             Ok(fd) => {

@@ -62,7 +62,8 @@ impl PrivilegeError {
 
 /// Whether this process lives in a user namespace that does not map every id, where devices and some mounts are out of reach.
 pub fn in_user_namespace() -> bool {
-    !fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+    !fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 pub(crate) fn setgroups_denied() -> bool {
@@ -86,7 +87,11 @@ pub fn acquire() -> Result<Privilege, PrivilegeError> {
             Privilege::Root
         });
     }
-    if fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1) > 1 {
+    if fs::read_dir("/proc/self/task")
+        .map(Iterator::count)
+        .unwrap_or(1)
+        > 1
+    {
         return Err(PrivilegeError::Threads);
     }
     enter()
@@ -98,7 +103,9 @@ const SYS_ADMIN: u8 = 21;
 /// How many user ids exist here.
 fn mapped_ids() -> u64 {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum()
+    map.lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok())
+        .sum()
 }
 
 fn enter() -> Result<Privilege, PrivilegeError> {
@@ -127,17 +134,30 @@ fn enter() -> Result<Privilege, PrivilegeError> {
         write("uid_map", format!("0 {uid} 1")).map_err(|error| apparmor(error, "map the user"))?;
         write("gid_map", format!("0 {gid} 1")).map_err(setup("map the group"))?;
     }
-    let setup = |action| move |errno: Errno| PrivilegeError::Setup { action, source: errno.into() };
+    let setup = |action| {
+        move |errno: Errno| PrivilegeError::Setup {
+            action,
+            source: errno.into(),
+        }
+    };
     let (root_group, root) = (Gid::from_raw(0), Uid::from_raw(0));
     nix::unistd::setresgid(root_group, root_group, root_group).map_err(setup("become group 0"))?;
     nix::unistd::setresuid(root, root, root).map_err(setup("become user 0"))?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
-        .map_err(|errno| apparmor(errno.into(), "keep mounts to ourselves"))?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
+        None::<&str>,
+    )
+    .map_err(|errno| apparmor(errno.into(), "keep mounts to ourselves"))?;
     Ok(Privilege::UserNamespace { full_range })
 }
 
 fn setting(name: &str) -> Option<String> {
-    fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/"))).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(Path::new("/proc/sys").join(name.replace('.', "/")))
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// Says which setting of this machine made the kernel refuse a user namespace.
@@ -147,10 +167,16 @@ fn refusal(errno: Errno) -> PrivilegeError {
         hint: format!("{hint}; or run as root, or use a Docker Engine with --runtime docker"),
     };
     if setting("kernel.unprivileged_userns_clone").as_deref() == Some("0") {
-        return refused("kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1");
+        return refused(
+            "kernel.unprivileged_userns_clone is 0",
+            "sysctl -w kernel.unprivileged_userns_clone=1",
+        );
     }
     if setting("user.max_user_namespaces").as_deref() == Some("0") {
-        return refused("user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=15000");
+        return refused(
+            "user.max_user_namespaces is 0",
+            "sysctl -w user.max_user_namespaces=15000",
+        );
     }
     if setting("kernel.apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
         return apparmor(errno.into(), "make it");
@@ -162,7 +188,10 @@ fn refusal(errno: Errno) -> PrivilegeError {
             "operation not permitted (a sandbox around this process, such as a container's system call filter, forbids it)",
             "allow unshare(CLONE_NEWUSER) there",
         ),
-        Errno::ENOSPC => refused("too many exist, or they are nested too deep", "raise user.max_user_namespaces"),
+        Errno::ENOSPC => refused(
+            "too many exist, or they are nested too deep",
+            "raise user.max_user_namespaces",
+        ),
         other => refused(other.desc(), "see user_namespaces(7)"),
     }
 }
@@ -190,7 +219,13 @@ fn subordinate_ranges(uid: Uid) -> Option<[(u32, u32); 2]> {
         return None;
     }
     let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
-    let find = |file: &str| range_of(&fs::read_to_string(file).ok()?, name.as_deref(), uid.as_raw());
+    let find = |file: &str| {
+        range_of(
+            &fs::read_to_string(file).ok()?,
+            name.as_deref(),
+            uid.as_raw(),
+        )
+    };
     Some([find("/etc/subuid")?, find("/etc/subgid")?])
 }
 
@@ -207,7 +242,11 @@ fn range_of(text: &str, name: Option<&str>, uid: u32) -> Option<(u32, u32)> {
     })
 }
 
-fn spawn_mapper(uid: Uid, gid: Gid, [users, groups]: [(u32, u32); 2]) -> Result<std::process::Child, PrivilegeError> {
+fn spawn_mapper(
+    uid: Uid,
+    gid: Gid,
+    [users, groups]: [(u32, u32); 2],
+) -> Result<std::process::Child, PrivilegeError> {
     let pid = std::process::id();
     let script = format!(
         "read go && newuidmap {pid} 0 {uid} 1 1 {} {} && newgidmap {pid} 0 {gid} 1 1 {} {}",
@@ -246,7 +285,10 @@ fn mapper_go(mapper: &mut std::process::Child) -> Result<bool, PrivilegeError> {
         if mapped_ids() > 0 {
             return Err(setup(io::Error::other(said.trim().to_owned())));
         }
-        tracing::warn!("newuidmap failed, so only one user exists in containers: {}", said.trim());
+        tracing::warn!(
+            "newuidmap failed, so only one user exists in containers: {}",
+            said.trim()
+        );
     }
     Ok(done)
 }

@@ -26,7 +26,10 @@ impl Files {
     }
 
     pub(crate) fn all(&self, role: Role) -> impl Iterator<Item = &OwnedFd> {
-        self.0.iter().filter(move |(has, _)| *has == role).map(|(_, file)| file)
+        self.0
+            .iter()
+            .filter(move |(has, _)| *has == role)
+            .map(|(_, file)| file)
     }
 }
 
@@ -53,7 +56,9 @@ fn attempt(files: &Files, filters: Option<&Filters>) -> Result<Infallible, Start
     streams(files)?;
     for cgroup in files.all(Role::Cgroup) {
         // "0" is the process that writes.
-        let joined = cgroup.try_clone().and_then(|file| File::from(file).write_all(b"0"));
+        let joined = cgroup
+            .try_clone()
+            .and_then(|file| File::from(file).write_all(b"0"));
         joined.map_err(|error| StartError::other("join the control group", error))?;
     }
     match order {
@@ -63,9 +68,14 @@ fn attempt(files: &Files, filters: Option<&Filters>) -> Result<Infallible, Start
             Err(program::run(&order.program, filters))
         }
         Order::Exec(order) => {
-            let target = files.get(Role::Target).ok_or_else(|| StartError::other("enter the container", "no container was given"))?;
+            let target = files.get(Role::Target).ok_or_else(|| {
+                StartError::other("enter the container", "no container was given")
+            })?;
             // The process id namespace was chosen at birth; a control group namespace exists only where groups are used.
-            let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET;
+            let flags = CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWNET;
             setns(target, flags).map_err(|error| match error {
                 nix::errno::Errno::ESRCH => StartError::NotRunning {
                     id: order.hostname.clone(),
@@ -73,7 +83,9 @@ fn attempt(files: &Files, filters: Option<&Filters>) -> Result<Infallible, Start
                 error => StartError::other("enter the container's namespaces", error),
             })?;
             if files.get(Role::Cgroup).is_some() {
-                setns(target, CloneFlags::CLONE_NEWCGROUP).map_err(|error| StartError::other("enter the container's control group namespace", error))?;
+                setns(target, CloneFlags::CLONE_NEWCGROUP).map_err(|error| {
+                    StartError::other("enter the container's control group namespace", error)
+                })?;
             }
             Err(program::run(&order, filters))
         }
@@ -81,8 +93,11 @@ fn attempt(files: &Files, filters: Option<&Filters>) -> Result<Infallible, Start
 }
 
 fn read_order(files: &Files) -> Result<Order, StartError> {
-    let failed = |error: std::io::Error| StartError::other("read the container's specification", error);
-    let memory = files.get(Role::Order).ok_or_else(|| StartError::other("read the container's specification", "none was given"))?;
+    let failed =
+        |error: std::io::Error| StartError::other("read the container's specification", error);
+    let memory = files
+        .get(Role::Order)
+        .ok_or_else(|| StartError::other("read the container's specification", "none was given"))?;
     let mut file = File::from(memory.try_clone().map_err(failed)?);
     file.rewind().map_err(failed)?;
     let mut bytes = Vec::new();
@@ -91,11 +106,23 @@ fn read_order(files: &Files) -> Result<Order, StartError> {
 }
 
 fn streams(files: &Files) -> Result<(), StartError> {
-    let failed = |error: &dyn std::fmt::Display| StartError::other("connect the standard streams", error);
-    let null = File::options().read(true).write(true).open("/dev/null").map_err(|error| failed(&error))?;
+    let failed =
+        |error: &dyn std::fmt::Display| StartError::other("connect the standard streams", error);
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| failed(&error))?;
     for (number, role) in [(0, Role::Stdin), (1, Role::Stdout), (2, Role::Stderr)] {
-        let fallback = if number == 2 { files.get(Role::Stdout) } else { None };
-        let source = files.get(role).or(fallback).map_or(null.as_fd(), AsFd::as_fd);
+        let fallback = if number == 2 {
+            files.get(Role::Stdout)
+        } else {
+            None
+        };
+        let source = files
+            .get(role)
+            .or(fallback)
+            .map_or(null.as_fd(), AsFd::as_fd);
         // SAFETY: both are descriptor numbers of this process; the received ones are above 2, so none is overwritten before its turn.
         let result = unsafe { libc::dup2(source.as_raw_fd(), number) };
         nix::errno::Errno::result(result).map_err(|error| failed(&error))?;
@@ -105,10 +132,14 @@ fn streams(files: &Files) -> Result<(), StartError> {
 
 fn surroundings(files: &Files, order: &StartOrder) -> Result<(), StartError> {
     if let Some(network) = files.get(Role::Network) {
-        setns(network, CloneFlags::CLONE_NEWNET).map_err(|error| StartError::other("enter the network namespace", error))?;
+        setns(network, CloneFlags::CLONE_NEWNET)
+            .map_err(|error| StartError::other("enter the network namespace", error))?;
     }
     if order.cgroup_namespace {
-        unshare(CloneFlags::CLONE_NEWCGROUP).map_err(|error| StartError::other("make a control group namespace", error))?;
+        unshare(CloneFlags::CLONE_NEWCGROUP)
+            .map_err(|error| StartError::other("make a control group namespace", error))?;
     }
-    nix::unistd::sethostname(&order.hostname).map_err(|error| StartError::other(format!("set the host name {:?}", order.hostname), error))
+    nix::unistd::sethostname(&order.hostname).map_err(|error| {
+        StartError::other(format!("set the host name {:?}", order.hostname), error)
+    })
 }

@@ -23,13 +23,21 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     fn clean_up(&self) -> BoxFuture<'_, Result<(), RuntimeError>>;
 
     /// Makes an image of the store ready to start from. Quick when it is ready already.
-    fn prepare<'a>(&'a self, store: &'a Store, image: &'a Image) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>>;
+    fn prepare<'a>(
+        &'a self,
+        store: &'a Store,
+        image: &'a Image,
+    ) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>>;
 
     /// Makes a task's network and its control group. Fails if the id is in use.
     fn create_task(&self, task: TaskSpec) -> BoxFuture<'_, Result<(), RuntimeError>>;
 
     /// Starts a container in a task.
-    fn start<'a>(&'a self, task: &'a str, container: TaskContainer) -> BoxFuture<'a, Result<Box<dyn TaskProcess>, StartError>>;
+    fn start<'a>(
+        &'a self,
+        task: &'a str,
+        container: TaskContainer,
+    ) -> BoxFuture<'a, Result<Box<dyn TaskProcess>, StartError>>;
 
     /// Kills what still runs in a task and removes its network, its control group and what its containers wrote. Nothing if there is no such task.
     fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;

@@ -102,16 +102,28 @@ pub(crate) struct Program {
 }
 
 /// Sends one message.
-pub(crate) fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    files: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > MAX_MESSAGE || files.len() > MAX_FILES {
-        return Err(io::Error::other("message to the container nursery is too long"));
+        return Err(io::Error::other(
+            "message to the container nursery is too long",
+        ));
     }
     let raw: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], control, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(&bytes)],
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
             Err(nix::errno::Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
             Ok(_) => return Ok(()),
@@ -120,13 +132,20 @@ pub(crate) fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, files: &[B
 }
 
 /// Receives one message; `None` when the other side is gone.
-pub(crate) fn receive<T: for<'a> Deserialize<'a>>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+pub(crate) fn receive<T: for<'a> Deserialize<'a>>(
+    socket: BorrowedFd<'_>,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut bytes = [0u8; MAX_MESSAGE];
     let mut control = cmsg_space!([RawFd; MAX_FILES]);
     let mut files = Vec::new();
     let length = loop {
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
             Err(nix::errno::Errno::EINTR) => continue,
             Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -134,7 +153,10 @@ pub(crate) fn receive<T: for<'a> Deserialize<'a>>(socket: BorrowedFd<'_>) -> io:
                 for part in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(raw) = part {
                         // SAFETY: the kernel has just made these descriptors for this process, and nothing else knows them.
-                        files.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                        files.extend(
+                            raw.into_iter()
+                                .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                        );
                     }
                 }
                 break message.bytes;

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
+};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, Gid, Uid, access, chdir, fchown, setgroups, setresgid, setresuid};
 
@@ -27,9 +29,21 @@ pub(crate) fn run(program: &Program, filters: Option<&Filters>) -> StartError {
     }
 }
 
-fn attempt(program: &Program, filters: Option<&Filters>) -> Result<std::convert::Infallible, StartError> {
-    let read = |path: &str| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let identity = user::resolve(&program.user, &program.groups, &read("/etc/passwd"), &read("/etc/group"))?;
+fn attempt(
+    program: &Program,
+    filters: Option<&Filters>,
+) -> Result<std::convert::Infallible, StartError> {
+    let read = |path: &str| {
+        fs::read(path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    };
+    let identity = user::resolve(
+        &program.user,
+        &program.groups,
+        &read("/etc/passwd"),
+        &read("/etc/group"),
+    )?;
     umask(Mode::from_bits_truncate(0o022));
     enter_directory(&program.cwd)?;
     for limit in &program.ulimits {
@@ -39,20 +53,29 @@ fn attempt(program: &Program, filters: Option<&Filters>) -> Result<std::convert:
     for stream in [0, 1, 2] {
         // SAFETY: descriptors 0 to 2 were set up just before and stay open.
         let stream = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream) };
-        if nix::sys::stat::fstat(stream).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) {
-            let _ = fchown(stream.as_fd(), Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
+        if nix::sys::stat::fstat(stream)
+            .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO)
+        {
+            let _ = fchown(
+                stream.as_fd(),
+                Some(Uid::from_raw(identity.uid)),
+                Some(Gid::from_raw(identity.gid)),
+            );
         }
     }
     reset_signals();
     if let Some(filters) = filters {
-        filters.install().map_err(|error| StartError::other("install the system call filter", error))?;
+        filters
+            .install()
+            .map_err(|error| StartError::other("install the system call filter", error))?;
     }
     let failed = |error: Errno| StartError::other("give up capabilities", error);
     capabilities::bound(&program.capabilities).map_err(failed)?;
     become_user(&program.user, &identity)?;
     capabilities::limit(&program.capabilities).map_err(failed)?;
     if !program.allow_new_privileges {
-        nix::sys::prctl::set_no_new_privs().map_err(|error| StartError::other("set no_new_privs", error))?;
+        nix::sys::prctl::set_no_new_privs()
+            .map_err(|error| StartError::other("set no_new_privs", error))?;
     }
     let environment = environment(program, &identity);
     exec(&program.args, &environment)
@@ -76,12 +99,21 @@ fn enter_directory(cwd: &str) -> Result<(), StartError> {
 }
 
 fn become_user(name: &str, identity: &Identity) -> Result<(), StartError> {
-    let groups: Vec<Gid> = identity.groups.iter().map(|&id| Gid::from_raw(id)).collect();
+    let groups: Vec<Gid> = identity
+        .groups
+        .iter()
+        .map(|&id| Gid::from_raw(id))
+        .collect();
     match setgroups(&groups) {
         Ok(()) => {}
         // A user namespace of one id may not change groups at all, and has none.
         Err(Errno::EPERM) if crate::privilege::setgroups_denied() => {}
-        Err(Errno::EINVAL) => return Err(not_mapped(name, identity.groups.first().copied().unwrap_or(0))),
+        Err(Errno::EINVAL) => {
+            return Err(not_mapped(
+                name,
+                identity.groups.first().copied().unwrap_or(0),
+            ));
+        }
         Err(error) => return Err(StartError::other("set the supplementary groups", error)),
     }
     let gid = Gid::from_raw(identity.gid);
@@ -105,7 +137,9 @@ fn not_mapped(user: &str, id: u32) -> StartError {
 
 fn reset_signals() {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+    for signal in
+        Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP))
+    {
         // SAFETY: the default action runs no code of ours.
         let _ = unsafe { sigaction(signal, &default) };
     }
@@ -130,13 +164,19 @@ fn set_limit(name: &str, soft: u64, hard: u64) -> Result<(), StartError> {
         "rttime" => Resource::RLIMIT_RTTIME,
         "sigpending" => Resource::RLIMIT_SIGPENDING,
         "stack" => Resource::RLIMIT_STACK,
-        _ => return Err(StartError::Invalid(format!("unknown resource limit {name}"))),
+        _ => {
+            return Err(StartError::Invalid(format!(
+                "unknown resource limit {name}"
+            )));
+        }
     };
     let failed = |error: Errno| StartError::other(format!("set the resource limit {name}"), error);
     let (_, most) = getrlimit(resource).map_err(failed)?;
     match setrlimit(resource, soft.min(hard), hard) {
         // Only CAP_SYS_RESOURCE may raise it, which root need not have.
-        Err(Errno::EPERM) => setrlimit(resource, soft.min(hard).min(most), hard.min(most)).map_err(failed),
+        Err(Errno::EPERM) => {
+            setrlimit(resource, soft.min(hard).min(most), hard.min(most)).map_err(failed)
+        }
         result => result.map_err(failed),
     }
 }
@@ -155,16 +195,30 @@ fn environment(program: &Program, identity: &Identity) -> Vec<(String, String)> 
     environment
 }
 
-fn exec(args: &[String], environment: &[(String, String)]) -> Result<std::convert::Infallible, StartError> {
-    let nul = |_| StartError::Invalid("an argument or an environment value holds a NUL byte".to_owned());
-    let program = args.first().filter(|program| !program.is_empty()).ok_or_else(|| StartError::Invalid("no command".to_owned()))?;
-    let argv: Vec<CString> = args.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>().map_err(nul)?;
+fn exec(
+    args: &[String],
+    environment: &[(String, String)],
+) -> Result<std::convert::Infallible, StartError> {
+    let nul =
+        |_| StartError::Invalid("an argument or an environment value holds a NUL byte".to_owned());
+    let program = args
+        .first()
+        .filter(|program| !program.is_empty())
+        .ok_or_else(|| StartError::Invalid("no command".to_owned()))?;
+    let argv: Vec<CString> = args
+        .iter()
+        .map(|arg| CString::new(arg.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(nul)?;
     let envp: Vec<CString> = environment
         .iter()
         .map(|(name, value)| CString::new(format!("{name}={value}")))
         .collect::<Result<_, _>>()
         .map_err(nul)?;
-    let path = environment.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, path)| path);
+    let path = environment
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(DEFAULT_PATH, |(_, path)| path);
     let file = find(program, path)?;
     close_on_exec();
     let Err(error) = nix::unistd::execve(&file, &argv, &envp);
@@ -179,7 +233,10 @@ fn exec(args: &[String], environment: &[(String, String)]) -> Result<std::conver
 
 /// Finds the file as Docker's runtime does: a name with `/` is taken as it stands, any other is looked for in `PATH`.
 fn find(program: &str, path: &str) -> Result<CString, StartError> {
-    let file = |name: &str| CString::new(name).map_err(|_| StartError::Invalid("the command holds a NUL byte".to_owned()));
+    let file = |name: &str| {
+        CString::new(name)
+            .map_err(|_| StartError::Invalid("the command holds a NUL byte".to_owned()))
+    };
     if program.contains('/') {
         return file(program);
     }
@@ -195,18 +252,31 @@ fn find(program: &str, path: &str) -> Result<CString, StartError> {
         }
     }
     let program = program.to_owned();
-    Err(if denied { StartError::PermissionDenied { program } } else { StartError::NoSuchExecutable { program } })
+    Err(if denied {
+        StartError::PermissionDenied { program }
+    } else {
+        StartError::NoSuchExecutable { program }
+    })
 }
 
 /// Marks everything beyond the standard streams to be closed by exec: nothing of ours reaches the program.
 fn close_on_exec() {
     // SAFETY: sets a flag on descriptors; closes none.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
     if result == 0 {
         return;
     }
     // Before Linux 5.11.
-    let Ok(directory) = fs::read_dir("/proc/self/fd") else { return };
+    let Ok(directory) = fs::read_dir("/proc/self/fd") else {
+        return;
+    };
     for entry in directory.flatten() {
         let number = CStr::from_bytes_with_nul(&[entry.file_name().as_bytes(), b"\0"].concat())
             .ok()

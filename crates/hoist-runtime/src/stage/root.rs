@@ -16,11 +16,26 @@ use crate::{Mount, MountSource, StartError};
 
 /// Hidden from containers, as in Docker (moby `oci/defaults.go`).
 const MASKED: [&str; 11] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
 ];
 /// Not writable in containers, as in Docker.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 /// Bound from the host. Everything else that a container can write to is mounted `nodev`, so a device node that a program makes
 /// cannot be opened: the same as Docker's device control group, without one.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -49,7 +64,8 @@ fn make(root: &OwnedFd, path: &str, directory: bool) -> io::Result<File> {
     let parent = make(root, parent, true)?;
     let inside = fd_path(&parent).join(name);
     let made = if directory {
-        fs::create_dir(&inside).and_then(|()| fs::set_permissions(&inside, fs::Permissions::from_mode(0o755)))
+        fs::create_dir(&inside)
+            .and_then(|()| fs::set_permissions(&inside, fs::Permissions::from_mode(0o755)))
     } else {
         File::create_new(&inside).map(drop)
     };
@@ -63,7 +79,10 @@ fn make(root: &OwnedFd, path: &str, directory: bool) -> io::Result<File> {
 
 /// Makes what is mounted at `target` read-only, keeping the flags that a user namespace may not clear.
 fn remount_read_only(target: &Path, extra: MsFlags) -> io::Result<()> {
-    let file = File::options().read(true).open(target).or_else(|_| crate::overlay::open_path(target).map(File::from))?;
+    let file = File::options()
+        .read(true)
+        .open(target)
+        .or_else(|_| crate::overlay::open_path(target).map(File::from))?;
     let kept = fstatvfs(&file)?.flags();
     let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | extra;
     use nix::sys::statvfs::FsFlags;
@@ -79,25 +98,49 @@ fn remount_read_only(target: &Path, extra: MsFlags) -> io::Result<()> {
             flags |= set;
         }
     }
-    Ok(mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?)
+    Ok(mount(
+        None::<&str>,
+        target,
+        None::<&str>,
+        flags,
+        None::<&str>,
+    )?)
 }
 
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    Ok(mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?)
+    Ok(mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )?)
 }
 
 /// Builds the root and moves into it. Afterwards nothing of the host's file system can be reached.
 pub(crate) fn enter(order: &StartOrder) -> Result<(), StartError> {
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(|error| StartError::other("make the mounts private", error))?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .map_err(|error| StartError::other("make the mounts private", error))?;
     clear_work(&order.work).map_err(failed(format!("empty {}", order.work.display())))?;
-    let mut directories =
-        Directories::open(&order.lower, &order.upper, &order.work).map_err(|error| StartError::other("open the layers", chain(&error)))?;
+    let mut directories = Directories::open(&order.lower, &order.upper, &order.work)
+        .map_err(|error| StartError::other("open the layers", chain(&error)))?;
 
     // A little memory over the upper directory, in this mount namespace only. It holds the lowest layer, so that every mount
     // point exists without a trace in the upper directory (Docker's "init layer"), and the files of /etc.
     let own = &order.upper;
-    mount_at("tmpfs", own, MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755,size=1m").map_err(failed("mount a tmpfs"))?;
+    mount_at(
+        "tmpfs",
+        own,
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        "mode=755,size=1m",
+    )
+    .map_err(failed("mount a tmpfs"))?;
     let skeleton = own.join("skeleton");
     let target = own.join("root");
     let prepare = || -> io::Result<()> {
@@ -115,14 +158,20 @@ pub(crate) fn enter(order: &StartOrder) -> Result<(), StartError> {
     prepare().map_err(failed("prepare the root"))?;
     directories
         .mount(&target, order.user_namespace, MsFlags::MS_NODEV)
-        .map_err(|error| StartError::other(format!("mount an overlay of {} layers", order.lower.len()), error))?;
+        .map_err(|error| {
+            StartError::other(
+                format!("mount an overlay of {} layers", order.lower.len()),
+                error,
+            )
+        })?;
 
     let root = crate::overlay::open_path(&target).map_err(failed("open the root"))?;
     proc(&root)?;
     dev(&root, order).map_err(failed("make /dev"))?;
     sys(&root, order).map_err(failed("mount /sys"))?;
     for (name, _) in etc_files(order) {
-        let file = make(&root, &format!("/etc/{name}"), false).map_err(failed(format!("make /etc/{name}")))?;
+        let file = make(&root, &format!("/etc/{name}"), false)
+            .map_err(failed(format!("make /etc/{name}")))?;
         bind(&own.join(name), &fd_path(&file)).map_err(failed(format!("mount /etc/{name}")))?;
     }
     for wanted in &order.mounts {
@@ -136,7 +185,8 @@ pub(crate) fn enter(order: &StartOrder) -> Result<(), StartError> {
     }
     protect(&root).map_err(failed("protect /proc and /sys"))?;
     if order.read_only {
-        remount_read_only(&fd_path(&root), MsFlags::MS_NODEV).map_err(failed("make the root read-only"))?;
+        remount_read_only(&fd_path(&root), MsFlags::MS_NODEV)
+            .map_err(failed("make the root read-only"))?;
     }
     pivot(&root).map_err(failed("change the root"))
 }
@@ -174,7 +224,12 @@ fn proc(root: &OwnedFd) -> Result<(), StartError> {
 fn dev(root: &OwnedFd, order: &StartOrder) -> io::Result<()> {
     let nosuid_noexec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let target = make(root, "/dev", true)?;
-    mount_at("tmpfs", &fd_path(&target), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755,size=65536k")?;
+    mount_at(
+        "tmpfs",
+        &fd_path(&target),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        "mode=755,size=65536k",
+    )?;
     // What was opened before is below the new mount.
     let dev = open_in_root(root, "/dev", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let path = fd_path(&dev);
@@ -198,32 +253,71 @@ fn dev(root: &OwnedFd, order: &StartOrder) -> io::Result<()> {
     }
     let pts = path.join("pts");
     // Group 5 is `tty` everywhere, but a user namespace of one id has no such group.
-    mount_at("devpts", &pts, nosuid_noexec, "newinstance,ptmxmode=0666,mode=0620,gid=5")
-        .or_else(|_| mount_at("devpts", &pts, nosuid_noexec, "newinstance,ptmxmode=0666,mode=0620"))?;
+    mount_at(
+        "devpts",
+        &pts,
+        nosuid_noexec,
+        "newinstance,ptmxmode=0666,mode=0620,gid=5",
+    )
+    .or_else(|_| {
+        mount_at(
+            "devpts",
+            &pts,
+            nosuid_noexec,
+            "newinstance,ptmxmode=0666,mode=0620",
+        )
+    })?;
     let shm = format!("mode=1777,size={}", order.shm_bytes);
-    mount_at("tmpfs", &path.join("shm"), nosuid_noexec | MsFlags::MS_NODEV, &shm)?;
+    mount_at(
+        "tmpfs",
+        &path.join("shm"),
+        nosuid_noexec | MsFlags::MS_NODEV,
+        &shm,
+    )?;
     // Some kernels have no message queues.
-    let _ = mount_at("mqueue", &path.join("mqueue"), nosuid_noexec | MsFlags::MS_NODEV, "");
+    let _ = mount_at(
+        "mqueue",
+        &path.join("mqueue"),
+        nosuid_noexec | MsFlags::MS_NODEV,
+        "",
+    );
     Ok(())
 }
 
 fn sys(root: &OwnedFd, order: &StartOrder) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let target = make(root, "/sys", true)?;
-    match mount(Some("sysfs"), &fd_path(&target), Some("sysfs"), flags | MsFlags::MS_RDONLY, None::<&str>) {
+    match mount(
+        Some("sysfs"),
+        &fd_path(&target),
+        Some("sysfs"),
+        flags | MsFlags::MS_RDONLY,
+        None::<&str>,
+    ) {
         Ok(()) => {}
         // With the host's network, or where the host hides parts of its own, a user namespace may not; an empty one is safe.
         Err(Errno::EPERM) => {
-            return mount_at("tmpfs", &fd_path(&target), flags | MsFlags::MS_RDONLY, "mode=755,size=0k,nr_inodes=2");
+            return mount_at(
+                "tmpfs",
+                &fd_path(&target),
+                flags | MsFlags::MS_RDONLY,
+                "mode=755,size=0k,nr_inodes=2",
+            );
         }
         Err(error) => return Err(error.into()),
     }
-    let Ok(cgroup) = open_in_root(root, "/sys/fs/cgroup", libc::O_PATH | libc::O_DIRECTORY, 0) else {
+    let Ok(cgroup) = open_in_root(root, "/sys/fs/cgroup", libc::O_PATH | libc::O_DIRECTORY, 0)
+    else {
         return Ok(());
     };
     let path = fd_path(&cgroup);
     if !order.cgroup_namespace {
-        return mount_at("tmpfs", &path, flags | MsFlags::MS_RDONLY, "mode=755,size=0k,nr_inodes=2");
+        return mount_at(
+            "tmpfs",
+            &path,
+            flags | MsFlags::MS_RDONLY,
+            "mode=755,size=0k,nr_inodes=2",
+        );
     }
     if order.cgroup_v1.is_empty() {
         return mount_at("cgroup2", &path, flags | MsFlags::MS_RDONLY, "");
@@ -278,15 +372,27 @@ fn add(root: &OwnedFd, wanted: &Mount) -> io::Result<()> {
 
 fn protect(root: &OwnedFd) -> io::Result<()> {
     for path in READ_ONLY {
-        let Ok(target) = open_in_root(root, path, libc::O_PATH, 0) else { continue };
+        let Ok(target) = open_in_root(root, path, libc::O_PATH, 0) else {
+            continue;
+        };
         bind(&fd_path(&target), &fd_path(&target))?;
         let target = open_in_root(root, path, libc::O_PATH, 0)?;
-        remount_read_only(&fd_path(&target), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)?;
+        remount_read_only(
+            &fd_path(&target),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        )?;
     }
     for path in MASKED {
-        let Ok(target) = open_in_root(root, path, libc::O_PATH, 0) else { continue };
+        let Ok(target) = open_in_root(root, path, libc::O_PATH, 0) else {
+            continue;
+        };
         if target.metadata()?.is_dir() {
-            mount_at("tmpfs", &fd_path(&target), MsFlags::MS_RDONLY, "size=0k,nr_inodes=2")?;
+            mount_at(
+                "tmpfs",
+                &fd_path(&target),
+                MsFlags::MS_RDONLY,
+                "size=0k,nr_inodes=2",
+            )?;
         } else {
             bind(Path::new("/dev/null"), &fd_path(&target))?;
         }

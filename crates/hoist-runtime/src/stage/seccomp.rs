@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 
 /// Filters to install one after another.
@@ -92,24 +93,40 @@ impl Filters {
             _ => return None,
         };
         let build = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: Errno| -> BpfProgram {
-            SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), architecture)
-                .and_then(TryInto::try_into)
-                .expect("the rules are constant and valid")
+            SeccompFilter::new(
+                rules,
+                SeccompAction::Allow,
+                SeccompAction::Errno(errno as u32),
+                architecture,
+            )
+            .and_then(TryInto::try_into)
+            .expect("the rules are constant and valid")
         };
-        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = refused().into_iter().map(|call| (call, Vec::new())).collect();
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = refused()
+            .into_iter()
+            .map(|call| (call, Vec::new()))
+            .collect();
         let namespaces = NAMESPACES
             .iter()
             .map(|&flag| {
                 let flag = flag as u32 as u64;
-                let condition =
-                    SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag).expect("the argument number is valid");
+                let condition = SeccompCondition::new(
+                    0,
+                    SeccompCmpArgLen::Qword,
+                    SeccompCmpOp::MaskedEq(flag),
+                    flag,
+                )
+                .expect("the argument number is valid");
                 SeccompRule::new(vec![condition]).expect("there is a condition")
             })
             .collect();
         rules.insert(libc::SYS_clone, namespaces);
         // The flags of clone3 are behind a pointer, where no filter can look; without it the C libraries use clone.
         let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-        Some(Filters(vec![build(rules, Errno::EPERM), build(unknown, Errno::ENOSYS)]))
+        Some(Filters(vec![
+            build(rules, Errno::EPERM),
+            build(unknown, Errno::ENOSYS),
+        ]))
     }
 
     /// Installs them for this process and its children. Needs `CAP_SYS_ADMIN` or no_new_privs.
@@ -120,7 +137,14 @@ impl Filters {
                 filter: program.as_ptr().cast_mut().cast(),
             };
             // SAFETY: `fprog` points to `len` instructions that outlive the call, and the kernel copies them.
-            let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_seccomp,
+                    libc::SECCOMP_SET_MODE_FILTER,
+                    0,
+                    &raw const fprog,
+                )
+            };
             Errno::result(result)?;
         }
         Ok(())

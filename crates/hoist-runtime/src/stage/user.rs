@@ -12,7 +12,12 @@ pub(crate) struct Identity {
 }
 
 /// Looks `user` (`""`, `name`, `uid`, and either with `:group` or `:gid`) up, as Docker does: a number needs no entry, and then its group is 0.
-pub(crate) fn resolve(user: &str, extra_groups: &[String], passwd: &str, group: &str) -> Result<Identity, StartError> {
+pub(crate) fn resolve(
+    user: &str,
+    extra_groups: &[String],
+    passwd: &str,
+    group: &str,
+) -> Result<Identity, StartError> {
     let (who, with) = match user.split_once(':') {
         Some((who, with)) => (who, Some(with)),
         None => (user, None),
@@ -34,9 +39,18 @@ pub(crate) fn resolve(user: &str, extra_groups: &[String], passwd: &str, group: 
             number(fields[2]).ok_or_else(|| missing("user", who, "/etc/passwd"))?,
             number(fields[3]).unwrap_or(0),
             Some(fields[0]),
-            fields.get(5).copied().filter(|home| !home.is_empty()).unwrap_or("/"),
+            fields
+                .get(5)
+                .copied()
+                .filter(|home| !home.is_empty())
+                .unwrap_or("/"),
         ),
-        None => (number(who).ok_or_else(|| missing("user", who, "/etc/passwd"))?, 0, None, "/"),
+        None => (
+            number(who).ok_or_else(|| missing("user", who, "/etc/passwd"))?,
+            0,
+            None,
+            "/",
+        ),
     };
     let group_id = |name: &str| {
         let entry = group
@@ -53,8 +67,14 @@ pub(crate) fn resolve(user: &str, extra_groups: &[String], passwd: &str, group: 
         Some(with) if !with.is_empty() => gid = group_id(with)?,
         // Membership counts only when no group was named, as in Docker.
         _ => {
-            for fields in group.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
-                let is_member = fields.len() >= 4 && fields[3].split(',').any(|member| Some(member.trim()) == name);
+            for fields in group
+                .lines()
+                .map(|line| line.split(':').collect::<Vec<_>>())
+            {
+                let is_member = fields.len() >= 4
+                    && fields[3]
+                        .split(',')
+                        .any(|member| Some(member.trim()) == name);
                 if let (true, Some(id)) = (is_member, fields.get(2).and_then(|id| number(id))) {
                     groups.push(id);
                 }
@@ -99,8 +119,14 @@ mod tests {
     #[test]
     fn an_unknown_name_says_where_it_was_looked_for() {
         let error = resolve("ghost", &[], PASSWD, GROUP).unwrap_err();
-        assert_eq!(error.to_string(), "unable to find user ghost: no matching entries in /etc/passwd");
+        assert_eq!(
+            error.to_string(),
+            "unable to find user ghost: no matching entries in /etc/passwd"
+        );
         let error = resolve("app:ghosts", &[], PASSWD, GROUP).unwrap_err();
-        assert_eq!(error.to_string(), "unable to find group ghosts: no matching entries in /etc/group");
+        assert_eq!(
+            error.to_string(),
+            "unable to find group ghosts: no matching entries in /etc/group"
+        );
     }
 }

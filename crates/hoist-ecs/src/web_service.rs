@@ -76,6 +76,8 @@ pub struct WebService {
     pub architecture: Architecture,
     /// How it is reached.
     pub access: Access,
+    /// Role that the application itself has, name or ARN.
+    pub task_role: Option<String>,
     /// Seconds from the stop signal to the kill, 2 to 120; none is ECS's 30.
     pub stop_timeout: Option<u32>,
     /// Seconds for which a leaving target still gets its open requests served, 0 to 3600.
@@ -95,6 +97,7 @@ impl Default for WebService {
             command: None,
             architecture: Architecture::default(),
             access: Access::default(),
+            task_role: None,
             stop_timeout: None,
             deregistration_delay: 5,
         }
@@ -166,8 +169,6 @@ impl Names {
 pub struct Surroundings {
     /// Role name or ARN.
     pub execution_role: String,
-    /// Role that the application itself has, name or ARN.
-    pub task_role: Option<String>,
     /// Subnet identifiers.
     pub subnets: Vec<String>,
     /// Security group identifiers.
@@ -181,7 +182,6 @@ impl Surroundings {
     pub fn named(names: &Names) -> Self {
         Self {
             execution_role: names.execution_role(),
-            task_role: None,
             subnets: vec![format!("{}-a", names.app), format!("{}-b", names.app)],
             security_groups: vec![names.app.clone()],
             target_group: names.balancer(),
@@ -282,7 +282,7 @@ impl WebService {
             json!({ "cpuArchitecture": architecture, "operatingSystemFamily": "LINUX" })
         });
         definition.insert("executionRoleArn".into(), json!(around.execution_role));
-        if let Some(role) = &around.task_role {
+        if let Some(role) = &self.task_role {
             definition.insert("taskRoleArn".into(), json!(role));
         }
         definition.insert(

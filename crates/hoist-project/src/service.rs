@@ -1,0 +1,686 @@
+//! One service of a project: verbatim definitions, or the short form and what it stands for.
+
+use std::fs;
+use std::path::Path;
+
+use hoist_ecs::fargate::{self, Architecture, Size};
+use hoist_ecs::{
+    Access, Document, Health, LoadBalancer, Names, OverlayError, Surroundings, WebService, suggest,
+    with_environment, with_image,
+};
+use serde_json::Value;
+
+use crate::config::{AccessConfig, Platform, ScalingConfig, ServiceConfig, UrlConfig};
+use crate::project::{Faults, escape};
+use crate::template::{self, Variables};
+use crate::values::Expect;
+
+/// One service of a project.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Key in `hoist.yaml`.
+    pub key: String,
+    /// Name of the ECS service.
+    pub name: String,
+    /// Name or ARN of the cluster.
+    pub cluster: String,
+    /// Container that gets the image; none where the task definition has only one.
+    pub container: Option<String>,
+    /// What the URL must answer.
+    pub url: UrlConfig,
+    /// Auto scaling.
+    pub scaling: Option<ScalingConfig>,
+    /// Environment variables that are added to a verbatim task definition.
+    pub environment: Vec<(String, String)>,
+    /// Secrets that are added to a verbatim task definition.
+    pub secrets: Vec<(String, String)>,
+    /// What it is made from.
+    pub definition: Definition,
+    /// Names of the short form are made from these; the region is filled in later.
+    app: String,
+    app_environment: Option<String>,
+}
+
+/// What a service is made from.
+#[derive(Debug, Clone)]
+pub enum Definition {
+    /// The short form.
+    Short(WebService),
+    /// Verbatim documents.
+    Files {
+        /// Task definition.
+        task: TaskDefinition,
+        /// Service definition, from which the service is made if it is absent.
+        service: Option<Document>,
+    },
+}
+
+/// Where a verbatim task definition comes from.
+#[derive(Debug, Clone)]
+pub enum TaskDefinition {
+    /// A file.
+    File(Document),
+    /// What runs now is the base.
+    Live,
+}
+
+/// The documents of a service.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    /// Task definition; none for `live`.
+    pub task: Option<Document>,
+    /// Service definition, if there is one.
+    pub service: Option<Document>,
+    /// Load balancer that goes with the short form.
+    pub load_balancer: Option<LoadBalancer>,
+}
+
+/// What a service needs to know of its project.
+pub(crate) struct Context<'a> {
+    pub root: &'a Path,
+    /// `root` as it is shown in messages.
+    pub shown_root: &'a Path,
+    pub app: &'a str,
+    pub environment: Option<&'a str>,
+    pub platform: Option<Platform>,
+    pub variables: &'a Variables,
+}
+
+impl Service {
+    /// Names of what belongs to the service in a region.
+    pub fn names(&self, region: &str) -> Names {
+        Names {
+            app: self.app.clone(),
+            service: self.key.clone(),
+            environment: self.app_environment.clone(),
+            cluster: self.cluster.clone(),
+            region: region.to_owned(),
+        }
+    }
+
+    /// The documents of the service: as they were written, or what the short form stands for. `around` has the identifiers of
+    /// an account for the short form; without it the documents carry the names that the provision step gives them.
+    pub fn definitions(&self, region: &str, around: Option<&Surroundings>) -> Definitions {
+        match &self.definition {
+            Definition::Short(web) => {
+                let names = self.names(region);
+                let named = Surroundings::named(&names);
+                let around = around.unwrap_or(&named);
+                let mut service = web.service_definition(&names, around);
+                service["serviceName"] = Value::from(self.name.as_str());
+                Definitions {
+                    task: Some(Document::from_value(
+                        &format!("{}.task-definition.json", self.key),
+                        &web.task_definition(&names, around),
+                    )),
+                    service: Some(Document::from_value(
+                        &format!("{}.service-definition.json", self.key),
+                        &service,
+                    )),
+                    load_balancer: web.load_balancer(&names),
+                }
+            }
+            Definition::Files { task, service } => Definitions {
+                task: match task {
+                    TaskDefinition::File(document) => Some(document.clone()),
+                    TaskDefinition::Live => None,
+                },
+                service: service.clone(),
+                load_balancer: None,
+            },
+        }
+    }
+
+    /// The task definition as it is registered: environment additions and the image put over `base`.
+    ///
+    /// # Errors
+    /// There is no such container, or several and none was named.
+    pub fn overlay(&self, base: &Value, image: &str) -> Result<Value, OverlayError> {
+        let base = with_environment(
+            base,
+            self.container.as_deref(),
+            &self.environment,
+            &self.secrets,
+        )?;
+        with_image(&base, self.container.as_deref(), image)
+    }
+
+    /// Checks one service; `None` if something in it is wrong.
+    pub(crate) fn new(
+        faults: &mut Faults<'_>,
+        context: &Context<'_>,
+        key: &str,
+        config: &ServiceConfig,
+    ) -> Option<Self> {
+        let before = faults.problems.len();
+        let at = format!("/services/{}", escape(key));
+        check_scaling(faults, &at, config);
+        if let Some(url) = &config.url {
+            check_path(faults, &format!("{at}/url/path"), &url.path);
+            check_range(
+                faults,
+                &format!("{at}/url/timeout"),
+                "timeout",
+                url.timeout,
+                1,
+                3600,
+            );
+        }
+        check_environment(faults, &at, config);
+        let definition = if config.task_definition.is_some() {
+            files(faults, context, &at, config)
+        } else {
+            short(faults, context, &at, key, config)
+        };
+        if faults.problems.len() > before {
+            return None;
+        }
+        let definition = definition?;
+        let of_service = |member: &str| match &definition {
+            Definition::Files {
+                service: Some(document),
+                ..
+            } => document.value()[member]
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned),
+            _ => None,
+        };
+        let cluster = config
+            .cluster
+            .clone()
+            .or_else(|| of_service("cluster"))
+            .unwrap_or_else(|| "default".to_owned());
+        let names = Names {
+            app: context.app.to_owned(),
+            service: key.to_owned(),
+            environment: context.environment.map(str::to_owned),
+            cluster: cluster.clone(),
+            region: String::new(),
+        };
+        let is_short = matches!(definition, Definition::Short(_));
+        let name = config
+            .name
+            .clone()
+            .or_else(|| of_service("serviceName"))
+            .unwrap_or_else(|| {
+                if is_short {
+                    names.full()
+                } else {
+                    key.to_owned()
+                }
+            });
+        let url = config.url.clone().unwrap_or_else(|| match &definition {
+            Definition::Short(web) => UrlConfig {
+                path: web.health.path.clone(),
+                ..UrlConfig::default()
+            },
+            // Of a verbatim service nothing is known: any answer that is not a server error proves that it serves.
+            Definition::Files { .. } => UrlConfig {
+                expect: Expect::between(200, 499),
+                ..UrlConfig::default()
+            },
+        });
+        let plain = |is_short: bool, pairs: Vec<(String, String)>| {
+            if is_short { Vec::new() } else { pairs }
+        };
+        Some(Self {
+            key: key.to_owned(),
+            name,
+            cluster,
+            container: config
+                .container
+                .clone()
+                .or_else(|| is_short.then(|| key.to_owned())),
+            url,
+            scaling: config.scaling.clone(),
+            environment: plain(is_short, environment_of(config)),
+            secrets: plain(is_short, config.secrets.0.clone()),
+            definition,
+            app: context.app.to_owned(),
+            app_environment: context.environment.map(str::to_owned),
+        })
+    }
+}
+
+fn environment_of(config: &ServiceConfig) -> Vec<(String, String)> {
+    config
+        .environment
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.0.clone()))
+        .collect()
+}
+
+/// A service made of verbatim documents.
+fn files(
+    faults: &mut Faults<'_>,
+    context: &Context<'_>,
+    at: &str,
+    config: &ServiceConfig,
+) -> Option<Definition> {
+    let path = config.task_definition.as_deref()?;
+    let short: [(&str, bool); 10] = [
+        ("port", config.port.is_some()),
+        ("cpu", config.cpu.is_some()),
+        ("memory", config.memory.is_some()),
+        ("count", config.count.is_some()),
+        ("health", config.health.is_some()),
+        ("command", config.command.is_some()),
+        ("access", config.access.is_some()),
+        ("task-role", config.task_role.is_some()),
+        ("stop-timeout", config.stop_timeout.is_some()),
+        (
+            "deregistration-delay",
+            config.deregistration_delay.is_some(),
+        ),
+    ];
+    for (name, _) in short.into_iter().filter(|(_, given)| *given) {
+        let span = faults.key_span(&format!("{at}/{name}"));
+        let belongs = if name == "count" {
+            "`desiredCount` of the service definition"
+        } else {
+            "the definition files"
+        };
+        faults.error(
+            span,
+            format!("`{name}` belongs to the short form, and this service has a `task-definition`"),
+            "",
+            format!("say it in {belongs}, or remove `task-definition`"),
+        );
+    }
+    let task = if path == "live" {
+        Some(TaskDefinition::Live)
+    } else {
+        document(faults, context, &format!("{at}/task-definition"), path).map(TaskDefinition::File)
+    };
+    let service = match &config.service_definition {
+        Some(path) => Some(document(
+            faults,
+            context,
+            &format!("{at}/service-definition"),
+            path,
+        )?),
+        None => None,
+    };
+    if let (Some(wanted), Some(TaskDefinition::File(document))) = (&config.container, &task)
+        && let Err(error) = hoist_ecs::container_index(document.value(), Some(wanted))
+    {
+        let span = faults.span(&format!("{at}/container"));
+        let names = hoist_ecs::container_names(document.value());
+        let near = suggest::nearest(wanted, names.iter().map(String::as_str));
+        faults.error(
+            span,
+            error.to_string(),
+            "",
+            near.map(|near| format!("did you mean `{near}`?"))
+                .unwrap_or_default(),
+        );
+    }
+    Some(Definition::Files {
+        task: task?,
+        service,
+    })
+}
+
+/// Reads a definition file, templates filled in.
+fn document(
+    faults: &mut Faults<'_>,
+    context: &Context<'_>,
+    pointer: &str,
+    path: &str,
+) -> Option<Document> {
+    let span = faults.span(pointer);
+    if path.is_empty() {
+        faults.error(span, "the name of the file is empty", "", "");
+        return None;
+    }
+    let text = match fs::read_to_string(context.root.join(path)) {
+        Ok(text) => text,
+        Err(error) => {
+            let help = match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "paths are relative to hoist.yaml; `hoist init --from-service` writes one from what runs"
+                }
+                _ => "",
+            };
+            let why = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+                _ => error.to_string(),
+            };
+            faults.error(
+                span,
+                format!("failed to read `{path}`: {why}"),
+                "named here",
+                help,
+            );
+            return None;
+        }
+    };
+    let shown = context.shown_root.join(path).display().to_string();
+    let parsed = Document::parse(&shown, &text).map_err(|problem| vec![*problem]);
+    match parsed.and_then(|document| template::fill(&document, context.variables)) {
+        Ok(document) => Some(document),
+        Err(problems) => {
+            faults.problems.extend(problems);
+            None
+        }
+    }
+}
+
+/// A service in the short form.
+fn short(
+    faults: &mut Faults<'_>,
+    context: &Context<'_>,
+    at: &str,
+    key: &str,
+    config: &ServiceConfig,
+) -> Option<Definition> {
+    if *config == ServiceConfig::default() {
+        let span = faults.key_span(at);
+        faults.error(
+            span,
+            format!("nothing is said of the service `{key}`"),
+            "",
+            "give it a `task-definition`, or the short form such as `{ port: 8080 }`",
+        );
+        return None;
+    }
+    if config.service_definition.is_some() {
+        let span = faults.key_span(&format!("{at}/service-definition"));
+        faults.error(
+            span,
+            "`service-definition` without `task-definition`",
+            "",
+            "name the task definition too, or `live`",
+        );
+    }
+    if config.container.is_some() {
+        let span = faults.key_span(&format!("{at}/container"));
+        faults.error(
+            span,
+            "`container` without `task-definition`",
+            "",
+            "in the short form the container has the service's name",
+        );
+    }
+    if config.port == Some(0) {
+        let span = faults.span(&format!("{at}/port"));
+        faults.error(
+            span,
+            "no container listens on port 0",
+            "",
+            "write a port from 1 to 65535",
+        );
+    }
+    let (cpu, memory) = size(faults, at, config);
+    let mut health = Health::default();
+    if let Some(given) = &config.health {
+        let at = format!("{at}/health");
+        let place = |member: &str| {
+            if faults.document.span(&format!("{at}/{member}")).is_some() {
+                format!("{at}/{member}")
+            } else {
+                at.clone()
+            }
+        };
+        let (path_at, interval_at, timeout_at) =
+            (place("path"), place("interval"), place("timeout"));
+        let (healthy_at, unhealthy_at) = (place("healthy"), place("unhealthy"));
+        if let Some(path) = &given.path {
+            check_path(faults, &path_at, path);
+            health.path.clone_from(path);
+        }
+        if let Some(expect) = &given.expect {
+            health.expect = expect.to_string();
+        }
+        health.interval = given.interval.unwrap_or(health.interval);
+        health.timeout = given.timeout.unwrap_or(health.timeout);
+        health.healthy = given.healthy.unwrap_or(health.healthy);
+        health.unhealthy = given.unhealthy.unwrap_or(health.unhealthy);
+        health.grace = given.grace.unwrap_or(health.grace);
+        check_range(faults, &interval_at, "interval", health.interval, 5, 300);
+        check_range(faults, &timeout_at, "timeout", health.timeout, 2, 120);
+        check_range(faults, &healthy_at, "healthy", health.healthy, 2, 10);
+        check_range(faults, &unhealthy_at, "unhealthy", health.unhealthy, 2, 10);
+        if health.timeout >= health.interval {
+            let span = faults.span(&timeout_at);
+            faults.error(
+                span,
+                format!(
+                    "a timeout of {} s is not below the interval of {} s",
+                    health.timeout, health.interval
+                ),
+                "",
+                "a load balancer must give up on one check before the next",
+            );
+        }
+        if config.port.is_none() {
+            let span = faults.key_span(&at);
+            faults.error(
+                span,
+                "a health check without a `port`",
+                "",
+                "name the port on which the container listens",
+            );
+        }
+    }
+    if let Some(seconds) = config.stop_timeout {
+        check_range(
+            faults,
+            &format!("{at}/stop-timeout"),
+            "stop-timeout",
+            seconds,
+            2,
+            120,
+        );
+    }
+    let delay = config.deregistration_delay.unwrap_or(5);
+    check_range(
+        faults,
+        &format!("{at}/deregistration-delay"),
+        "deregistration-delay",
+        delay,
+        0,
+        3600,
+    );
+    let access = match (config.access, config.port) {
+        (None, Some(_)) | (Some(AccessConfig::LoadBalancer), Some(_)) => Access::LoadBalancer,
+        (Some(AccessConfig::LoadBalancer), None) => {
+            let span = faults.span(&format!("{at}/access"));
+            faults.error(
+                span,
+                "a load balancer without a `port`",
+                "",
+                "name the port on which the container listens",
+            );
+            Access::LoadBalancer
+        }
+        (Some(AccessConfig::PublicIp), _) => Access::PublicIp,
+        (Some(AccessConfig::Private) | None, _) => Access::Private,
+    };
+    Some(Definition::Short(WebService {
+        port: config.port,
+        cpu,
+        memory,
+        count: config.count.unwrap_or(1),
+        health,
+        environment: environment_of(config),
+        secrets: config.secrets.0.clone(),
+        command: config.command.as_ref().map(crate::values::Command::to_args),
+        architecture: match context.platform {
+            Some(Platform::LinuxArm64) => Architecture::Arm64,
+            _ => Architecture::X86_64,
+        },
+        access,
+        task_role: config.task_role.clone(),
+        stop_timeout: config.stop_timeout,
+        deregistration_delay: delay,
+    }))
+}
+
+fn size(faults: &mut Faults<'_>, at: &str, config: &ServiceConfig) -> (u32, u32) {
+    let cpu = config.cpu.unwrap_or(256);
+    let sizes = fargate::memory_sizes(cpu);
+    if sizes.is_empty() {
+        let span = faults.span(&format!("{at}/cpu"));
+        let known: Vec<String> = fargate::CPU_UNITS.iter().map(u32::to_string).collect();
+        let help = match cpu {
+            1..=16 => format!(
+                "these are CPU units, 1024 to a vCPU: {cpu} vCPU are {}",
+                cpu * 1024
+            ),
+            _ => format!("it has {}", known.join(", ")),
+        };
+        faults.error(
+            span,
+            format!("Fargate has no size with {cpu} CPU units"),
+            "",
+            help,
+        );
+        return (cpu, 0);
+    }
+    let memory = config.memory.unwrap_or(sizes[0]);
+    let size = Size { cpu, memory };
+    if !size.is_valid() {
+        let span = faults.span(&format!("{at}/memory"));
+        let near: Vec<String> = size
+            .neighbours()
+            .iter()
+            .map(|size| format!("cpu {} with memory {}", size.cpu, size.memory))
+            .collect();
+        faults.error(
+            span,
+            format!("Fargate has no size with {cpu} CPU units and {memory} MiB"),
+            "",
+            format!("near it are {}", near.join(", ")),
+        );
+    }
+    (cpu, memory)
+}
+
+fn check_path(faults: &mut Faults<'_>, pointer: &str, path: &str) {
+    if !path.starts_with('/') || path.contains(char::is_whitespace) {
+        let span = faults.span(pointer);
+        faults.error(
+            span,
+            format!("`{path}` is not a path"),
+            "",
+            "a path begins with `/` and has no spaces",
+        );
+    }
+}
+
+fn check_range(faults: &mut Faults<'_>, pointer: &str, name: &str, value: u32, from: u32, to: u32) {
+    if !(from..=to).contains(&value) {
+        let span = faults.span(pointer);
+        faults.error(
+            span,
+            format!("`{name}` is {value}, and AWS takes {from} to {to}"),
+            &format!("expected {from} to {to}"),
+            "",
+        );
+    }
+}
+
+fn check_environment(faults: &mut Faults<'_>, at: &str, config: &ServiceConfig) {
+    for (list, names) in [
+        (
+            "environment",
+            config
+                .environment
+                .iter()
+                .map(|(name, _)| name.to_owned())
+                .collect::<Vec<_>>(),
+        ),
+        (
+            "secrets",
+            config
+                .secrets
+                .iter()
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        ),
+    ] {
+        for name in names {
+            let span = faults.key_span(&format!("{at}/{list}/{}", escape(&name)));
+            if name.is_empty() || name.contains(['=', '\0']) {
+                faults.error(
+                    span,
+                    format!("`{name}` cannot name an environment variable"),
+                    "",
+                    "",
+                );
+            } else if list == "secrets" && config.environment.get(&name).is_some() {
+                faults.error(
+                    span,
+                    format!("`{name}` stands in both `environment` and `secrets`"),
+                    "",
+                    "keep one of them",
+                );
+            }
+        }
+    }
+}
+
+fn check_scaling(faults: &mut Faults<'_>, at: &str, config: &ServiceConfig) {
+    let Some(scaling) = &config.scaling else {
+        return;
+    };
+    if scaling.max == 0 || scaling.min > scaling.max {
+        let span = faults.span(&format!("{at}/scaling/min"));
+        faults.error(
+            span,
+            format!(
+                "between {} and {} tasks there is nothing",
+                scaling.min, scaling.max
+            ),
+            "",
+            "`min` must not be above `max`",
+        );
+    }
+    for (name, percent) in [("cpu", scaling.cpu), ("memory", scaling.memory)] {
+        if let Some(percent) = percent {
+            check_range(
+                faults,
+                &format!("{at}/scaling/{name}"),
+                name,
+                percent,
+                1,
+                100,
+            );
+        }
+    }
+    if scaling.requests == Some(0) {
+        let span = faults.span(&format!("{at}/scaling/requests"));
+        faults.error(span, "a target of 0 requests cannot be kept", "", "");
+    }
+    if scaling
+        .cpu
+        .or(scaling.memory)
+        .or(scaling.requests)
+        .is_none()
+    {
+        let span = faults.key_span(&format!("{at}/scaling"));
+        faults.error(
+            span,
+            "`scaling` has bounds but nothing to scale by",
+            "",
+            "add `cpu: 60`, `memory: 70` or `requests: 1000`",
+        );
+    }
+    if let Some(count) = config.count
+        && !(scaling.min..=scaling.max).contains(&count)
+    {
+        let span = faults.span(&format!("{at}/count"));
+        faults.error(
+            span,
+            format!(
+                "`count` is {count}, outside of what `scaling` allows: {} to {}",
+                scaling.min, scaling.max
+            ),
+            "",
+            "",
+        );
+    }
+}

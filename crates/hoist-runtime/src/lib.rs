@@ -14,6 +14,7 @@ mod procfs;
 mod spec;
 mod stage;
 mod task;
+mod testing;
 mod wire;
 
 pub use containers::{Config, Containers, Running};
@@ -25,4 +26,6 @@ pub use spec::{
     ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
     Ulimit,
 };
+#[doc(hidden)]
+pub use testing::before_tests;
 pub use task::{OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec};

@@ -26,6 +26,6 @@ pub use spec::{
     ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
     Ulimit,
 };
+pub use task::{OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec};
 #[doc(hidden)]
 pub use testing::before_tests;
-pub use task::{OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec};

@@ -12,9 +12,16 @@ hoist_runtime::init_in_tests!();
 #[tokio::test]
 async fn exit_codes_and_output_streams_come_out() {
     let lab = Lab::new("exit");
-    let mut running = lab.containers.start(lab.spec("a", &["sh", "-c", "echo out; echo err >&2; exit 7"])).await.unwrap();
+    let mut running = lab
+        .containers
+        .start(lab.spec("a", &["sh", "-c", "echo out; echo err >&2; exit 7"]))
+        .await
+        .unwrap();
     let (stdout, stderr) = (running.take_stdout(), running.take_stderr());
-    assert_eq!((text(stdout).await.as_str(), text(stderr).await.as_str()), ("out\n", "err\n"));
+    assert_eq!(
+        (text(stdout).await.as_str(), text(stderr).await.as_str()),
+        ("out\n", "err\n")
+    );
     let exit = running.wait().await;
     assert_eq!((exit.code, exit.signal, exit.oom_killed), (7, None, false));
     assert_eq!(running.wait().await, exit, "waiting again gives the same");
@@ -23,7 +30,9 @@ async fn exit_codes_and_output_streams_come_out() {
 #[tokio::test]
 async fn the_program_is_process_1_and_sees_only_its_own_processes() {
     let lab = Lab::new("pid");
-    let (output, _) = lab.sh("a", "echo $$; ls /proc | grep -c '^[0-9]*$'; hostname").await;
+    let (output, _) = lab
+        .sh("a", "echo $$; ls /proc | grep -c '^[0-9]*$'; hostname")
+        .await;
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines[0], "1");
     assert!(lines[1].parse::<u32>().unwrap() <= 4, "{output}");
@@ -33,21 +42,33 @@ async fn the_program_is_process_1_and_sees_only_its_own_processes() {
 #[tokio::test]
 async fn process_1_ignores_sigterm_without_a_handler_and_obeys_its_own() {
     let lab = Lab::new("signals");
-    let script = "trap 'echo got it; exit 3' TERM; echo ready; while true; do sleep 1 & wait $!; done";
-    let mut running = lab.containers.start(lab.spec("handles", &["sh", "-c", script])).await.unwrap();
+    let script =
+        "trap 'echo got it; exit 3' TERM; echo ready; while true; do sleep 1 & wait $!; done";
+    let mut running = lab
+        .containers
+        .start(lab.spec("handles", &["sh", "-c", script]))
+        .await
+        .unwrap();
     let mut lines = BufReader::new(running.take_stdout().unwrap()).lines();
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("ready"));
     running.signal(libc::SIGTERM).unwrap();
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("got it"));
     assert_eq!(running.wait().await.code, 3);
 
-    let mut running = lab.containers.start(lab.spec("ignores", &["sh", "-c", "echo ready; exec sleep 1000"])).await.unwrap();
+    let mut running = lab
+        .containers
+        .start(lab.spec("ignores", &["sh", "-c", "echo ready; exec sleep 1000"]))
+        .await
+        .unwrap();
     let mut lines = BufReader::new(running.take_stdout().unwrap()).lines();
     lines.next_line().await.unwrap();
     running.signal(libc::SIGSTOP).unwrap();
     running.kill().unwrap();
     let exit = running.wait().await;
-    assert_eq!((exit.code, exit.signal, exit.oom_killed), (137, Some(9), false));
+    assert_eq!(
+        (exit.code, exit.signal, exit.oom_killed),
+        (137, Some(9), false)
+    );
     running.signal(libc::SIGTERM).unwrap();
 }
 
@@ -68,23 +89,43 @@ async fn sigterm_without_a_handler_leaves_process_1_running() {
 #[tokio::test]
 async fn environment_directory_and_user_are_as_asked() {
     let lab = Lab::new("env");
-    let mut spec = lab.spec("a", &["sh", "-c", "pwd; echo $A; echo $HOME; echo $HOSTNAME; echo $PATH"]);
+    let mut spec = lab.spec(
+        "a",
+        &[
+            "sh",
+            "-c",
+            "pwd; echo $A; echo $HOME; echo $HOSTNAME; echo $PATH",
+        ],
+    );
     spec.env = vec![("A".into(), "b c".into())];
     spec.cwd = "/made/for/this".into();
     let (output, _) = lab.run(spec).await;
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    assert_eq!(output.lines().collect::<Vec<_>>(), ["/made/for/this", "b c", "/root", "a", path]);
+    assert_eq!(
+        output.lines().collect::<Vec<_>>(),
+        ["/made/for/this", "b c", "/root", "a", path]
+    );
 }
 
 #[tokio::test]
 async fn the_user_comes_from_the_image_with_its_groups() {
     let lab = Lab::new("user");
-    let mut spec = lab.spec("a", &["sh", "-c", "id -u; id -g; id -G; echo $HOME; echo again > /dev/stdout"]);
+    let mut spec = lab.spec(
+        "a",
+        &[
+            "sh",
+            "-c",
+            "id -u; id -g; id -G; echo $HOME; echo again > /dev/stdout",
+        ],
+    );
     spec.user = "app".into();
     match lab.containers.start(spec).await {
         Ok(mut running) => {
             let output = both(&mut running).await;
-            assert_eq!(output.lines().collect::<Vec<_>>(), ["1000", "1000", "1000 1500", "/home/app", "again"]);
+            assert_eq!(
+                output.lines().collect::<Vec<_>>(),
+                ["1000", "1000", "1000 1500", "/home/app", "again"]
+            );
         }
         // A user namespace of one id has nobody but root, and says so.
         Err(StartError::UserNotMapped { id, .. }) => assert!(id != 0 && !is_root()),
@@ -95,18 +136,38 @@ async fn the_user_comes_from_the_image_with_its_groups() {
 #[tokio::test]
 async fn a_program_that_cannot_start_says_why() {
     let lab = Lab::new("refused");
-    let start = async |id: &str, args: &[&str]| lab.containers.start(lab.spec(id, args)).await.unwrap_err();
-    assert!(matches!(start("a", &["no-such"]).await, StartError::NoSuchExecutable { program } if program == "no-such"));
-    assert!(matches!(start("b", &["/no/such"]).await, StartError::NoSuchExecutable { .. }));
-    assert!(matches!(start("c", &["/bin/not-a-program"]).await, StartError::ExecFormat { .. }));
-    assert!(matches!(start("d", &["/bin/not-executable"]).await, StartError::PermissionDenied { .. }));
-    assert!(matches!(start("e", &["not-executable"]).await, StartError::PermissionDenied { .. }));
+    let start =
+        async |id: &str, args: &[&str]| lab.containers.start(lab.spec(id, args)).await.unwrap_err();
+    assert!(
+        matches!(start("a", &["no-such"]).await, StartError::NoSuchExecutable { program } if program == "no-such")
+    );
+    assert!(matches!(
+        start("b", &["/no/such"]).await,
+        StartError::NoSuchExecutable { .. }
+    ));
+    assert!(matches!(
+        start("c", &["/bin/not-a-program"]).await,
+        StartError::ExecFormat { .. }
+    ));
+    assert!(matches!(
+        start("d", &["/bin/not-executable"]).await,
+        StartError::PermissionDenied { .. }
+    ));
+    assert!(matches!(
+        start("e", &["not-executable"]).await,
+        StartError::PermissionDenied { .. }
+    ));
     let mut spec = lab.spec("f", &["true"]);
     spec.user = "ghost".into();
-    assert!(matches!(lab.containers.start(spec).await.unwrap_err(), StartError::NoSuchUser { name, .. } if name == "ghost"));
+    assert!(
+        matches!(lab.containers.start(spec).await.unwrap_err(), StartError::NoSuchUser { name, .. } if name == "ghost")
+    );
     let mut spec = lab.spec("g", &["true"]);
     spec.cwd = "/bin/sh".into();
-    assert!(matches!(lab.containers.start(spec).await.unwrap_err(), StartError::WorkingDirectory { .. }));
+    assert!(matches!(
+        lab.containers.start(spec).await.unwrap_err(),
+        StartError::WorkingDirectory { .. }
+    ));
 }
 
 #[tokio::test]
@@ -116,12 +177,25 @@ async fn powers_are_dockers_and_calls_on_the_machine_are_refused() {
                   mount -t tmpfs none /tmp; echo mount=$?; unshare -n true; echo unshare=$?; hostname other; echo hostname=$?; \
                   mknod /tmp/disk b 7 0 && head -c1 /tmp/disk; echo device=$?; echo 1 > /proc/sys/kernel/sysrq; echo sysrq=$?";
     let (output, _) = lab.sh("a", script).await;
-    let value = |name: &str| output.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {output}")).trim().to_owned();
+    let value = |name: &str| {
+        output
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_else(|| panic!("{name} in {output}"))
+            .trim()
+            .to_owned()
+    };
     for set in ["CapBnd:", "CapPrm:", "CapEff:"] {
         assert_eq!(value(set), "00000000a80425fb", "{set}");
     }
-    assert_eq!((value("CapInh:"), value("CapAmb:")), ("0".repeat(16), "0".repeat(16)));
-    assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), ("1".into(), "2".into()));
+    assert_eq!(
+        (value("CapInh:"), value("CapAmb:")),
+        ("0".repeat(16), "0".repeat(16))
+    );
+    assert_eq!(
+        (value("NoNewPrivs:"), value("Seccomp:")),
+        ("1".into(), "2".into())
+    );
     for refused in ["mount=", "unshare=", "hostname=", "device=", "sysrq="] {
         assert_ne!(value(refused), "0", "{refused} in {output}");
     }
@@ -142,22 +216,48 @@ async fn the_file_system_is_the_images_with_the_kernels_own_places() {
     let script = "ls /; cat /etc/hostname; touch /new; ls /dev; echo x > /dev/null; head -c 3 /dev/zero | wc -c; touch /dev/shm/a; \
                   df -k /dev/shm | tail -1; cat /proc/kcore | wc -c; grep localhost /etc/hosts | head -1; ls /sys | wc -l";
     let (output, _) = lab.sh("a", script).await;
-    for part in ["bin\n", "proc\n", "sys\n", "a\n", "null\n", "pts\n", "65536", "127.0.0.1\tlocalhost"] {
+    for part in [
+        "bin\n",
+        "proc\n",
+        "sys\n",
+        "a\n",
+        "null\n",
+        "pts\n",
+        "65536",
+        "127.0.0.1\tlocalhost",
+    ] {
         assert!(output.contains(part), "{part:?} in {output}");
     }
     assert!(lab.upper("a").join("new").exists());
-    let changed: Vec<_> = std::fs::read_dir(lab.upper("a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(changed, ["new"], "mount points leave no trace in the upper directory");
+    let changed: Vec<_> = std::fs::read_dir(lab.upper("a"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        changed,
+        ["new"],
+        "mount points leave no trace in the upper directory"
+    );
 }
 
 #[tokio::test]
 async fn an_image_of_nothing_but_a_program_runs() {
     let lab = Lab::new("scratch");
-    let mut spec = lab.spec("a", &["/busybox", "sh", "-c", "echo hello; /busybox ls /etc"]);
+    let mut spec = lab.spec(
+        "a",
+        &["/busybox", "sh", "-c", "echo hello; /busybox ls /etc"],
+    );
     spec.rootfs.lower = Vec::new();
-    std::fs::copy(lab.base().join("bin/busybox"), lab.upper("a").join("busybox")).unwrap();
+    std::fs::copy(
+        lab.base().join("bin/busybox"),
+        lab.upper("a").join("busybox"),
+    )
+    .unwrap();
     let (output, exit) = lab.run(spec).await;
-    assert_eq!((output.as_str(), exit.code), ("hello\nhostname\nhosts\nresolv.conf\n", 0));
+    assert_eq!(
+        (output.as_str(), exit.code),
+        ("hello\nhostname\nhosts\nresolv.conf\n", 0)
+    );
 }
 
 #[tokio::test]
@@ -189,7 +289,10 @@ async fn mounts_bind_and_memory_are_where_asked_and_read_only_means_it() {
     spec.read_only = true;
     let (output, _) = lab.run(spec).await;
     assert_eq!(output, "from outside\n1\n1\nfrom outside\n");
-    assert_eq!(std::fs::read_to_string(shared.join("out")).unwrap(), "back\n");
+    assert_eq!(
+        std::fs::read_to_string(shared.join("out")).unwrap(),
+        "back\n"
+    );
 }
 
 #[tokio::test]
@@ -231,17 +334,42 @@ async fn exec_joins_the_container() {
         (both(&mut added).await, added.wait().await.code)
     };
     let (output, code) = exec("echo $A$B; pwd; hostname; cat /proc/1/cmdline | tr '\\0' ' '; grep CapEff /proc/self/status; exit 9").await;
-    assert_eq!(output, "12\n/tmp\na\nsleep 1000 CapEff:\t00000000a80425fb\n");
+    assert_eq!(
+        output,
+        "12\n/tmp\na\nsleep 1000 CapEff:\t00000000a80425fb\n"
+    );
     assert_eq!(code, 9);
-    let missing = running.exec(ExecSpec { args: vec!["no-such".into()], ..ExecSpec::default() }).await.unwrap_err();
+    let missing = running
+        .exec(ExecSpec {
+            args: vec!["no-such".into()],
+            ..ExecSpec::default()
+        })
+        .await
+        .unwrap_err();
     assert!(matches!(missing, StartError::NoSuchExecutable { .. }));
 
-    let mut left = running.exec(ExecSpec { args: vec!["sleep".into(), "1000".into()], ..ExecSpec::default() }).await.unwrap();
+    let mut left = running
+        .exec(ExecSpec {
+            args: vec!["sleep".into(), "1000".into()],
+            ..ExecSpec::default()
+        })
+        .await
+        .unwrap();
     running.kill().unwrap();
     running.wait().await;
     assert_eq!(both(&mut left).await, "");
-    assert_eq!(left.wait().await.code, 137, "an added program ends with process 1");
-    let late = running.exec(ExecSpec { args: vec!["true".into()], ..ExecSpec::default() }).await.unwrap_err();
+    assert_eq!(
+        left.wait().await.code,
+        137,
+        "an added program ends with process 1"
+    );
+    let late = running
+        .exec(ExecSpec {
+            args: vec!["true".into()],
+            ..ExecSpec::default()
+        })
+        .await
+        .unwrap_err();
     assert!(matches!(late, StartError::NotRunning { .. }), "{late:?}");
 }
 
@@ -252,13 +380,23 @@ async fn memory_beyond_the_limit_kills_with_137_and_says_so() {
         assert!(!is_root(), "root must have control groups: {why}");
         return;
     }
-    let mut spec = lab.spec("a", &["sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}"]);
+    let mut spec = lab.spec(
+        "a",
+        &[
+            "sh",
+            "-c",
+            "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}",
+        ],
+    );
     spec.limits = Limits {
         memory_bytes: Some(16 << 20),
         ..Limits::default()
     };
     let exit = lab.run(spec).await.1;
-    assert_eq!((exit.code, exit.signal, exit.oom_killed), (137, Some(9), true));
+    assert_eq!(
+        (exit.code, exit.signal, exit.oom_killed),
+        (137, Some(9), true)
+    );
 }
 
 #[tokio::test]
@@ -286,28 +424,54 @@ async fn limits_are_seen_from_inside_and_used_is_counted() {
     let mut running = lab.containers.start(spec).await.unwrap();
     let mut lines = BufReader::new(running.take_stdout().unwrap()).lines();
     let mut seen = Vec::new();
-    while let Some(line) = lines.next_line().await.unwrap().filter(|line| line != "ready") {
+    while let Some(line) = lines
+        .next_line()
+        .await
+        .unwrap()
+        .filter(|line| line != "ready")
+    {
         seen.push(line);
     }
     assert_eq!(seen[0], (64 << 20).to_string());
     assert!(seen[1].starts_with("50000"), "{seen:?}");
     assert_eq!(seen[2..], ["50", "100"]);
     let stats = running.stats().unwrap();
-    assert!(stats.memory_bytes > 0 && stats.cpu_nanos > 0 && stats.pids == 1, "{stats:?}");
+    assert!(
+        stats.memory_bytes > 0 && stats.cpu_nanos > 0 && stats.pids == 1,
+        "{stats:?}"
+    );
 }
 
 #[tokio::test]
 async fn nothing_is_left_of_a_container_that_has_ended() {
     let lab = Lab::new("leaks");
-    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(&*lab.directory.path().to_string_lossy())).count();
+    let mounts = || {
+        std::fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains(&*lab.directory.path().to_string_lossy()))
+            .count()
+    };
     for id in ["a", "b", "c"] {
         assert_eq!(lab.sh(id, "sleep 1000 & exit 0").await.1.code, 0);
     }
-    assert!(lab.containers.start(lab.spec("d", &["no-such"])).await.is_err());
+    assert!(
+        lab.containers
+            .start(lab.spec("d", &["no-such"]))
+            .await
+            .is_err()
+    );
     assert_eq!(mounts(), 0);
     for top in ["memory", "pids", "cpu", "."] {
-        let group = std::path::Path::new("/sys/fs/cgroup").join(top).join(&lab.parent);
-        let children = std::fs::read_dir(group).map(|entries| entries.flatten().filter(|entry| entry.file_type().unwrap().is_dir()).count());
+        let group = std::path::Path::new("/sys/fs/cgroup")
+            .join(top)
+            .join(&lab.parent);
+        let children = std::fs::read_dir(group).map(|entries| {
+            entries
+                .flatten()
+                .filter(|entry| entry.file_type().unwrap().is_dir())
+                .count()
+        });
         assert_eq!(children.unwrap_or(0), 0, "{top}");
     }
 }
@@ -315,7 +479,11 @@ async fn nothing_is_left_of_a_container_that_has_ended() {
 #[tokio::test]
 async fn dropping_a_container_kills_it() {
     let lab = Lab::new("drop");
-    let mut running = lab.containers.start(lab.spec("a", &["sleep", "1000"])).await.unwrap();
+    let mut running = lab
+        .containers
+        .start(lab.spec("a", &["sleep", "1000"]))
+        .await
+        .unwrap();
     let mut stdout = running.take_stdout();
     drop(running);
     assert_eq!(text(stdout.take()).await, "");
@@ -329,6 +497,8 @@ async fn the_hosts_network_can_be_shared_for_builds() {
     spec.network = Network::Host;
     let (output, _) = lab.run(spec).await;
     assert!(output.contains(&*own.to_string_lossy()), "{output}");
-    let (output, _) = lab.sh("b", "stat -c %N /proc/self/ns/net; ls /sys/class/net").await;
+    let (output, _) = lab
+        .sh("b", "stat -c %N /proc/self/ns/net; ls /sys/class/net")
+        .await;
     assert!(!output.contains(&*own.to_string_lossy()), "{output}");
 }

@@ -33,14 +33,24 @@ impl Lab {
         fs::create_dir_all(base.join("etc")).unwrap();
         fs::copy(busybox(), base.join("bin/busybox")).unwrap();
         let applets = [
-            "sh", "cat", "echo", "sleep", "id", "pwd", "env", "ls", "wc", "head", "tail", "dd", "kill", "nc", "ip", "mount", "mknod", "touch",
-            "hostname", "grep", "ps", "stat", "true", "false", "mkdir", "rm", "unshare", "ulimit", "tr", "httpd", "wget", "df", "tee", "su",
+            "sh", "cat", "echo", "sleep", "id", "pwd", "env", "ls", "wc", "head", "tail", "dd",
+            "kill", "nc", "ip", "mount", "mknod", "touch", "hostname", "grep", "ps", "stat",
+            "true", "false", "mkdir", "rm", "unshare", "ulimit", "tr", "httpd", "wget", "df",
+            "tee", "su",
         ];
         for applet in applets {
             symlink("busybox", base.join("bin").join(applet)).unwrap();
         }
-        fs::write(base.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n").unwrap();
-        fs::write(base.join("etc/group"), "root:x:0:\napp:x:1000:\nextra:x:1500:app\n").unwrap();
+        fs::write(
+            base.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+        )
+        .unwrap();
+        fs::write(
+            base.join("etc/group"),
+            "root:x:0:\napp:x:1000:\nextra:x:1500:app\n",
+        )
+        .unwrap();
         fs::write(base.join("bin/not-a-program"), "\x7fELF but not really").unwrap();
         fs::write(base.join("bin/not-executable"), "#!/bin/sh\n").unwrap();
         set_mode(&base.join("bin/not-a-program"), 0o755);

@@ -6,11 +6,18 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod announce;
+mod calls;
 mod command;
 mod definition;
 mod event;
+mod health;
 mod ids;
+mod life;
 mod pace;
+mod request;
+mod rolling;
+mod rollout;
 mod service;
 mod step;
 mod task;

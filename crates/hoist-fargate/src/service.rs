@@ -182,8 +182,6 @@ pub struct Deployment {
     pub launch_after: Option<Millis>,
     /// Inner: since when everything is in place, for the bake time.
     pub settled_at: Option<Millis>,
-    /// Inner: unhealthy tasks whose replacement was not announced yet.
-    pub to_replace: u32,
 }
 
 /// A service.
@@ -220,6 +218,8 @@ pub struct Service {
     pub current_service_deployment: Option<Arn>,
     /// The service revision of the PRIMARY.
     pub current_revision: Arn,
+    /// `clientToken` of CreateService: the same call again gets the same answer.
+    pub client_token: Option<String>,
     /// Inner: the newest revision whose deployment was COMPLETED, where a rollback goes.
     pub last_completed: Option<Completed>,
     /// Inner: it reached its steady state and has not left it.

@@ -1,13 +1,22 @@
 //! The step: one event in, commands out.
 
-use crate::{Answer, Call, Command, Event, Millis, Refusal, World};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::world::{Kind, Sleeper};
+use crate::{
+    Answer, Arn, Call, Command, ContainerStatus, Event, Millis, Refusal, StopCode, Task,
+    TaskStatus, World,
+};
 
 /// Lets `event` happen at `now` (milliseconds since the Unix epoch; never less than before) and returns what is to be done.
 ///
 /// Everything that is due by `now` is done, too, whatever the event.
 pub fn step(world: &mut World, event: Event, now: Millis) -> Vec<Command> {
-    let _ = (event, now, world.take_due(now));
-    Vec::new()
+    let mut turn = Turn::new(world, now);
+    turn.happen(event);
+    turn.wake_the_due();
+    turn.work();
+    turn.commands
 }
 
 /// [`step`] for an API call: its answer apart from the commands.
@@ -15,16 +24,350 @@ pub fn step(world: &mut World, event: Event, now: Millis) -> Vec<Command> {
 /// # Errors
 /// The call was refused and changed nothing.
 pub fn call(world: &mut World, call: Call, now: Millis) -> (Result<Answer, Refusal>, Vec<Command>) {
-    let mut commands = step(world, Event::Call(call), now);
-    let answer = match commands
-        .iter()
-        .position(|it| matches!(it, Command::Answer(_)))
-    {
-        Some(at) => match commands.remove(at) {
-            Command::Answer(answer) => answer,
-            _ => unreachable!("the position is one of an answer"),
-        },
-        None => Ok(Answer::Nothing),
-    };
-    (answer, commands)
+    let mut turn = Turn::new(world, now);
+    let answer = turn.call(&call);
+    turn.wake_the_due();
+    turn.work();
+    (answer, turn.commands)
 }
+
+/// One step in the making.
+pub(crate) struct Turn<'w> {
+    pub world: &'w mut World,
+    pub now: Millis,
+    pub commands: Vec<Command>,
+    /// Tasks that may go on.
+    tasks: BTreeSet<Arn>,
+    /// Services to look after.
+    services: BTreeSet<Arn>,
+    /// Targets registered in this step and not announced yet, by service and target group.
+    pub registered: BTreeMap<(Arn, Arn), u32>,
+    /// Targets deregistered in this step, by service and target group.
+    pub deregistered: BTreeMap<(Arn, Arn), u32>,
+    /// Tasks whose connections began to drain in this step, by service and deployment.
+    pub draining: BTreeMap<(Arn, String), u32>,
+}
+
+impl<'w> Turn<'w> {
+    fn new(world: &'w mut World, now: Millis) -> Self {
+        Turn {
+            world,
+            now,
+            commands: Vec::new(),
+            tasks: BTreeSet::new(),
+            services: BTreeSet::new(),
+            registered: BTreeMap::new(),
+            deregistered: BTreeMap::new(),
+            draining: BTreeMap::new(),
+        }
+    }
+
+    /// Has the task go on, and its service look at it, before the step ends.
+    pub fn queue_task(&mut self, task: &str) {
+        self.tasks.insert(task.to_owned());
+    }
+
+    /// Has the service looked after before the step ends.
+    pub fn queue_service(&mut self, service: &str) {
+        self.services.insert(service.to_owned());
+    }
+
+    fn wake_the_due(&mut self) {
+        for sleeper in self.world.take_due(self.now) {
+            match sleeper {
+                Sleeper::Task(task) => self.queue_task(&task),
+                Sleeper::Service(service) => self.queue_service(&service),
+            }
+        }
+    }
+
+    fn work(&mut self) {
+        loop {
+            if let Some(arn) = self.tasks.pop_first() {
+                self.go_on(&arn);
+            } else if let Some(arn) = self.services.pop_first() {
+                self.look_after(&arn);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn go_on(&mut self, arn: &str) {
+        let Some(mut task) = self.world.tasks.remove(arn) else {
+            return;
+        };
+        if task.status == TaskStatus::Stopped && self.is_forgotten(task.stopped_at) {
+            self.forget_task(&task);
+            return;
+        }
+        self.advance(&mut task);
+        let alarm = self.next_alarm(&task);
+        self.world.wake(Sleeper::Task(task.arn.clone()), alarm);
+        self.world.touch(Kind::Task, arn);
+        if let Some(service) = &task.service {
+            self.services.insert(service.clone());
+        }
+        self.world.tasks.insert(task.arn.clone(), task);
+    }
+
+    fn look_after(&mut self, arn: &str) {
+        let Some(mut service) = self.world.services.remove(arn) else {
+            return;
+        };
+        if self.is_forgotten(service.deleted_at) {
+            self.forget_service(&service);
+            return;
+        }
+        let before = service.clone();
+        self.reconcile(&mut service);
+        let alarm = self.service_alarm(&service);
+        self.world
+            .wake(Sleeper::Service(service.arn.clone()), alarm);
+        if service != before {
+            self.world.touch(Kind::Service, arn);
+        }
+        self.world.services.insert(service.arn.clone(), service);
+    }
+
+    fn is_forgotten(&self, ended_at: Option<Millis>) -> bool {
+        ended_at.is_some_and(|at| self.now >= at + self.world.settings.pace.keep_stopped)
+    }
+
+    fn forget_task(&mut self, task: &Task) {
+        self.world.wake(Sleeper::Task(task.arn.clone()), None);
+        self.world.touch(Kind::Task, &task.arn);
+        if let Some(service) = &task.service
+            && let Some(tasks) = self.world.tasks_of_service.get_mut(service)
+        {
+            tasks.remove(&task.arn);
+            if tasks.is_empty() {
+                self.world.tasks_of_service.remove(service);
+            }
+        }
+    }
+
+    fn forget_service(&mut self, service: &crate::Service) {
+        self.world.wake(Sleeper::Service(service.arn.clone()), None);
+        self.world.touch(Kind::Service, &service.arn);
+    }
+
+    /// Runs `change` on a task that has not stopped, and lets it go on if `change` says that it changed something.
+    fn with_task(&mut self, arn: &str, change: impl FnOnce(&mut Self, &mut Task) -> bool) {
+        let Some(mut task) = self.world.tasks.remove(arn) else {
+            return;
+        };
+        if task.status != TaskStatus::Stopped && change(self, &mut task) {
+            self.queue_task(arn);
+        }
+        self.world.tasks.insert(task.arn.clone(), task);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Call(call) => {
+                let answer = self.call(&call);
+                self.commands.insert(0, Command::Answer(answer));
+            }
+            Event::ImagesResolved { revision, digests } => self.images_resolved(&revision, digests),
+            Event::TaskProvisioned {
+                task,
+                ip,
+                availability_zone,
+                attachments,
+            } => self.with_task(&task, |_, task| {
+                let first = !task.provisioned;
+                if first {
+                    task.provisioned = true;
+                    task.ip = Some(ip);
+                    task.availability_zone = Some(availability_zone);
+                    task.attachments = attachments;
+                    task.connectivity_at = Some(now);
+                }
+                first
+            }),
+            Event::ProvisionFailed { task, reason } => self.with_task(&task, |turn, task| {
+                task.provisioned = true;
+                turn.fail_to_start(task, None, reason);
+                true
+            }),
+            Event::ImagePulled {
+                task,
+                container,
+                digest,
+            } => self.image_pulled(&task, &container, digest),
+            Event::PullFailed {
+                task,
+                container,
+                reason,
+            } => self.with_task(&task, |turn, task| {
+                let waited = task.status == TaskStatus::Activating
+                    && task.container(&container).is_some_and(|it| !it.pulled);
+                if waited {
+                    turn.fail_to_start(task, Some(&container), reason);
+                }
+                waited
+            }),
+            Event::ContainerStarted {
+                task,
+                container,
+                runtime_id,
+            } => self.with_task(&task, |turn, task| {
+                turn.container_started(task, &container, runtime_id)
+            }),
+            Event::StartFailed {
+                task,
+                container,
+                reason,
+            } => self.with_task(&task, |turn, task| {
+                let waited = task.container(&container).is_some_and(|it| it.starting);
+                if waited {
+                    if let Some(container) = task.container_mut(&container) {
+                        container.starting = false;
+                        container.status = ContainerStatus::Stopped;
+                        container.stopped_at = Some(now);
+                    }
+                    turn.fail_to_start(task, Some(&container), reason);
+                }
+                waited
+            }),
+            Event::ContainerExited {
+                task,
+                container,
+                exit_code,
+                oom,
+            } => self.with_task(&task, |turn, task| {
+                turn.container_exited(task, &container, exit_code, oom)
+            }),
+            Event::HealthChecked {
+                task,
+                container,
+                passed,
+            } => self.health_checked(&task, &container, passed),
+            Event::TaskRemoved { task } => self.with_task(&task, |_, task| {
+                let waited = task.removing && !task.removed;
+                task.removed |= waited;
+                waited
+            }),
+            Event::TargetHealth {
+                task,
+                target_group,
+                port,
+                state,
+                reason,
+                description,
+            } => self.with_task(&task, |_, task| {
+                let Some(target) = task
+                    .targets
+                    .iter_mut()
+                    .find(|it| it.target_group == target_group && it.port == port)
+                    .filter(|it| it.registered_at.is_some() && it.deregistered_at.is_none())
+                else {
+                    return false;
+                };
+                let changed = target.state != state
+                    || target.reason != reason
+                    || target.description != description;
+                target.state = state;
+                target.reason = reason;
+                target.description = description;
+                changed
+            }),
+            Event::TargetRefused {
+                task,
+                target_group,
+                port,
+                reason,
+            } => self.target_refused(&task, &target_group, port, &reason),
+            Event::TargetDrained {
+                task,
+                target_group,
+                port,
+            } => self.with_task(&task, |_, task| {
+                let target = task
+                    .targets
+                    .iter_mut()
+                    .find(|it| it.target_group == target_group && it.port == port && !it.drained);
+                match target {
+                    Some(target) if target.deregistered_at.is_some() => {
+                        target.drained = true;
+                        true
+                    }
+                    _ => false,
+                }
+            }),
+            Event::Tick => {}
+            Event::Restarted => self.restarted(),
+        }
+    }
+
+    /// Nothing of what ran before runs any more: every task that had not stopped is stopped, truthfully and without counting as
+    /// a failure, and everything is looked at again.
+    fn restarted(&mut self) {
+        let arns: Vec<Arn> = self.world.tasks.keys().cloned().collect();
+        for arn in arns {
+            let now = self.now;
+            let mut commands = Vec::new();
+            self.with_task(&arn, |_, task| {
+                for target in &mut task.targets {
+                    if target.registered_at.is_some() && !target.drained {
+                        target.deregistered_at.get_or_insert(now);
+                        target.drained = true;
+                        commands.push(Command::DeregisterTarget {
+                            task: task.arn.clone(),
+                            target_group: target.target_group.clone(),
+                            ip: task.ip.clone().unwrap_or_default(),
+                            port: target.port,
+                        });
+                    }
+                }
+                for container in &mut task.containers {
+                    if container.status == ContainerStatus::Running {
+                        container.reason.get_or_insert_with(|| RESTARTED.to_owned());
+                    }
+                    if container.status != ContainerStatus::Stopped {
+                        container.status = ContainerStatus::Stopped;
+                        container.stopped_at = container.started_at.map(|_| now);
+                    }
+                    container.starting = false;
+                    container.next_check_at = None;
+                }
+                task.desired_status = TaskStatus::Stopped;
+                task.stop_code.get_or_insert(StopCode::InfrastructureHealth);
+                task.stopped_reason
+                    .get_or_insert_with(|| RESTARTED.to_owned());
+                task.stopping_at.get_or_insert(now);
+                if task.started_at.is_some() {
+                    task.execution_stopped_at.get_or_insert(now);
+                }
+                task.status = TaskStatus::Stopped;
+                task.status_since = now;
+                task.stopped_at = Some(now);
+                task.version += 1;
+                commands.push(Command::RemoveTask {
+                    task: task.arn.clone(),
+                });
+                true
+            });
+            self.commands.extend(commands);
+            self.queue_task(&arn);
+        }
+        let services: Vec<Arn> = self.world.services.keys().cloned().collect();
+        for service in services {
+            if let Some(revision) = self
+                .world
+                .services
+                .get(&service)
+                .and_then(|it| it.primary())
+                .map(|it| it.revision.clone())
+                && !self.is_resolved(&revision)
+            {
+                self.resolve_images(&revision);
+            }
+            self.queue_service(&service);
+        }
+    }
+}
+
+const RESTARTED: &str = "The host that ran this task was restarted";

@@ -255,10 +255,16 @@ pub struct Task {
     pub provisioned: bool,
     /// Inner: `RemoveTask` was sent.
     pub removing: bool,
-    /// Inner: it counted in the failures of its deployment.
+    /// Inner: and answered.
+    pub removed: bool,
+    /// Inner: it counted as a failure of its deployment.
     pub counted_failed: bool,
-    /// Inner: it was counted as the replacement of an unhealthy task.
+    /// Inner: it counted as a success of its deployment.
+    pub counted_healthy: bool,
+    /// Inner: it is unhealthy and a replacement was launched.
     pub replaced: bool,
+    /// Inner: its service has announced that it is unhealthy.
+    pub unhealthy_announced: bool,
 }
 
 impl Task {

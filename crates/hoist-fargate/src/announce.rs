@@ -1,0 +1,132 @@
+//! Service events, in ECS's words.
+
+use crate::step::Turn;
+use crate::world::Kind;
+use crate::{Millis, Service, ServiceEvent, TargetState, Task};
+
+/// The newest that a service keeps.
+const KEPT: usize = 100;
+/// How long the repetition of an unresolved condition is withheld: 6 h.
+const WITHHELD: Millis = 6 * 3_600_000;
+
+impl Turn<'_> {
+    /// Writes an event of the service; `what` follows `(service NAME) `.
+    pub fn announce(&mut self, service: &mut Service, what: &str) {
+        let message = format!("(service {}) {what}", service.name);
+        self.announce_whole(service, message);
+    }
+
+    fn announce_whole(&mut self, service: &mut Service, message: String) {
+        let id = self.world.settings.ids.uuid();
+        self.world.touch(Kind::Settings, "");
+        service.events.push_front(ServiceEvent {
+            id,
+            created_at: self.now,
+            message,
+        });
+        service.events.truncate(KEPT);
+    }
+
+    /// Writes an event about a condition, unless the same was written less than 6 h ago and the condition lasted since.
+    pub fn announce_condition(&mut self, service: &mut Service, condition: &str, what: &str) {
+        let withheld = service
+            .announced
+            .get(condition)
+            .is_some_and(|at| self.now < at + WITHHELD);
+        if !withheld {
+            service.announced.insert(condition.to_owned(), self.now);
+            self.announce(service, what);
+        }
+    }
+
+    /// Forgets conditions whose name begins so: they are resolved.
+    pub fn resolve(service: &mut Service, condition: &str) {
+        service
+            .announced
+            .retain(|name, _| !name.starts_with(condition));
+    }
+
+    /// Writes what happened to the targets in this step.
+    pub fn announce_targets(&mut self, service: &mut Service) {
+        let ours = |key: &(String, String)| key.0 == service.arn;
+        let draining: Vec<_> = self.draining.extract_if(.., |key, _| ours(key)).collect();
+        let gone: Vec<_> = self
+            .deregistered
+            .extract_if(.., |key, _| ours(key))
+            .collect();
+        let new: Vec<_> = self.registered.extract_if(.., |key, _| ours(key)).collect();
+        for ((_, target_group), count) in new {
+            self.announce(
+                service,
+                &format!("registered {count} targets in (target-group {target_group})"),
+            );
+        }
+        for ((_, deployment), count) in draining {
+            let message = format!(
+                "(service {}, taskSet {deployment}) has begun draining connections on {count} tasks.",
+                service.name
+            );
+            self.announce_whole(service, message);
+        }
+        for ((_, target_group), count) in gone {
+            self.announce(
+                service,
+                &format!("deregistered {count} targets in (target-group {target_group})"),
+            );
+        }
+    }
+
+    /// Writes that tasks were started, `replaced` of them in place of unhealthy ones.
+    pub fn announce_started(&mut self, service: &mut Service, ids: &[String], replaced: usize) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut what = format!("has started {} tasks: {}.", ids.len(), list(ids));
+        if replaced > 0 {
+            what += &format!(" Amazon ECS replaced {replaced} tasks due to an unhealthy status.");
+        }
+        self.announce(service, &what);
+    }
+
+    /// Writes that tasks were stopped: those that ran by name, those that did not in number.
+    pub fn announce_stopped(&mut self, service: &mut Service, running: &[String], pending: usize) {
+        if !running.is_empty() {
+            let what = format!(
+                "has stopped {} running tasks: {}.",
+                running.len(),
+                list(running)
+            );
+            self.announce(service, &what);
+        }
+        if pending > 0 {
+            self.announce(service, &format!("stopped {pending} pending tasks."));
+        }
+    }
+
+    /// Writes why a task is unhealthy.
+    pub fn announce_unhealthy(&mut self, service: &mut Service, task: &Task) {
+        let target = task
+            .targets
+            .iter()
+            .find(|it| it.state == TargetState::Unhealthy);
+        let what = match target {
+            Some(target) if task.health != crate::Health::Unhealthy => format!(
+                "(task {}) (port {}) is unhealthy in (target-group {}) due to (reason {}).",
+                task.id,
+                target.port,
+                target.target_group,
+                target
+                    .description
+                    .as_deref()
+                    .unwrap_or("Health checks failed")
+            ),
+            _ => format!("(task {}) failed container health checks.", task.id),
+        };
+        self.announce(service, &what);
+    }
+}
+
+fn list(ids: &[String]) -> String {
+    let each: Vec<String> = ids.iter().map(|id| format!("(task {id})")).collect();
+    each.join(" ")
+}

@@ -1,0 +1,486 @@
+//! The mutating calls of the ECS API.
+
+use serde_json::{Map, Value};
+
+use crate::life::Birth;
+use crate::request::{self, flag, number, required, text};
+use crate::rollout::GivenUp;
+use crate::step::Turn;
+use crate::world::Kind;
+use crate::{
+    Action, Answer, Arn, Call, Cluster, DeploymentStatus, Refusal, RolloutState, Service,
+    ServiceDeploymentStatus, ServiceStatus, StopCode, TaskDefinition, TaskStatus,
+};
+
+type Request = Map<String, Value>;
+type Answered = Result<Answer, Refusal>;
+
+impl Turn<'_> {
+    /// Does what an API call asks, or refuses it and changes nothing.
+    pub fn call(&mut self, call: &Call) -> Answered {
+        let (region, request) = (call.region.as_str(), &call.request);
+        match call.action {
+            Action::CreateCluster => self.create_cluster(region, request),
+            Action::UpdateCluster => self.update_cluster(region, request),
+            Action::DeleteCluster => self.delete_cluster(region, request),
+            Action::RegisterTaskDefinition => self.register_task_definition(region, request),
+            Action::DeregisterTaskDefinition => self.deregister_task_definition(region, request),
+            Action::CreateService => self.create_service(region, request),
+            Action::UpdateService => self.update_service(region, request),
+            Action::DeleteService => self.delete_service(region, request),
+            Action::RunTask => self.run_task(region, request),
+            Action::StopTask => self.stop_task_call(region, request),
+            Action::StopServiceDeployment => self.stop_service_deployment(request),
+            Action::TagResource => self.change_tags(request, |tags| {
+                let new = request.get("tags").and_then(Value::as_array);
+                for tag in new.into_iter().flatten() {
+                    tags.retain(|it| it.get("key") != tag.get("key"));
+                    tags.push(tag.clone());
+                }
+            }),
+            Action::UntagResource => self.change_tags(request, |tags| {
+                let keys = request.get("tagKeys").and_then(Value::as_array);
+                tags.retain(|it| {
+                    !keys.is_some_and(|keys| it.get("key").is_some_and(|key| keys.contains(key)))
+                });
+            }),
+        }
+    }
+
+    fn create_cluster(&mut self, region: &str, request: &Request) -> Answered {
+        let name = text(request, "clusterName").unwrap_or("default");
+        let arn = self.world.arn(region, "cluster", name);
+        if self.world.clusters.get(&arn).is_some_and(|it| it.active) {
+            return Ok(Answer::Cluster(arn));
+        }
+        let mut request = request.clone();
+        request.shift_remove("clusterName");
+        self.world.clusters.insert(
+            arn.clone(),
+            Cluster {
+                arn: arn.clone(),
+                name: name.to_owned(),
+                region: region.to_owned(),
+                active: true,
+                created_at: self.now,
+                request,
+            },
+        );
+        self.world.touch(Kind::Cluster, &arn);
+        Ok(Answer::Cluster(arn))
+    }
+
+    fn update_cluster(&mut self, region: &str, request: &Request) -> Answered {
+        let arn = self
+            .world
+            .find_cluster(region, text(request, "cluster"))?
+            .arn
+            .clone();
+        if let Some(cluster) = self.world.clusters.get_mut(&arn) {
+            for (name, value) in request.iter().filter(|(name, _)| *name != "cluster") {
+                cluster.request.insert(name.clone(), value.clone());
+            }
+        }
+        self.world.touch(Kind::Cluster, &arn);
+        Ok(Answer::Cluster(arn))
+    }
+
+    fn delete_cluster(&mut self, region: &str, request: &Request) -> Answered {
+        let arn = self
+            .world
+            .find_cluster(region, text(request, "cluster"))?
+            .arn
+            .clone();
+        if self
+            .world
+            .services(&arn)
+            .any(|it| it.status != ServiceStatus::Inactive)
+        {
+            return Err(Refusal::new(
+                "ClusterContainsServicesException",
+                "The Cluster cannot be deleted while Services are active.",
+            ));
+        }
+        if self
+            .world
+            .tasks(&arn)
+            .any(|it| it.status != TaskStatus::Stopped)
+        {
+            return Err(Refusal::new(
+                "ClusterContainsTasksException",
+                "The Cluster cannot be deleted while Tasks are active.",
+            ));
+        }
+        if let Some(cluster) = self.world.clusters.get_mut(&arn) {
+            cluster.active = false;
+        }
+        self.world.touch(Kind::Cluster, &arn);
+        Ok(Answer::Cluster(arn))
+    }
+
+    fn register_task_definition(&mut self, region: &str, request: &Request) -> Answered {
+        let family = required(request, "family")?;
+        let containers = request::containers(request);
+        if containers.is_empty() {
+            return Err(Refusal::new(
+                "ClientException",
+                "Container list cannot be empty.",
+            ));
+        }
+        let last = self
+            .world
+            .settings
+            .families
+            .entry(format!("{region}/{family}"))
+            .or_default();
+        *last += 1;
+        let revision = *last;
+        self.world.touch(Kind::Settings, "");
+        let arn = self
+            .world
+            .arn(region, "task-definition", &format!("{family}:{revision}"));
+        self.world.task_definitions.insert(
+            arn.clone(),
+            TaskDefinition {
+                arn: arn.clone(),
+                region: region.to_owned(),
+                family: family.to_owned(),
+                revision,
+                active: true,
+                registered_at: self.now,
+                deregistered_at: None,
+                document: request.clone(),
+                containers,
+            },
+        );
+        self.world.touch(Kind::TaskDefinition, &arn);
+        Ok(Answer::TaskDefinition(arn))
+    }
+
+    fn deregister_task_definition(&mut self, region: &str, request: &Request) -> Answered {
+        let arn = self
+            .world
+            .find_task_definition(region, required(request, "taskDefinition")?)
+            .ok_or_else(|| {
+                Refusal::new(
+                    "ClientException",
+                    "The specified task definition does not exist.",
+                )
+            })?
+            .arn
+            .clone();
+        if let Some(definition) = self.world.task_definitions.get_mut(&arn)
+            && definition.active
+        {
+            definition.active = false;
+            definition.deregistered_at = Some(self.now);
+        }
+        self.world.touch(Kind::TaskDefinition, &arn);
+        Ok(Answer::TaskDefinition(arn))
+    }
+
+    fn usable_definition(&self, region: &str, name: &str) -> Result<&TaskDefinition, Refusal> {
+        let definition = self
+            .world
+            .find_task_definition(region, name)
+            .ok_or_else(|| Refusal::new("ClientException", "TaskDefinition not found."))?;
+        if !definition.active {
+            return Err(Refusal::new(
+                "ClientException",
+                "TaskDefinition is inactive",
+            ));
+        }
+        Ok(definition)
+    }
+
+    fn create_service(&mut self, region: &str, request: &Request) -> Answered {
+        let cluster = self
+            .world
+            .find_cluster(region, text(request, "cluster"))?
+            .clone();
+        let name = required(request, "serviceName")?;
+        let token = text(request, "clientToken").map(str::to_owned);
+        match self.world.find_service(&cluster, name) {
+            Some(old) if old.status == ServiceStatus::Active => {
+                return if token.is_some() && old.client_token == token {
+                    Ok(Answer::Service(old.arn.clone()))
+                } else {
+                    Err(Refusal::invalid("Creation of service was not idempotent."))
+                };
+            }
+            Some(old) if old.status == ServiceStatus::Draining => {
+                return Err(Refusal::invalid(
+                    "Unable to Start a service that is still Draining.",
+                ));
+            }
+            _ => {}
+        }
+        let definition = self
+            .usable_definition(region, required(request, "taskDefinition")?)?
+            .arn
+            .clone();
+        let mut kept = Request::new();
+        request::keep(&mut kept, request);
+        let mut service = Service {
+            arn: self
+                .world
+                .arn(region, "service", &format!("{}/{name}", cluster.name)),
+            name: name.to_owned(),
+            region: region.to_owned(),
+            cluster: cluster.arn.clone(),
+            status: ServiceStatus::Active,
+            task_definition: definition,
+            desired_count: number(request, "desiredCount").unwrap_or(0),
+            created_at: self.now,
+            client_token: token,
+            ..Service::default()
+        };
+        self.read_settings(&mut service, kept)?;
+        self.begin(&mut service);
+        let arn = service.arn.clone();
+        self.world.touch(Kind::Service, &arn);
+        self.world.services.insert(arn.clone(), service);
+        Ok(Answer::Service(arn))
+    }
+
+    /// Reads what the scheduler needs of the members of a service.
+    fn read_settings(&self, service: &mut Service, kept: Request) -> Result<(), Refusal> {
+        let configuration = request::configuration(&kept)?;
+        let load_balancers = request::load_balancers(&kept);
+        let definition = self.world.task_definition(&service.task_definition);
+        for balancer in &load_balancers {
+            if definition.is_some_and(|it| it.container(&balancer.container).is_none()) {
+                return Err(Refusal::invalid(format!(
+                    "The container {} does not exist in the task definition.",
+                    balancer.container
+                )));
+            }
+        }
+        service.configuration = configuration;
+        service.load_balancers = load_balancers;
+        service.grace_period =
+            u64::from(number(&kept, "healthCheckGracePeriodSeconds").unwrap_or(0)) * 1_000;
+        service.request = kept;
+        Ok(())
+    }
+
+    fn find_active_service(&self, region: &str, request: &Request) -> Result<Arn, Refusal> {
+        let cluster = self.world.find_cluster(region, text(request, "cluster"))?;
+        let service = self
+            .world
+            .find_service(cluster, required(request, "service")?)
+            .ok_or_else(|| Refusal::new("ServiceNotFoundException", "Service not found."))?;
+        if service.status != ServiceStatus::Active {
+            return Err(Refusal::new(
+                "ServiceNotActiveException",
+                "Service was not ACTIVE.",
+            ));
+        }
+        Ok(service.arn.clone())
+    }
+
+    fn update_service(&mut self, region: &str, request: &Request) -> Answered {
+        let arn = self.find_active_service(region, request)?;
+        let Some(mut service) = self.world.services.get(&arn).cloned() else {
+            return Err(Refusal::new(
+                "ServiceNotFoundException",
+                "Service not found.",
+            ));
+        };
+        let old_definition = service.task_definition.clone();
+        if let Some(name) = text(request, "taskDefinition") {
+            service.task_definition = self.usable_definition(region, name)?.arn.clone();
+        }
+        let mut kept = service.request.clone();
+        request::keep(&mut kept, request);
+        let reshaped = request::REVISION_MEMBERS
+            .iter()
+            .any(|member| kept.get(*member) != service.request.get(*member));
+        self.read_settings(&mut service, kept)?;
+        if let Some(count) = number(request, "desiredCount") {
+            service.desired_count = count;
+        }
+        if reshaped
+            || flag(request, "forceNewDeployment")
+            || service.task_definition != old_definition
+        {
+            self.begin(&mut service);
+        }
+        self.world.services.insert(arn.clone(), service);
+        self.world.touch(Kind::Service, &arn);
+        // The grace period, among others, decides about tasks that run already.
+        let tasks: Vec<Arn> = self
+            .world
+            .tasks_of(&arn)
+            .filter(|it| it.status == TaskStatus::Running)
+            .map(|it| it.arn.clone())
+            .collect();
+        for task in tasks {
+            self.queue_task(&task);
+        }
+        self.queue_service(&arn);
+        Ok(Answer::Service(arn))
+    }
+
+    fn delete_service(&mut self, region: &str, request: &Request) -> Answered {
+        let arn = self.find_active_service(region, request)?;
+        let Some(mut service) = self.world.services.get(&arn).cloned() else {
+            return Err(Refusal::new(
+                "ServiceNotFoundException",
+                "Service not found.",
+            ));
+        };
+        if service.desired_count > 0 && !flag(request, "force") {
+            return Err(Refusal::invalid(
+                "The service cannot be stopped while it is scaled above 0.",
+            ));
+        }
+        self.end_in_flight(
+            &mut service,
+            ServiceDeploymentStatus::Stopped,
+            "The service deployment was stopped because the service was deleted.",
+        );
+        service.status = ServiceStatus::Draining;
+        service.desired_count = 0;
+        for deployment in &mut service.deployments {
+            deployment.desired_count = 0;
+            deployment.launch_after = None;
+        }
+        self.world.services.insert(arn.clone(), service);
+        self.world.touch(Kind::Service, &arn);
+        self.queue_service(&arn);
+        Ok(Answer::Service(arn))
+    }
+
+    fn run_task(&mut self, region: &str, request: &Request) -> Answered {
+        let cluster = self
+            .world
+            .find_cluster(region, text(request, "cluster"))?
+            .clone();
+        let count = number(request, "count").unwrap_or(1);
+        if !(1..=10).contains(&count) {
+            return Err(Refusal::invalid("count must be between 1 and 10."));
+        }
+        let definition = self
+            .usable_definition(region, required(request, "taskDefinition")?)?
+            .clone();
+        let mut kept = request.clone();
+        for member in [
+            "cluster",
+            "count",
+            "taskDefinition",
+            "startedBy",
+            "group",
+            "clientToken",
+        ] {
+            kept.shift_remove(member);
+        }
+        let arns = (0..count)
+            .map(|_| {
+                self.launch(Birth {
+                    region,
+                    cluster: &cluster.arn,
+                    cluster_name: &cluster.name,
+                    definition: &definition,
+                    group: text(request, "group")
+                        .map_or_else(|| format!("family:{}", definition.family), str::to_owned),
+                    started_by: text(request, "startedBy").map(str::to_owned),
+                    service: None,
+                    revision: None,
+                    load_balancers: &[],
+                    request: kept.clone(),
+                })
+                .arn
+            })
+            .collect();
+        Ok(Answer::Tasks(arns))
+    }
+
+    fn stop_task_call(&mut self, region: &str, request: &Request) -> Answered {
+        let cluster = self.world.find_cluster(region, text(request, "cluster"))?;
+        let arn = self
+            .world
+            .find_task(cluster, required(request, "task")?)
+            .ok_or_else(|| Refusal::invalid("The referenced task was not found."))?
+            .arn
+            .clone();
+        let reason = text(request, "reason").unwrap_or("Task stopped by user");
+        self.stop_task(&arn, StopCode::UserInitiated, reason);
+        Ok(Answer::Tasks(vec![arn]))
+    }
+
+    fn stop_service_deployment(&mut self, request: &Request) -> Answered {
+        let arn = required(request, "serviceDeploymentArn")?.to_owned();
+        let record = self.world.service_deployment(&arn).ok_or_else(|| {
+            Refusal::new(
+                "ServiceDeploymentNotFoundException",
+                "Service deployment not found.",
+            )
+        })?;
+        let (status, service_arn) = (record.status, record.service.clone());
+        if status.is_final() {
+            return Err(Refusal::new(
+                "ConflictException",
+                format!(
+                    "The service deployment cannot be stopped because it is in the {} state.",
+                    status.as_str()
+                ),
+            ));
+        }
+        if status == ServiceDeploymentStatus::RollbackInProgress {
+            return Ok(Answer::ServiceDeployment(arn));
+        }
+        let Some(mut service) = self.world.services.get(&service_arn).cloned() else {
+            return Err(Refusal::new(
+                "ServiceNotFoundException",
+                "Service not found.",
+            ));
+        };
+        if text(request, "stopType") == Some("ABORT") {
+            return Err(Refusal::new(
+                "UnsupportedFeatureException",
+                "The stop type ABORT is not supported. Use ROLLBACK.",
+            ));
+        }
+        let running = service.primary().is_some_and(|it| {
+            it.status == DeploymentStatus::Primary && it.rollout_state == RolloutState::InProgress
+        });
+        if !running || !self.can_roll_back(&service) {
+            return Err(Refusal::new(
+                "ConflictException",
+                "The service deployment cannot be rolled back because there is no completed service deployment to roll back to.",
+            ));
+        }
+        self.give_up(&mut service, GivenUp::Request);
+        self.world.services.insert(service_arn.clone(), service);
+        self.world.touch(Kind::Service, &service_arn);
+        self.queue_service(&service_arn);
+        Ok(Answer::ServiceDeployment(arn))
+    }
+
+    fn change_tags(&mut self, request: &Request, change: impl FnOnce(&mut Vec<Value>)) -> Answered {
+        let arn = required(request, "resourceArn")?.to_owned();
+        let world = &mut *self.world;
+        let (kind, members) = if let Some(it) = world.clusters.get_mut(&arn) {
+            (Kind::Cluster, &mut it.request)
+        } else if let Some(it) = world.task_definitions.get_mut(&arn) {
+            (Kind::TaskDefinition, &mut it.document)
+        } else if let Some(it) = world.services.get_mut(&arn) {
+            (Kind::Service, &mut it.request)
+        } else if let Some(it) = world.tasks.get_mut(&arn) {
+            (Kind::Task, &mut it.request)
+        } else {
+            return Err(Refusal::invalid(
+                "The specified resource could not be found.",
+            ));
+        };
+        let mut tags = match members.shift_remove("tags") {
+            Some(Value::Array(tags)) => tags,
+            _ => Vec::new(),
+        };
+        change(&mut tags);
+        members.insert("tags".to_owned(), Value::Array(tags));
+        world.touch(kind, &arn);
+        Ok(Answer::Nothing)
+    }
+}

@@ -1,0 +1,579 @@
+//! The life of a task, from PROVISIONING to STOPPED.
+
+use crate::step::Turn;
+use crate::world::Kind;
+use crate::{
+    Arn, Command, Condition, Container, ContainerStatus, Health, LoadBalancer, Millis, StopCode,
+    Target, Task, TaskDefinition, TaskStatus,
+};
+use serde_json::{Map, Value};
+
+/// What a new task is made from.
+pub(crate) struct Birth<'a> {
+    pub region: &'a str,
+    pub cluster: &'a str,
+    pub cluster_name: &'a str,
+    pub definition: &'a TaskDefinition,
+    pub group: String,
+    pub started_by: Option<String>,
+    pub service: Option<Arn>,
+    pub revision: Option<Arn>,
+    pub load_balancers: &'a [LoadBalancer],
+    pub request: Map<String, Value>,
+}
+
+impl Turn<'_> {
+    /// Makes a task and has its network made.
+    pub fn launch(&mut self, birth: Birth<'_>) -> Task {
+        let id = self.world.settings.ids.hex32();
+        self.world.touch(Kind::Settings, "");
+        let arn = self.world.arn(
+            birth.region,
+            "task",
+            &format!("{}/{id}", birth.cluster_name),
+        );
+        let containers = birth
+            .definition
+            .containers
+            .iter()
+            .map(|definition| {
+                let uuid = self.world.settings.ids.uuid();
+                Container {
+                    name: definition.name.clone(),
+                    arn: self.world.arn(
+                        birth.region,
+                        "container",
+                        &format!("{}/{id}/{uuid}", birth.cluster_name),
+                    ),
+                    image: definition.image.clone(),
+                    essential: definition.essential,
+                    ..Container::default()
+                }
+            })
+            .collect();
+        let targets = birth
+            .load_balancers
+            .iter()
+            .map(|it| Target {
+                target_group: it.target_group.clone(),
+                container: it.container.clone(),
+                port: it.port,
+                ..Target::default()
+            })
+            .collect();
+        let task = Task {
+            arn: arn.clone(),
+            id,
+            region: birth.region.to_owned(),
+            cluster: birth.cluster.to_owned(),
+            task_definition: birth.definition.arn.clone(),
+            group: birth.group,
+            started_by: birth.started_by,
+            service: birth.service.clone(),
+            revision: birth.revision,
+            status: TaskStatus::Provisioning,
+            desired_status: TaskStatus::Running,
+            containers,
+            targets,
+            created_at: self.now,
+            status_since: self.now,
+            version: 1,
+            request: birth.request,
+            ..Task::default()
+        };
+        if let Some(service) = birth.service {
+            self.world
+                .tasks_of_service
+                .entry(service)
+                .or_default()
+                .insert(arn.clone());
+        }
+        self.world.touch(Kind::Task, &arn);
+        self.world.tasks.insert(arn.clone(), task.clone());
+        self.commands.push(Command::ProvisionTask { task: arn });
+        task
+    }
+
+    /// Decides that a task stops; the first decision gives code and reason.
+    pub fn stop(&mut self, task: &mut Task, code: StopCode, reason: impl Into<String>) {
+        if !task.is_wanted() {
+            return;
+        }
+        task.desired_status = TaskStatus::Stopped;
+        task.stop_code = Some(code);
+        task.stopped_reason = Some(reason.into());
+        task.stopping_at = Some(self.now);
+        task.version += 1;
+        self.queue_task(&task.arn);
+    }
+
+    /// [`Turn::stop`] for a task in the world.
+    pub fn stop_task(&mut self, arn: &str, code: StopCode, reason: &str) {
+        if let Some(mut task) = self.world.tasks.remove(arn) {
+            self.stop(&mut task, code, reason);
+            self.world.tasks.insert(task.arn.clone(), task);
+        }
+    }
+
+    /// A task could not start, for a reason in AWS's words.
+    pub fn fail_to_start(&mut self, task: &mut Task, container: Option<&str>, reason: String) {
+        if let Some(container) = container.and_then(|name| task.container_mut(name)) {
+            container.reason.get_or_insert_with(|| reason.clone());
+        }
+        self.stop(task, StopCode::TaskFailedToStart, reason);
+    }
+
+    /// Moves a task on as far as it goes now.
+    pub fn advance(&mut self, task: &mut Task) {
+        loop {
+            let next = if task.is_wanted() {
+                self.upward(task)
+            } else {
+                self.downward(task)
+            };
+            let Some(next) = next else { break };
+            task.status = next;
+            task.status_since = self.now;
+            task.version += 1;
+            self.entered(task);
+        }
+        self.run_due_checks(task);
+        self.judge(task);
+    }
+
+    fn held(&self, task: &Task, least: Millis) -> bool {
+        self.now < task.status_since + least
+    }
+
+    fn upward(&mut self, task: &mut Task) -> Option<TaskStatus> {
+        let pace = &self.world.settings.pace;
+        match task.status {
+            TaskStatus::Provisioning => {
+                let least = pace.provisioning;
+                (task.provisioned && !self.held(task, least)).then_some(TaskStatus::Pending)
+            }
+            TaskStatus::Pending => {
+                let least = pace.pending;
+                (!self.held(task, least)).then_some(TaskStatus::Activating)
+            }
+            TaskStatus::Activating => {
+                if task.containers.iter().all(|it| it.pulled) {
+                    task.pull_stopped_at.get_or_insert(self.now);
+                    self.start_containers(task);
+                    if !task.is_wanted() {
+                        return self.downward(task);
+                    }
+                }
+                task.containers
+                    .iter()
+                    .all(|it| it.started_at.is_some())
+                    .then_some(TaskStatus::Running)
+            }
+            _ => None,
+        }
+    }
+
+    fn downward(&mut self, task: &mut Task) -> Option<TaskStatus> {
+        match task.status {
+            TaskStatus::Provisioning => task.provisioned.then_some(TaskStatus::Deprovisioning),
+            TaskStatus::Pending => Some(TaskStatus::Deprovisioning),
+            TaskStatus::Activating | TaskStatus::Running => {
+                if task.targets.iter().any(|it| it.registered_at.is_some()) {
+                    Some(TaskStatus::Deactivating)
+                } else {
+                    Some(TaskStatus::Stopping)
+                }
+            }
+            TaskStatus::Deactivating => {
+                // There is nothing to spare a connection for when an essential container is gone.
+                let pointless = task.stop_code == Some(StopCode::EssentialContainerExited)
+                    || task
+                        .containers
+                        .iter()
+                        .any(|it| it.essential && it.status == ContainerStatus::Stopped);
+                let drained = task
+                    .targets
+                    .iter()
+                    .all(|it| it.drained || it.registered_at.is_none());
+                (pointless || drained).then_some(TaskStatus::Stopping)
+            }
+            TaskStatus::Stopping => {
+                self.stop_containers(task);
+                let over = task
+                    .containers
+                    .iter()
+                    .all(|it| !it.starting && it.status != ContainerStatus::Running);
+                if over && task.started_or_tried() {
+                    task.execution_stopped_at.get_or_insert(self.now);
+                }
+                over.then_some(TaskStatus::Deprovisioning)
+            }
+            TaskStatus::Deprovisioning => {
+                let least = self.world.settings.pace.deprovisioning;
+                (task.removed && !self.held(task, least)).then_some(TaskStatus::Stopped)
+            }
+            TaskStatus::Stopped => None,
+        }
+    }
+
+    /// What a task does once when it comes into a state.
+    fn entered(&mut self, task: &mut Task) {
+        match task.status {
+            TaskStatus::Activating => {
+                task.pull_started_at = Some(self.now);
+                let pinned = task
+                    .revision
+                    .as_ref()
+                    .and_then(|arn| self.world.service_revisions.get(arn))
+                    .map(|revision| revision.image_digests.clone())
+                    .unwrap_or_default();
+                for container in &task.containers {
+                    self.commands.push(Command::PullImage {
+                        task: task.arn.clone(),
+                        container: container.name.clone(),
+                        image: container.image.clone(),
+                        digest: pinned.get(&container.name).cloned(),
+                    });
+                }
+            }
+            TaskStatus::Running => {
+                task.started_at = Some(self.now);
+                for target in &mut task.targets {
+                    target.registered_at = Some(self.now);
+                    self.commands.push(Command::RegisterTarget {
+                        task: task.arn.clone(),
+                        target_group: target.target_group.clone(),
+                        ip: task.ip.clone().unwrap_or_default(),
+                        port: target.port,
+                        availability_zone: task.availability_zone.clone().unwrap_or_default(),
+                    });
+                    if let Some(service) = &task.service {
+                        let key = (service.clone(), target.target_group.clone());
+                        *self.registered.entry(key).or_default() += 1;
+                    }
+                }
+            }
+            TaskStatus::Deactivating => {
+                for target in &mut task.targets {
+                    if target.registered_at.is_none() || target.drained {
+                        continue;
+                    }
+                    target.deregistered_at = Some(self.now);
+                    target.state = crate::TargetState::Draining;
+                    target.reason = Some("Target.DeregistrationInProgress".to_owned());
+                    target.description = Some("Target deregistration is in progress".to_owned());
+                    self.commands.push(Command::DeregisterTarget {
+                        task: task.arn.clone(),
+                        target_group: target.target_group.clone(),
+                        ip: task.ip.clone().unwrap_or_default(),
+                        port: target.port,
+                    });
+                    if let Some(service) = &task.service {
+                        let key = (service.clone(), target.target_group.clone());
+                        *self.deregistered.entry(key).or_default() += 1;
+                    }
+                }
+                if let (Some(service), Some(deployment)) = (&task.service, &task.started_by) {
+                    let key = (service.clone(), deployment.clone());
+                    *self.draining.entry(key).or_default() += 1;
+                }
+            }
+            TaskStatus::Deprovisioning => {
+                for container in &mut task.containers {
+                    container.status = ContainerStatus::Stopped;
+                }
+                task.removing = true;
+                self.commands.push(Command::RemoveTask {
+                    task: task.arn.clone(),
+                });
+            }
+            TaskStatus::Stopped => task.stopped_at = Some(self.now),
+            TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Stopping => {}
+        }
+    }
+
+    /// Starts what `dependsOn` allows; a dependency that can never be met any more fails the task.
+    fn start_containers(&mut self, task: &mut Task) {
+        let Some(definition) = self.world.task_definitions.get(&task.task_definition) else {
+            return;
+        };
+        let mut broken = None;
+        let mut ready = Vec::new();
+        for container in &task.containers {
+            if container.starting || container.status != ContainerStatus::Pending {
+                continue;
+            }
+            let Some(wanted) = definition.container(&container.name) else {
+                continue;
+            };
+            let mut all = true;
+            for dependency in &wanted.depends_on {
+                let Some(other) = task.container(&dependency.container) else {
+                    continue;
+                };
+                match readiness(other, dependency.condition) {
+                    Readiness::Met => {}
+                    Readiness::Waiting => all = false,
+                    Readiness::Never(why) => {
+                        all = false;
+                        broken.get_or_insert_with(|| {
+                            let reason = format!(
+                                "dependency graph: failed to resolve container ordering dependency [{}] for target [{}] as dependency {why}",
+                                other.name, container.name
+                            );
+                            (container.name.clone(), reason)
+                        });
+                    }
+                }
+                if let (false, Some(timeout), Some(started)) = (
+                    all,
+                    definition
+                        .container(&other.name)
+                        .and_then(|it| it.start_timeout),
+                    other.started_at,
+                ) && self.now >= started + timeout
+                {
+                    broken.get_or_insert_with(|| {
+                        let reason = format!(
+                            "dependency graph: container ordering dependency [{}] for target [{}] has timed out",
+                            other.name, container.name
+                        );
+                        (container.name.clone(), reason)
+                    });
+                }
+            }
+            if all {
+                ready.push(container.name.clone());
+            }
+        }
+        if let Some((name, reason)) = broken {
+            self.fail_to_start(task, Some(&name), reason);
+            return;
+        }
+        for name in ready {
+            if let Some(container) = task.container_mut(&name) {
+                container.starting = true;
+            }
+            self.commands.push(Command::StartContainer {
+                task: task.arn.clone(),
+                container: name,
+            });
+        }
+    }
+
+    /// Stops what nothing that still runs depends on.
+    fn stop_containers(&mut self, task: &mut Task) {
+        let Some(definition) = self.world.task_definitions.get(&task.task_definition) else {
+            return;
+        };
+        let stoppable: Vec<(String, Millis)> = task
+            .containers
+            .iter()
+            .filter(|it| it.status == ContainerStatus::Running && !it.stopping)
+            .filter(|it| {
+                !task.containers.iter().any(|other| {
+                    (other.status == ContainerStatus::Running || other.starting)
+                        && definition.container(&other.name).is_some_and(|wanted| {
+                            wanted.depends_on.iter().any(|on| on.container == it.name)
+                        })
+                })
+            })
+            .map(|it| {
+                let timeout = definition
+                    .container(&it.name)
+                    .map_or(30_000, |wanted| wanted.stop_timeout);
+                (it.name.clone(), timeout)
+            })
+            .collect();
+        for (name, timeout) in stoppable {
+            if let Some(container) = task.container_mut(&name) {
+                container.stopping = true;
+                container.next_check_at = None;
+            }
+            self.commands.push(Command::StopContainer {
+                task: task.arn.clone(),
+                container: name,
+                timeout,
+            });
+        }
+    }
+
+    pub fn image_pulled(&mut self, arn: &str, container: &str, digest: Option<String>) {
+        let Some(mut task) = self.world.tasks.remove(arn) else {
+            return;
+        };
+        if task.status == TaskStatus::Activating
+            && let Some(it) = task.container_mut(container)
+            && !it.pulled
+        {
+            it.pulled = true;
+            it.image_digest = digest.clone();
+            self.queue_task(arn);
+            self.pin(&task, container, digest);
+        }
+        self.world.tasks.insert(task.arn.clone(), task);
+    }
+
+    pub fn container_started(&mut self, task: &mut Task, name: &str, runtime_id: String) -> bool {
+        let check = self
+            .world
+            .task_definitions
+            .get(&task.task_definition)
+            .and_then(|it| it.container(name))
+            .and_then(|it| it.health_check.as_ref())
+            .map(|it| it.interval);
+        let now = self.now;
+        match task.container_mut(name) {
+            Some(container) if container.starting => {
+                container.starting = false;
+                container.status = ContainerStatus::Running;
+                container.runtime_id = Some(runtime_id);
+                container.started_at = Some(now);
+                container.next_check_at = check.map(|interval| now + interval);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn container_exited(
+        &mut self,
+        task: &mut Task,
+        name: &str,
+        exit_code: i32,
+        oom: bool,
+    ) -> bool {
+        let now = self.now;
+        let essential = match task.container_mut(name) {
+            Some(container) if container.status == ContainerStatus::Running => {
+                container.status = ContainerStatus::Stopped;
+                container.exit_code = Some(exit_code);
+                container.stopped_at = Some(now);
+                container.next_check_at = None;
+                container.checking = false;
+                if oom {
+                    container.reason =
+                        Some("OutOfMemoryError: Container killed due to memory usage".to_owned());
+                }
+                container.essential
+            }
+            _ => return false,
+        };
+        let last = task
+            .containers
+            .iter()
+            .all(|it| it.status == ContainerStatus::Stopped);
+        if essential || last {
+            self.stop(
+                task,
+                StopCode::EssentialContainerExited,
+                "Essential container in task exited",
+            );
+        }
+        true
+    }
+
+    /// When a task has something to do by itself, after now.
+    pub fn next_alarm(&self, task: &Task) -> Option<Millis> {
+        let pace = &self.world.settings.pace;
+        let mut times = Vec::new();
+        match task.status {
+            TaskStatus::Provisioning => times.push(task.status_since + pace.provisioning),
+            TaskStatus::Pending => times.push(task.status_since + pace.pending),
+            TaskStatus::Deprovisioning => times.push(task.status_since + pace.deprovisioning),
+            TaskStatus::Stopped => {
+                times.extend(task.stopped_at.map(|at| at + pace.keep_stopped));
+            }
+            TaskStatus::Activating if task.is_wanted() => {
+                if let Some(definition) = self.world.task_definitions.get(&task.task_definition) {
+                    for container in &task.containers {
+                        let timeout = definition
+                            .container(&container.name)
+                            .and_then(|it| it.start_timeout);
+                        if let (Some(at), Some(timeout)) = (container.started_at, timeout) {
+                            times.push(at + timeout);
+                        }
+                    }
+                }
+            }
+            TaskStatus::Running if task.is_wanted() => {
+                if let (Some(at), None) = (task.started_at, task.healthy_at) {
+                    times.push(at + pace.settle);
+                }
+                if let (Some(at), None, Some(service)) =
+                    (task.started_at, task.unhealthy_at, &task.service)
+                {
+                    let grace = self.grace_of(service);
+                    times.push(at + grace);
+                }
+            }
+            _ => {}
+        }
+        if task.is_wanted() {
+            times.extend(task.containers.iter().filter_map(|it| it.next_check_at));
+        }
+        times.into_iter().filter(|at| *at > self.now).min()
+    }
+}
+
+impl Task {
+    fn started_or_tried(&self) -> bool {
+        self.containers.iter().any(|it| it.started_at.is_some())
+    }
+}
+
+enum Readiness {
+    Met,
+    Waiting,
+    Never(&'static str),
+}
+
+fn readiness(other: &Container, condition: Condition) -> Readiness {
+    let stopped = other.status == ContainerStatus::Stopped;
+    match condition {
+        Condition::Start if other.started_at.is_some() => Readiness::Met,
+        Condition::Complete if stopped => Readiness::Met,
+        Condition::Success if stopped && other.exit_code == Some(0) => Readiness::Met,
+        Condition::Success if stopped => Readiness::Never("did not exit successfully."),
+        Condition::Healthy if stopped => Readiness::Never("is not healthy."),
+        Condition::Healthy if other.health == Health::Healthy => Readiness::Met,
+        Condition::Healthy if other.health == Health::Unhealthy => {
+            Readiness::Never("is not healthy.")
+        }
+        _ => Readiness::Waiting,
+    }
+}
+
+impl Turn<'_> {
+    /// A target group would not take a task: the service says so, and the task is replaced as one that cannot start.
+    pub fn target_refused(&mut self, arn: &str, target_group: &str, port: u16, reason: &str) {
+        let Some(mut task) = self.world.tasks.remove(arn) else {
+            return;
+        };
+        let refused = task.targets.iter_mut().find(|it| {
+            it.target_group == target_group && it.port == port && it.registered_at.is_some()
+        });
+        if let Some(target) = refused
+            && task.desired_status == TaskStatus::Running
+        {
+            target.registered_at = None;
+            target.drained = true;
+            let what = format!(
+                "failed to register targets in (target-group {target_group}) with (error {reason})"
+            );
+            self.stop(
+                &mut task,
+                StopCode::TaskFailedToStart,
+                format!("ResourceInitializationError: {what}"),
+            );
+            if let Some(service) = task.service.clone()
+                && let Some(mut service) = self.world.services.remove(&service)
+            {
+                self.announce_condition(&mut service, "place target", &what);
+                self.world.touch(Kind::Service, &service.arn);
+                self.world.services.insert(service.arn.clone(), service);
+            }
+        }
+        self.world.tasks.insert(task.arn.clone(), task);
+    }
+}

@@ -1,0 +1,220 @@
+//! What the scheduler reads of requests; everything else of them is kept as it came.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Breaker, Condition, ContainerDefinition, Dependency, DeploymentConfiguration, HealthCheck,
+    LoadBalancer, Millis, Refusal, ThresholdKind,
+};
+
+type Request = Map<String, Value>;
+
+/// The members of UpdateService that make a new revision, and with it a new deployment
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-service-parameters.html>).
+pub(crate) const REVISION_MEMBERS: &[&str] = &[
+    "capacityProviderStrategy",
+    "launchType",
+    "loadBalancers",
+    "networkConfiguration",
+    "platformVersion",
+    "serviceConnectConfiguration",
+    "serviceRegistries",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+];
+
+/// The members of a service request that do not describe the service.
+const NOT_KEPT: &[&str] = &[
+    "clientToken",
+    "cluster",
+    "desiredCount",
+    "forceNewDeployment",
+    "service",
+    "serviceName",
+    "taskDefinition",
+];
+
+/// The text member `name`, if it is there.
+pub(crate) fn text<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.get(name).and_then(Value::as_str)
+}
+
+/// The text member `name`.
+pub(crate) fn required<'a>(request: &'a Request, name: &str) -> Result<&'a str, Refusal> {
+    text(request, name)
+        .filter(|it| !it.is_empty())
+        .ok_or_else(|| Refusal::invalid(format!("{name} can not be blank.")))
+}
+
+/// The number member `name`, if it is there and in range.
+pub(crate) fn number(request: &Request, name: &str) -> Option<u32> {
+    request
+        .get(name)
+        .and_then(Value::as_u64)
+        .and_then(|it| u32::try_from(it).ok())
+}
+
+/// The true-or-false member `name`.
+pub(crate) fn flag(request: &Request, name: &str) -> bool {
+    request.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Lays a service request over what is kept of earlier ones. `deploymentConfiguration` is laid over member by member.
+pub(crate) fn keep(kept: &mut Request, request: &Request) {
+    for (name, value) in request {
+        if NOT_KEPT.contains(&name.as_str()) || value.is_null() {
+            continue;
+        }
+        match (name.as_str(), kept.get_mut(name), value) {
+            ("deploymentConfiguration", Some(Value::Object(old)), Value::Object(new)) => {
+                for (name, value) in new {
+                    old.insert(name.clone(), value.clone());
+                }
+            }
+            _ => {
+                kept.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// `deploymentConfiguration` of what is kept, defaults filled in.
+pub(crate) fn configuration(kept: &Request) -> Result<DeploymentConfiguration, Refusal> {
+    let mut read = DeploymentConfiguration::default();
+    let Some(given) = kept
+        .get("deploymentConfiguration")
+        .and_then(Value::as_object)
+    else {
+        return Ok(read);
+    };
+    if let Some(percent) = number(given, "minimumHealthyPercent") {
+        read.minimum_healthy_percent = percent;
+    }
+    if let Some(percent) = number(given, "maximumPercent") {
+        read.maximum_percent = percent;
+    }
+    if read.maximum_percent == 0 || read.maximum_percent < read.minimum_healthy_percent {
+        return Err(Refusal::invalid(
+            "maximumPercent must be greater than zero and at least minimumHealthyPercent.",
+        ));
+    }
+    if read.minimum_healthy_percent >= 100 && read.maximum_percent <= 100 {
+        return Err(Refusal::invalid(
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.",
+        ));
+    }
+    if let Some(minutes) = number(given, "bakeTimeInMinutes") {
+        read.bake_time = Millis::from(minutes) * 60_000;
+    }
+    if let Some(breaker) = given
+        .get("deploymentCircuitBreaker")
+        .and_then(Value::as_object)
+    {
+        read.breaker = Breaker {
+            enable: flag(breaker, "enable"),
+            rollback: flag(breaker, "rollback"),
+            reset_on_healthy_task: breaker
+                .get("resetOnHealthyTask")
+                .and_then(Value::as_bool)
+                .unwrap_or(true),
+            ..Breaker::default()
+        };
+        if let Some(threshold) = breaker
+            .get("thresholdConfiguration")
+            .and_then(Value::as_object)
+        {
+            read.breaker.threshold_kind = match text(threshold, "type") {
+                Some("UNBOUNDED_PERCENT") => ThresholdKind::UnboundedPercent,
+                Some("COUNT") => ThresholdKind::Count,
+                _ => ThresholdKind::BoundedPercent,
+            };
+            if let Some(value) = number(threshold, "value") {
+                read.breaker.threshold_value = value;
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// `loadBalancers` of what is kept; entries without a target group (Classic Load Balancers) are none for Fargate.
+pub(crate) fn load_balancers(kept: &Request) -> Vec<LoadBalancer> {
+    kept.get("loadBalancers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .filter_map(|it| {
+            Some(LoadBalancer {
+                target_group: text(it, "targetGroupArn")?.to_owned(),
+                container: text(it, "containerName").unwrap_or_default().to_owned(),
+                port: u16::try_from(number(it, "containerPort")?).ok()?,
+            })
+        })
+        .collect()
+}
+
+/// The containers of a task definition document.
+pub(crate) fn containers(document: &Request) -> Vec<ContainerDefinition> {
+    document
+        .get("containerDefinitions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .map(container)
+        .collect()
+}
+
+fn container(given: &Request) -> ContainerDefinition {
+    let seconds = |request: &Request, name: &str| {
+        number(request, name).map(|seconds| Millis::from(seconds) * 1_000)
+    };
+    ContainerDefinition {
+        name: text(given, "name").unwrap_or_default().to_owned(),
+        image: text(given, "image").unwrap_or_default().to_owned(),
+        essential: given
+            .get("essential")
+            .and_then(Value::as_bool)
+            .unwrap_or(true),
+        depends_on: given
+            .get("dependsOn")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object)
+            .filter_map(|it| {
+                Some(Dependency {
+                    container: text(it, "containerName")?.to_owned(),
+                    condition: match text(it, "condition")? {
+                        "START" => Condition::Start,
+                        "COMPLETE" => Condition::Complete,
+                        "SUCCESS" => Condition::Success,
+                        "HEALTHY" => Condition::Healthy,
+                        _ => return None,
+                    },
+                })
+            })
+            .collect(),
+        health_check: given
+            .get("healthCheck")
+            .and_then(Value::as_object)
+            .map(|check| HealthCheck {
+                command: check
+                    .get("command")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|it| it.as_str().map(str::to_owned))
+                    .collect(),
+                interval: seconds(check, "interval").unwrap_or(30_000),
+                timeout: seconds(check, "timeout").unwrap_or(5_000),
+                retries: number(check, "retries").unwrap_or(3),
+                start_period: seconds(check, "startPeriod").unwrap_or(0),
+            })
+            // `["NONE"]` turns a check off.
+            .filter(|check| check.command.first().is_some_and(|it| it != "NONE")),
+        stop_timeout: seconds(given, "stopTimeout").unwrap_or(30_000),
+        start_timeout: seconds(given, "startTimeout"),
+        pinned: text(given, "versionConsistency") != Some("disabled"),
+    }
+}

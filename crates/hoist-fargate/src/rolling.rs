@@ -1,0 +1,586 @@
+//! The rolling update: which tasks a service starts and stops next.
+//!
+//! Per cent of the desired count give two bounds: healthy tasks never fall below the minimum (rounded up) by what is decided here,
+//! and tasks that are meant to run never exceed the maximum (rounded down). Tasks that drain or stop count for neither, as in the
+//! documentation of `maximumPercent` ("in the RUNNING or PENDING state").
+
+use std::collections::BTreeMap;
+
+use crate::life::Birth;
+use crate::step::Turn;
+use crate::world::Kind;
+use crate::{
+    Arn, DeploymentStatus, Millis, RolloutState, Service, ServiceStatus, StopCode, Task, TaskStatus,
+};
+
+/// The least and the most tasks of a service: (healthy at least, meant to run at most).
+pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -> (u32, u32) {
+    let percent_of = |percent: u32| u64::from(desired) * u64::from(percent);
+    let lower = percent_of(minimum_percent).div_ceil(100);
+    let upper = percent_of(maximum_percent) / 100;
+    (lower as u32, upper as u32)
+}
+
+/// What the rolling update sees of a task that is meant to run.
+struct Seen {
+    arn: Arn,
+    id: String,
+    revision: Arn,
+    zone: String,
+    created_at: Millis,
+    running: bool,
+    healthy: bool,
+    unhealthy: bool,
+}
+
+/// The tasks of a service that are meant to run, kept in step with what is decided.
+struct Crew {
+    tasks: Vec<Seen>,
+    /// Ids of stopped tasks that were RUNNING, to be announced.
+    stopped_running: Vec<String>,
+    stopped_pending: usize,
+}
+
+impl Crew {
+    fn total(&self) -> u32 {
+        self.tasks.len() as u32
+    }
+
+    fn healthy(&self) -> u32 {
+        self.count(|it| it.healthy)
+    }
+
+    fn count(&self, which: impl Fn(&Seen) -> bool) -> u32 {
+        self.tasks.iter().filter(|it| which(it)).count() as u32
+    }
+}
+
+impl Turn<'_> {
+    /// Looks after a service: does what can be done now to bring it to what it should be.
+    pub fn reconcile(&mut self, service: &mut Service) {
+        self.announce_targets(service);
+        match service.status {
+            ServiceStatus::Inactive => {}
+            ServiceStatus::Draining => self.drain(service),
+            ServiceStatus::Active => self.roll(service),
+        }
+        self.count(service);
+    }
+
+    /// When a service has something to do by itself, after now.
+    pub fn service_alarm(&self, service: &Service) -> Option<Millis> {
+        let launches = service.deployments.iter().filter_map(|it| it.launch_after);
+        let bake = service
+            .primary()
+            .filter(|it| it.rollout_state == RolloutState::InProgress)
+            .and_then(|it| it.settled_at)
+            .map(|at| at + service.configuration.bake_time);
+        let forget = service
+            .deleted_at
+            .map(|at| at + self.world.settings.pace.keep_stopped);
+        launches
+            .chain(bake)
+            .chain(forget)
+            .filter(|at| *at > self.now)
+            .min()
+    }
+
+    fn drain(&mut self, service: &mut Service) {
+        let mut crew = self.crew(service);
+        while !crew.tasks.is_empty() {
+            self.stop_one(&mut crew, 0, service);
+        }
+        self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
+        let left = self
+            .world
+            .tasks_of(&service.arn)
+            .any(|it| it.status != TaskStatus::Stopped);
+        if !left {
+            service.status = ServiceStatus::Inactive;
+            service.deployments.clear();
+            service.deleted_at = Some(self.now);
+        }
+    }
+
+    fn roll(&mut self, service: &mut Service) {
+        self.account(service);
+        let mut crew = self.crew(service);
+        self.stop_surplus(service, &mut crew);
+        self.launch_missing(service, &mut crew);
+        self.announce_unhealthy_tasks(service);
+        self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
+        self.announce_block(service, &crew);
+        self.retire(service);
+        self.conclude(service, &crew);
+    }
+
+    fn crew(&self, service: &Service) -> Crew {
+        let mut tasks: Vec<Seen> = self
+            .world
+            .tasks_of(&service.arn)
+            .filter(|it| it.is_wanted())
+            .map(|it| Seen {
+                arn: it.arn.clone(),
+                id: it.id.clone(),
+                revision: it.revision.clone().unwrap_or_default(),
+                zone: it.availability_zone.clone().unwrap_or_default(),
+                created_at: it.created_at,
+                running: it.status == TaskStatus::Running,
+                healthy: self.is_healthy(it),
+                unhealthy: it.unhealthy_at.is_some(),
+            })
+            .collect();
+        tasks.sort_by(|a, b| (a.created_at, &a.arn).cmp(&(b.created_at, &b.arn)));
+        Crew {
+            tasks,
+            stopped_running: Vec::new(),
+            stopped_pending: 0,
+        }
+    }
+
+    fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
+        let seen = crew.tasks.remove(index);
+        let unhealthy_reason = self
+            .world
+            .task(&seen.arn)
+            .and_then(|it| it.unhealthy_reason.clone());
+        let reason = unhealthy_reason.unwrap_or_else(|| {
+            let deployment = service
+                .deployments
+                .iter()
+                .find(|it| it.revision == seen.revision)
+                .or(service.primary())
+                .map(|it| it.id.clone())
+                .unwrap_or_default();
+            format!("Scaling activity initiated by (deployment {deployment})")
+        });
+        self.stop_task(&seen.arn, StopCode::ServiceSchedulerInitiated, &reason);
+        if seen.running {
+            crew.stopped_running.push(seen.id);
+        } else {
+            crew.stopped_pending += 1;
+        }
+    }
+
+    /// Stops up to `most` tasks that `which` picks, the oldest first; of healthy ones only as many as the minimum allows. Returns
+    /// how many.
+    fn stop_some(
+        &mut self,
+        service: &Service,
+        crew: &mut Crew,
+        most: u32,
+        which: impl Fn(&Seen) -> bool,
+    ) -> u32 {
+        let (lower, _) = limits(service);
+        let mut stopped = 0;
+        let mut index = 0;
+        while stopped < most && index < crew.tasks.len() {
+            let seen = &crew.tasks[index];
+            if which(seen) && (!seen.healthy || crew.healthy() > lower) {
+                self.stop_one(crew, index, service);
+                stopped += 1;
+            } else {
+                index += 1;
+            }
+        }
+        stopped
+    }
+
+    /// Whether the PRIMARY may launch now.
+    fn may_launch(&self, service: &Service) -> bool {
+        service.primary().is_some_and(|it| {
+            it.rollout_state != RolloutState::Failed
+                && it.launch_after.is_none_or(|at| at <= self.now)
+                && self.is_resolved(&it.revision)
+        })
+    }
+
+    /// How many tasks the PRIMARY lacks beyond what the maximum leaves room for.
+    fn shortage(&self, service: &Service, crew: &Crew) -> u32 {
+        if !self.may_launch(service) {
+            return 0;
+        }
+        let (_, upper) = limits(service);
+        let room = upper.saturating_sub(crew.total());
+        missing(service, crew).saturating_sub(room)
+    }
+
+    fn stop_surplus(&mut self, service: &mut Service, crew: &mut Crew) {
+        let Some(primary) = service.primary() else {
+            return;
+        };
+        let revision = primary.revision.clone();
+        let failed = primary.rollout_state == RolloutState::Failed;
+        let desired = service.desired_count;
+        let (lower, _) = limits(service);
+        let new = |it: &Seen| it.revision == revision;
+
+        // Unhealthy tasks of the PRIMARY stay until as many others are healthy, or until their room is needed.
+        if !failed {
+            let healthy = crew.count(|it| new(it) && it.healthy);
+            let unhealthy = crew.count(|it| new(it) && it.unhealthy);
+            let keep = desired
+                .saturating_sub(healthy)
+                .saturating_sub(self.shortage(service, crew));
+            let surplus = unhealthy.saturating_sub(keep);
+            self.stop_some(service, crew, surplus, |it| new(it) && it.unhealthy);
+        }
+
+        // Scaling in: what does not run yet goes first, then from the fullest zone, the newest first.
+        let sound = crew.count(|it| new(it) && !it.unhealthy);
+        let mut excess = sound.saturating_sub(desired);
+        excess -= self.stop_some(service, crew, excess, |it| {
+            new(it) && !it.unhealthy && !it.running
+        });
+        while excess > 0 {
+            let Some(arn) = scale_in_victim(crew, &revision) else {
+                break;
+            };
+            if self.stop_some(service, crew, 1, |it| it.arn == arn) == 0 {
+                break;
+            }
+            excess -= 1;
+        }
+
+        // Older deployments. What is not healthy there makes room first.
+        let shortage = self.shortage(service, crew);
+        let olds: Vec<usize> = (1..service.deployments.len()).collect();
+        let mut to_free = shortage;
+        for &index in &olds {
+            let revision = service.deployments[index].revision.clone();
+            let freed = self.stop_some(service, crew, to_free, |it| {
+                it.revision == revision && !it.healthy
+            });
+            let old = &mut service.deployments[index];
+            old.desired_count = old.desired_count.saturating_sub(freed);
+            to_free -= freed;
+        }
+
+        // They keep what the PRIMARY does not serve yet, less what it lacks room for, and never less than the minimum asks.
+        if !failed {
+            let healthy = crew.count(|it| new(it) && it.healthy);
+            let shortage = self.shortage(service, crew);
+            let serving = desired.saturating_sub(healthy);
+            let mut keep = serving
+                .saturating_sub(shortage)
+                .max(lower.saturating_sub(healthy));
+            let mut in_order = olds.clone();
+            // What was once completed is worth more than what never was.
+            in_order
+                .sort_by_key(|i| service.deployments[*i].rollout_state != RolloutState::Completed);
+            for index in in_order {
+                let old = &mut service.deployments[index];
+                if old.rollout_state != RolloutState::Completed {
+                    let healthy = crew.count(|it| it.revision == old.revision && it.healthy);
+                    old.desired_count = old.desired_count.min(healthy);
+                }
+                old.desired_count = old.desired_count.min(keep);
+                keep -= old.desired_count;
+            }
+        }
+        for index in olds {
+            let old = &service.deployments[index];
+            let (revision, wanted) = (old.revision.clone(), old.desired_count);
+            let theirs = |it: &Seen| it.revision == revision;
+            let healthy = crew.count(|it| theirs(it) && it.healthy);
+            let unhealthy = crew.count(|it| theirs(it) && it.unhealthy);
+            let surplus = unhealthy.saturating_sub(wanted.saturating_sub(healthy));
+            self.stop_some(service, crew, surplus, |it| theirs(it) && it.unhealthy);
+            let sound = crew.count(|it| theirs(it) && !it.unhealthy);
+            let mut excess = sound.saturating_sub(wanted);
+            excess -= self.stop_some(service, crew, excess, |it| {
+                theirs(it) && !it.unhealthy && !it.healthy
+            });
+            self.stop_some(service, crew, excess, |it| theirs(it) && !it.unhealthy);
+        }
+    }
+
+    fn launch_missing(&mut self, service: &mut Service, crew: &mut Crew) {
+        let (_, upper) = limits(service);
+        if self.may_launch(service) {
+            let room = upper.saturating_sub(crew.total());
+            let count = missing(service, crew).min(room);
+            self.launch_for(service, 0, count, crew);
+        }
+        for index in 1..service.deployments.len() {
+            let old = &service.deployments[index];
+            if old.rollout_state != RolloutState::Completed
+                || old.launch_after.is_some_and(|at| at > self.now)
+            {
+                continue;
+            }
+            let sound = crew.count(|it| it.revision == old.revision && !it.unhealthy);
+            let room = upper.saturating_sub(crew.total());
+            let count = old.desired_count.saturating_sub(sound).min(room);
+            self.launch_for(service, index, count, crew);
+        }
+    }
+
+    fn launch_for(&mut self, service: &mut Service, index: usize, count: u32, crew: &mut Crew) {
+        if count == 0 {
+            return;
+        }
+        let deployment = &service.deployments[index];
+        let Some(revision) = self
+            .world
+            .service_revisions
+            .get(&deployment.revision)
+            .cloned()
+        else {
+            return;
+        };
+        let Some(definition) = self
+            .world
+            .task_definitions
+            .get(&revision.task_definition)
+            .cloned()
+        else {
+            return;
+        };
+        let deployment_id = deployment.id.clone();
+        let mut replaced = 0;
+        let unreplaced: Vec<Arn> = self
+            .world
+            .tasks_of(&service.arn)
+            .filter(|it| {
+                it.unhealthy_at.is_some()
+                    && !it.replaced
+                    && it.revision.as_deref() == Some(&revision.arn)
+            })
+            .map(|it| it.arn.clone())
+            .take(count as usize)
+            .collect();
+        for arn in unreplaced {
+            if let Some(task) = self.world.tasks.get_mut(&arn) {
+                task.replaced = true;
+                replaced += 1;
+                self.world.touch(Kind::Task, &arn);
+            }
+        }
+        let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let task = self.launch(Birth {
+                region: &service.region,
+                cluster: &service.cluster,
+                cluster_name,
+                definition: &definition,
+                group: format!("service:{}", service.name),
+                started_by: Some(deployment_id.clone()),
+                service: Some(service.arn.clone()),
+                revision: Some(revision.arn.clone()),
+                load_balancers: &revision.load_balancers,
+                request: revision.request.clone(),
+            });
+            crew.tasks.push(Seen {
+                arn: task.arn,
+                id: task.id.clone(),
+                revision: revision.arn.clone(),
+                zone: String::new(),
+                created_at: self.now,
+                running: false,
+                healthy: false,
+                unhealthy: false,
+            });
+            ids.push(task.id);
+        }
+        service.deployments[index].launch_after = None;
+        service.deployments[index].updated_at = self.now;
+        service.steady = false;
+        self.announce_started(service, &ids, replaced);
+    }
+
+    fn announce_unhealthy_tasks(&mut self, service: &mut Service) {
+        let news: Vec<Task> = self
+            .world
+            .tasks_of(&service.arn)
+            .filter(|it| it.unhealthy_at.is_some() && !it.unhealthy_announced)
+            .cloned()
+            .collect();
+        for task in news {
+            self.announce_unhealthy(service, &task);
+            if let Some(task) = self.world.tasks.get_mut(&task.arn) {
+                task.unhealthy_announced = true;
+            }
+            self.world.touch(Kind::Task, &task.arn);
+        }
+    }
+
+    /// Says so when the percentages leave no way to go on.
+    fn announce_block(&mut self, service: &mut Service, crew: &Crew) {
+        let (lower, upper) = limits(service);
+        let blocked = self.may_launch(service)
+            && missing(service, crew) > 0
+            && crew.total() >= upper
+            && crew.healthy() <= lower
+            && crew.healthy() == crew.total()
+            && !self
+                .world
+                .tasks_of(&service.arn)
+                .any(|it| !it.is_wanted() && it.status != TaskStatus::Stopped);
+        if blocked {
+            self.announce_condition(
+                service,
+                "blocked",
+                "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.",
+            );
+        } else {
+            Self::resolve(service, "blocked");
+        }
+    }
+
+    /// Drops older deployments that have no tasks any more and want none.
+    fn retire(&mut self, service: &mut Service) {
+        let alive: Vec<Arn> = self
+            .world
+            .tasks_of(&service.arn)
+            .filter(|it| it.status != TaskStatus::Stopped)
+            .filter_map(|it| it.revision.clone())
+            .collect();
+        service.deployments.retain(|it| {
+            it.status == DeploymentStatus::Primary
+                || alive.contains(&it.revision)
+                || (it.desired_count > 0 && it.rollout_state == RolloutState::Completed)
+        });
+    }
+
+    /// Completes the deployment when everything is in place, and says when the service is steady.
+    fn conclude(&mut self, service: &mut Service, crew: &Crew) {
+        let Some(primary) = service.primary() else {
+            return;
+        };
+        let ours = |it: &Seen| it.revision == primary.revision;
+        let in_place = service.deployments.len() == 1
+            && crew.total() == service.desired_count
+            && crew.tasks.iter().all(|it| ours(it) && it.healthy);
+        let state = primary.rollout_state;
+        if !in_place {
+            service.steady = false;
+            if let Some(primary) = service.deployments.first_mut() {
+                primary.settled_at = None;
+            }
+            return;
+        }
+        match state {
+            RolloutState::InProgress => {
+                let settled = primary.settled_at.unwrap_or(self.now);
+                if let Some(primary) = service.deployments.first_mut() {
+                    primary.settled_at = Some(settled);
+                }
+                if self.now >= settled + service.configuration.bake_time {
+                    self.complete(service);
+                }
+            }
+            RolloutState::Completed if !service.steady => {
+                service.steady = true;
+                self.announce(service, "has reached a steady state.");
+            }
+            RolloutState::Completed | RolloutState::Failed => {}
+        }
+    }
+
+    /// Brings the counts of the service, its deployments and the service deployment up to date.
+    pub fn count(&mut self, service: &mut Service) {
+        let mut of_service = (0, 0);
+        let mut by_revision = BTreeMap::<Arn, (u32, u32)>::new();
+        for task in self.world.tasks_of(&service.arn) {
+            let (running, pending) = match task.status {
+                TaskStatus::Running => (1, 0),
+                status if status < TaskStatus::Running => (0, 1),
+                _ => continue,
+            };
+            of_service.0 += running;
+            of_service.1 += pending;
+            let its = by_revision
+                .entry(task.revision.clone().unwrap_or_default())
+                .or_default();
+            its.0 += running;
+            its.1 += pending;
+        }
+        (service.running_count, service.pending_count) = of_service;
+        let of = |revision: &str| by_revision.get(revision).copied().unwrap_or_default();
+        for deployment in &mut service.deployments {
+            let (running, pending) = of(&deployment.revision);
+            if deployment.status == DeploymentStatus::Primary {
+                deployment.desired_count = service.desired_count;
+            }
+            if (deployment.running_count, deployment.pending_count) != (running, pending) {
+                deployment.running_count = running;
+                deployment.pending_count = pending;
+                deployment.updated_at = self.now;
+            }
+        }
+        let Some(arn) = &service.current_service_deployment else {
+            return;
+        };
+        let Some(record) = self.world.service_deployments.get_mut(arn) else {
+            return;
+        };
+        let before = (
+            record.target_revision.clone(),
+            record.source_revisions.clone(),
+        );
+        for summary in record
+            .source_revisions
+            .iter_mut()
+            .chain(std::iter::once(&mut record.target_revision))
+        {
+            (summary.running, summary.pending) = of(&summary.arn);
+            summary.requested = service
+                .deployments
+                .iter()
+                .find(|it| it.revision == summary.arn)
+                .map_or(0, |it| it.desired_count);
+        }
+        if before
+            != (
+                record.target_revision.clone(),
+                record.source_revisions.clone(),
+            )
+        {
+            record.updated_at = self.now;
+            self.world.touch(Kind::ServiceDeployment, arn);
+        }
+    }
+}
+
+/// (healthy at least, meant to run at most) of a service.
+fn limits(service: &Service) -> (u32, u32) {
+    bounds(
+        service.desired_count,
+        service.configuration.minimum_healthy_percent,
+        service.configuration.maximum_percent,
+    )
+}
+
+/// How many sound tasks the PRIMARY lacks.
+fn missing(service: &Service, crew: &Crew) -> u32 {
+    let Some(primary) = service.primary() else {
+        return 0;
+    };
+    let sound = crew.count(|it| it.revision == primary.revision && !it.unhealthy);
+    service.desired_count.saturating_sub(sound)
+}
+
+fn scale_in_victim(crew: &Crew, revision: &str) -> Option<Arn> {
+    let in_zone = |zone: &str| crew.count(|it| it.revision == revision && it.zone == zone);
+    crew.tasks
+        .iter()
+        .filter(|it| it.revision == revision && !it.unhealthy)
+        .max_by_key(|it| (in_zone(&it.zone), it.created_at, &it.arn))
+        .map(|it| it.arn.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minimum_rounds_up_and_the_maximum_rounds_down() {
+        assert_eq!(bounds(3, 50, 150), (2, 4));
+        assert_eq!(bounds(3, 100, 125), (3, 3));
+        assert_eq!(bounds(1, 100, 200), (1, 2));
+        assert_eq!(bounds(0, 100, 200), (0, 0));
+        assert_eq!(bounds(5_000, 100, 200), (5_000, 10_000));
+    }
+}

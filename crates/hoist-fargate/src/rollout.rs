@@ -1,0 +1,589 @@
+//! A deployment's course: it begins, counts failures, trips the circuit breaker, rolls back, completes.
+
+use std::collections::BTreeMap;
+
+use serde_json::Map;
+
+use crate::step::Turn;
+use crate::world::Kind;
+use crate::{
+    Breaker, BreakerStatus, Command, Completed, Deployment, DeploymentStatus, RevisionSummary,
+    Rollback, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision,
+    StopCode, Task, TaskStatus, ThresholdKind,
+};
+
+impl Breaker {
+    /// How many failures trip it: per cent of the desired count rounded up (bounded: 3 to 200), or the count itself.
+    pub fn threshold(&self, desired: u32) -> u32 {
+        let percent = (u64::from(desired) * u64::from(self.threshold_value)).div_ceil(100) as u32;
+        match self.threshold_kind {
+            ThresholdKind::BoundedPercent => percent.clamp(3, 200),
+            // A percentage of nothing would trip without a failure.
+            ThresholdKind::UnboundedPercent => percent.max(1),
+            ThresholdKind::Count => self.threshold_value.max(1),
+        }
+    }
+}
+
+/// Why a running deployment is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    Breaker,
+    Request,
+}
+
+impl Turn<'_> {
+    /// Begins a deployment of what the service is now: a revision, a record of the newer API, and a new PRIMARY. The deployment
+    /// that is in flight is superseded.
+    pub fn begin(&mut self, service: &mut Service) {
+        let ids = &mut self.world.settings.ids;
+        let (number, revision_number, characters) =
+            (ids.digits19(), ids.digits19(), ids.characters21());
+        self.world.touch(Kind::Settings, "");
+        let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
+        let path = format!("{cluster_name}/{}", service.name);
+        let revision = ServiceRevision {
+            arn: self.world.arn(
+                &service.region,
+                "service-revision",
+                &format!("{path}/{revision_number}"),
+            ),
+            service: service.arn.clone(),
+            cluster: service.cluster.clone(),
+            task_definition: service.task_definition.clone(),
+            created_at: self.now,
+            image_digests: BTreeMap::new(),
+            resolved: false,
+            load_balancers: service.load_balancers.clone(),
+            request: service.request.clone(),
+        };
+        self.end_in_flight(
+            service,
+            ServiceDeploymentStatus::Stopped,
+            "The service deployment was stopped because a newer service deployment was started.",
+        );
+        let crews: BTreeMap<String, u32> = service
+            .deployments
+            .iter()
+            .map(|it| {
+                let wanted = self
+                    .world
+                    .tasks_of(&service.arn)
+                    .filter(|task| {
+                        task.is_wanted() && task.revision.as_deref() == Some(&it.revision)
+                    })
+                    .count();
+                (it.id.clone(), wanted as u32)
+            })
+            .collect();
+        for old in &mut service.deployments {
+            let wanted = crews.get(&old.id).copied().unwrap_or_default();
+            old.desired_count = old.desired_count.min(wanted);
+            if old.status == DeploymentStatus::Primary {
+                old.status = DeploymentStatus::Active;
+                old.updated_at = self.now;
+            }
+        }
+        let record = ServiceDeployment {
+            arn: self.world.arn(
+                &service.region,
+                "service-deployment",
+                &format!("{path}/{characters}"),
+            ),
+            service: service.arn.clone(),
+            cluster: service.cluster.clone(),
+            status: ServiceDeploymentStatus::InProgress,
+            created_at: self.now,
+            started_at: Some(self.now),
+            updated_at: self.now,
+            source_revisions: service
+                .deployments
+                .iter()
+                .map(|it| RevisionSummary {
+                    arn: it.revision.clone(),
+                    ..RevisionSummary::default()
+                })
+                .collect(),
+            target_revision: RevisionSummary {
+                arn: revision.arn.clone(),
+                requested: service.desired_count,
+                ..RevisionSummary::default()
+            },
+            configuration: service
+                .request
+                .get("deploymentConfiguration")
+                .and_then(|it| it.as_object().cloned())
+                .unwrap_or_else(Map::new),
+            breaker_status: if service.configuration.breaker.enable {
+                BreakerStatus::Monitoring
+            } else {
+                BreakerStatus::Disabled
+            },
+            threshold: service
+                .configuration
+                .breaker
+                .threshold(service.desired_count),
+            ..ServiceDeployment::default()
+        };
+        let id = format!("ecs-svc/{number}");
+        service.deployments.insert(
+            0,
+            Deployment {
+                rollout_state_reason: format!("ECS deployment {id} in progress."),
+                id,
+                status: DeploymentStatus::Primary,
+                task_definition: service.task_definition.clone(),
+                revision: revision.arn.clone(),
+                service_deployment: record.arn.clone(),
+                desired_count: service.desired_count,
+                created_at: self.now,
+                updated_at: self.now,
+                ..Deployment::default()
+            },
+        );
+        service.current_service_deployment = Some(record.arn.clone());
+        service.current_revision = revision.arn.clone();
+        service.steady = false;
+        Self::resolve(service, "");
+        self.world.touch(Kind::ServiceDeployment, &record.arn);
+        self.world
+            .service_deployments
+            .insert(record.arn.clone(), record);
+        self.world.touch(Kind::ServiceRevision, &revision.arn);
+        let arn = revision.arn.clone();
+        self.world.service_revisions.insert(arn.clone(), revision);
+        self.resolve_images(&arn);
+        self.queue_service(&service.arn);
+    }
+
+    /// Has the tags of the pinned containers looked up, where there are any.
+    pub fn resolve_images(&mut self, arn: &str) {
+        let Some(revision) = self.world.service_revisions.get_mut(arn) else {
+            return;
+        };
+        let Some(definition) = self.world.task_definitions.get(&revision.task_definition) else {
+            return;
+        };
+        let mut open = Vec::new();
+        for container in definition.containers.iter().filter(|it| it.pinned) {
+            match container.image.split_once('@') {
+                Some((_, digest)) => {
+                    let digest = digest.to_owned();
+                    revision
+                        .image_digests
+                        .insert(container.name.clone(), digest);
+                }
+                None => open.push((container.name.clone(), container.image.clone())),
+            }
+        }
+        if open.is_empty() {
+            revision.resolved = true;
+        } else {
+            self.commands.push(Command::ResolveImages {
+                revision: arn.to_owned(),
+                region: definition.region.clone(),
+                images: open,
+            });
+        }
+        self.world.touch(Kind::ServiceRevision, arn);
+    }
+
+    pub fn is_resolved(&self, revision: &str) -> bool {
+        self.world
+            .service_revisions
+            .get(revision)
+            .is_some_and(|it| it.resolved)
+    }
+
+    pub fn images_resolved(&mut self, arn: &str, digests: BTreeMap<String, String>) {
+        if let Some(revision) = self.world.service_revisions.get_mut(arn)
+            && !revision.resolved
+        {
+            revision.resolved = true;
+            revision.image_digests.extend(digests);
+            let service = revision.service.clone();
+            self.world.touch(Kind::ServiceRevision, arn);
+            self.queue_service(&service);
+        }
+    }
+
+    /// Where a tag could not be looked up in advance, the first pull decides for the rest of the deployment.
+    pub fn pin(&mut self, task: &Task, container: &str, digest: Option<String>) {
+        let pinned = self
+            .world
+            .task_definitions
+            .get(&task.task_definition)
+            .and_then(|it| it.container(container))
+            .is_some_and(|it| it.pinned);
+        if let (true, Some(digest), Some(arn)) = (pinned, digest, &task.revision)
+            && let Some(revision) = self.world.service_revisions.get_mut(arn)
+            && !revision.image_digests.contains_key(container)
+        {
+            revision.image_digests.insert(container.to_owned(), digest);
+            self.world.touch(Kind::ServiceRevision, arn);
+        }
+    }
+
+    /// Counts what became of the tasks since the last time: successes, failures, and what follows from them.
+    pub fn account(&mut self, service: &mut Service) {
+        let news: Vec<Task> = self
+            .world
+            .tasks_of(&service.arn)
+            .filter(|it| {
+                (it.healthy_at.is_some() && !it.counted_healthy)
+                    || (has_failed(it) && !it.counted_failed)
+                    || it.status == TaskStatus::Running
+            })
+            .cloned()
+            .collect();
+        for task in news {
+            let Some(index) = service
+                .deployments
+                .iter()
+                .position(|it| task.revision.as_deref() == Some(&it.revision))
+            else {
+                continue;
+            };
+            service.deployments[index].has_run |= task.started_at.is_some();
+            if task.healthy_at.is_some() && !task.counted_healthy {
+                self.mark(&task.arn, |it| it.counted_healthy = true);
+                self.count_success(service, index);
+            }
+            if has_failed(&task) && !task.counted_failed {
+                self.mark(&task.arn, |it| it.counted_failed = true);
+                self.count_failure(service, index, &task);
+            }
+        }
+    }
+
+    fn mark(&mut self, arn: &str, change: impl FnOnce(&mut Task)) {
+        if let Some(task) = self.world.tasks.get_mut(arn) {
+            change(task);
+            self.world.touch(Kind::Task, arn);
+        }
+    }
+
+    fn count_success(&mut self, service: &mut Service, index: usize) {
+        let reset = service.configuration.breaker.reset_on_healthy_task;
+        let deployment = &mut service.deployments[index];
+        deployment.failures_in_a_row = 0;
+        deployment.launch_after = None;
+        if reset && deployment.rollout_state == RolloutState::InProgress {
+            deployment.failed_tasks = 0;
+        }
+        if index == 0 {
+            Self::resolve(service, "place");
+            Self::resolve(service, "inconsistent");
+        }
+        self.record_failures(service, index);
+    }
+
+    fn count_failure(&mut self, service: &mut Service, index: usize, task: &Task) {
+        let pace = self.world.settings.pace.clone();
+        let deployment = &mut service.deployments[index];
+        deployment.failures_in_a_row += 1;
+        let pause = pace.backoff(deployment.failures_in_a_row);
+        deployment.launch_after = (pause > 0).then_some(self.now + pause);
+        deployment.updated_at = self.now;
+        let many = deployment.failures_in_a_row >= 3;
+        if deployment.rollout_state == RolloutState::InProgress {
+            deployment.failed_tasks += 1;
+        }
+        if task.stop_code == Some(StopCode::TaskFailedToStart) {
+            let reason = task.stopped_reason.clone().unwrap_or_default();
+            self.announce_condition(
+                service,
+                &format!("place {reason}"),
+                &format!("was unable to place a task. Reason: {reason}"),
+            );
+        }
+        if many {
+            self.announce_condition(
+                service,
+                "inconsistent",
+                "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.",
+            );
+        }
+        self.record_failures(service, index);
+        let deployment = &service.deployments[index];
+        let breaker = &service.configuration.breaker;
+        if index == 0
+            && breaker.enable
+            && deployment.rollout_state == RolloutState::InProgress
+            && !deployment.is_rollback
+            && deployment.failed_tasks >= breaker.threshold(service.desired_count)
+        {
+            self.give_up(service, GivenUp::Breaker);
+        }
+    }
+
+    fn record_failures(&mut self, service: &Service, index: usize) {
+        let deployment = &service.deployments[index];
+        if index != 0 || deployment.is_rollback {
+            return;
+        }
+        if let Some(record) = self
+            .world
+            .service_deployments
+            .get_mut(&deployment.service_deployment)
+            && !record.status.is_final()
+            && record.failure_count != deployment.failed_tasks
+        {
+            record.failure_count = deployment.failed_tasks;
+            record.updated_at = self.now;
+            let arn = deployment.service_deployment.clone();
+            self.world.touch(Kind::ServiceDeployment, &arn);
+        }
+    }
+
+    /// Whether a rollback has somewhere to go.
+    pub fn can_roll_back(&self, service: &Service) -> bool {
+        service.last_completed.as_ref().is_some_and(|it| {
+            it.revision != service.current_revision
+                && self.world.service_revisions.contains_key(&it.revision)
+        })
+    }
+
+    /// Ends the PRIMARY as failed, and rolls back where that is wanted and possible. Where it is not, it stalls: it launches
+    /// nothing more.
+    pub fn give_up(&mut self, service: &mut Service, why: GivenUp) {
+        let Some(primary) = service.deployments.first_mut() else {
+            return;
+        };
+        let id = primary.id.clone();
+        primary.rollout_state = RolloutState::Failed;
+        primary.updated_at = self.now;
+        primary.launch_after = None;
+        primary.rollout_state_reason = match why {
+            GivenUp::Breaker => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+            // Not confirmed by any public log.
+            GivenUp::Request => format!("ECS deployment {id} stopped by a user."),
+        };
+        if why == GivenUp::Breaker {
+            self.announce(
+                service,
+                &format!("(deployment {id}) deployment failed: tasks failed to start."),
+            );
+        }
+        let record_arn = service.current_service_deployment.clone();
+        if let Some(record) = record_arn
+            .as_ref()
+            .and_then(|arn| self.world.service_deployments.get_mut(arn))
+        {
+            record.breaker_status = match why {
+                GivenUp::Breaker => BreakerStatus::Triggered,
+                GivenUp::Request if record.breaker_status == BreakerStatus::Monitoring => {
+                    BreakerStatus::MonitoringComplete
+                }
+                GivenUp::Request => record.breaker_status,
+            };
+            record.updated_at = self.now;
+            self.world
+                .touch(Kind::ServiceDeployment, record_arn.as_deref().unwrap_or(""));
+        }
+        let wanted = why == GivenUp::Request || service.configuration.breaker.rollback;
+        match service.last_completed.clone() {
+            Some(completed) if wanted && self.can_roll_back(service) => {
+                self.roll_back(service, &completed, why);
+            }
+            _ if wanted => self.end_in_flight(
+                service,
+                ServiceDeploymentStatus::RollbackFailed,
+                "The service deployment failed, and there is no completed deployment to roll back to.",
+            ),
+            _ => self.end_in_flight(
+                service,
+                ServiceDeploymentStatus::Stopped,
+                "The service deployment failed because the circuit breaker threshold was exceeded.",
+            ),
+        }
+    }
+
+    /// Makes the deployment that was completed last the PRIMARY again, under its own id; its tasks that still run stay.
+    ///
+    /// Public logs agree on the id: `rolling back to deployment ecs-svc/A.` is followed by
+    /// `(deployment ecs-svc/A) deployment completed.`, and `rolloutStateReason` of PRIMARY ecs-svc/A names ecs-svc/A itself.
+    fn roll_back(&mut self, service: &mut Service, to: &Completed, why: GivenUp) {
+        let Some(revision) = self.world.service_revisions.get(&to.revision).cloned() else {
+            return;
+        };
+        if let Some(failed) = service.deployments.first_mut() {
+            failed.status = DeploymentStatus::Active;
+        }
+        let standing = service
+            .deployments
+            .iter()
+            .position(|it| it.revision == to.revision)
+            .map(|index| service.deployments.remove(index));
+        let record_arn = service
+            .current_service_deployment
+            .clone()
+            .unwrap_or_default();
+        let reason = match why {
+            GivenUp::Breaker => format!(
+                "ECS deployment circuit breaker: rolling back to deploymentId {}.",
+                to.deployment
+            ),
+            GivenUp::Request => {
+                format!(
+                    "ECS deployment rolling back to deploymentId {}.",
+                    to.deployment
+                )
+            }
+        };
+        service.deployments.insert(
+            0,
+            Deployment {
+                id: to.deployment.clone(),
+                status: DeploymentStatus::Primary,
+                task_definition: revision.task_definition.clone(),
+                revision: revision.arn.clone(),
+                service_deployment: record_arn.clone(),
+                desired_count: service.desired_count,
+                failed_tasks: 0,
+                created_at: self.now,
+                updated_at: self.now,
+                rollout_state: RolloutState::InProgress,
+                rollout_state_reason: reason,
+                is_rollback: true,
+                failures_in_a_row: 0,
+                launch_after: None,
+                settled_at: None,
+                ..standing.unwrap_or_default()
+            },
+        );
+        service.task_definition = revision.task_definition.clone();
+        service.current_revision = revision.arn.clone();
+        service.load_balancers = revision.load_balancers.clone();
+        restore_request(service, &revision);
+        service.steady = false;
+        self.announce(
+            service,
+            &format!("rolling back to deployment {}.", to.deployment),
+        );
+        if let Some(record) = self.world.service_deployments.get_mut(&record_arn) {
+            record.status = ServiceDeploymentStatus::RollbackInProgress;
+            record.rollback = Some(Rollback {
+                reason: match why {
+                    GivenUp::Breaker => {
+                        "Service deployment rolled back because the circuit breaker threshold was exceeded."
+                    }
+                    GivenUp::Request => {
+                        "Service deployment rolled back because of a request to stop it."
+                    }
+                }
+                .to_owned(),
+                started_at: self.now,
+                revision: revision.arn.clone(),
+            });
+            record.updated_at = self.now;
+            self.world.touch(Kind::ServiceDeployment, &record_arn);
+        }
+        self.queue_service(&service.arn);
+    }
+
+    /// Ends the service deployment in flight, if there is one.
+    pub fn end_in_flight(
+        &mut self,
+        service: &mut Service,
+        status: ServiceDeploymentStatus,
+        reason: &str,
+    ) {
+        let Some(arn) = service.current_service_deployment.take() else {
+            return;
+        };
+        let Some(record) = self.world.service_deployments.get_mut(&arn) else {
+            return;
+        };
+        if record.status.is_final() {
+            return;
+        }
+        record.status = status;
+        record.status_reason = (!reason.is_empty()).then(|| reason.to_owned());
+        record.updated_at = self.now;
+        record.finished_at = Some(self.now);
+        if status == ServiceDeploymentStatus::Stopped {
+            record.stopped_at = Some(self.now);
+        }
+        if record.breaker_status == BreakerStatus::Monitoring {
+            record.breaker_status = BreakerStatus::MonitoringComplete;
+        }
+        self.world.touch(Kind::ServiceDeployment, &arn);
+    }
+
+    /// The PRIMARY is in place: it is COMPLETED, and the service is steady.
+    pub fn complete(&mut self, service: &mut Service) {
+        let Some(primary) = service.deployments.first_mut() else {
+            return;
+        };
+        let id = primary.id.clone();
+        primary.rollout_state = RolloutState::Completed;
+        primary.rollout_state_reason = format!("ECS deployment {id} completed.");
+        primary.updated_at = self.now;
+        let was_rollback = std::mem::take(&mut primary.is_rollback);
+        service.last_completed = Some(Completed {
+            deployment: id.clone(),
+            revision: primary.revision.clone(),
+        });
+        service.steady = true;
+        self.announce(service, &format!("(deployment {id}) deployment completed."));
+        self.announce(service, "has reached a steady state.");
+        // The last counts belong in the record that ends here.
+        self.count(service);
+        let status = if was_rollback {
+            ServiceDeploymentStatus::RollbackSuccessful
+        } else {
+            ServiceDeploymentStatus::Successful
+        };
+        self.end_in_flight(service, status, "");
+    }
+}
+
+/// A task that never was healthy and stopped by itself or could not start, or that failed its checks.
+fn has_failed(task: &Task) -> bool {
+    task.unhealthy_at.is_some()
+        || (task.healthy_at.is_none()
+            && matches!(
+                task.stop_code,
+                Some(StopCode::EssentialContainerExited | StopCode::TaskFailedToStart)
+            ))
+}
+
+/// Puts back those members of the request that make a revision; the others (such as the deployment configuration) stay.
+fn restore_request(service: &mut Service, revision: &ServiceRevision) {
+    for member in crate::request::REVISION_MEMBERS {
+        match revision.request.get(*member) {
+            Some(value) => {
+                service.request.insert((*member).to_owned(), value.clone());
+            }
+            None => {
+                service.request.shift_remove(*member);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_breaker_threshold_is_as_documented() {
+        let bounded = Breaker::default();
+        assert_eq!(
+            [1, 25, 400, 800].map(|n| bounded.threshold(n)),
+            [3, 13, 200, 200]
+        );
+        let unbounded = Breaker {
+            threshold_kind: ThresholdKind::UnboundedPercent,
+            ..Breaker::default()
+        };
+        assert_eq!([1, 25, 800].map(|n| unbounded.threshold(n)), [1, 13, 400]);
+        let count = Breaker {
+            threshold_kind: ThresholdKind::Count,
+            threshold_value: 7,
+            ..Breaker::default()
+        };
+        assert_eq!([1, 800].map(|n| count.threshold(n)), [7, 7]);
+    }
+}

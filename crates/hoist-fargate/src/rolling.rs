@@ -414,10 +414,7 @@ impl Turn<'_> {
             && crew.total() >= upper
             && crew.healthy() <= lower
             && crew.healthy() == crew.total()
-            && !self
-                .world
-                .tasks_of(&service.arn)
-                .any(|it| !it.is_wanted() && it.status != TaskStatus::Stopped);
+            && !self.has_stopping_tasks(service);
         if blocked {
             self.announce_condition(
                 service,
@@ -427,6 +424,12 @@ impl Turn<'_> {
         } else {
             Self::resolve(service, "blocked");
         }
+    }
+
+    fn has_stopping_tasks(&self, service: &Service) -> bool {
+        self.world
+            .tasks_of(&service.arn)
+            .any(|it| !it.is_wanted() && it.status != TaskStatus::Stopped)
     }
 
     /// Drops older deployments that have no tasks any more and want none.
@@ -452,7 +455,8 @@ impl Turn<'_> {
         let ours = |it: &Seen| it.revision == primary.revision;
         let in_place = service.deployments.len() == 1
             && crew.total() == service.desired_count
-            && crew.tasks.iter().all(|it| ours(it) && it.healthy);
+            && crew.tasks.iter().all(|it| ours(it) && it.healthy)
+            && !self.has_stopping_tasks(service);
         let state = primary.rollout_state;
         if !in_place {
             service.steady = false;

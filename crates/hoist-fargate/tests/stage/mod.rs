@@ -1,0 +1,791 @@
+//! A stage on which the scheduler plays: a virtual clock, and a driver whose containers are numbers.
+//!
+//! The image of a container names its part (`app:good`); what the part does is an [`App`].
+
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hoist_fargate::*;
+use serde_json::{Map, Value, json};
+
+pub const REGION: &str = "eu-central-1";
+pub const GROUP: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:000000000000:targetgroup/web/0123456789abcdef";
+
+/// A small seeded generator of the stage's own.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Dice(seed ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, (low, high): (u64, u64)) -> u64 {
+        low + self.next() % (high - low + 1)
+    }
+
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+}
+
+/// What the containers of an image do. Times in milliseconds, (least, most); chances in per cent.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub pull: (u64, u64),
+    pub pull_fails: u64,
+    pub start: (u64, u64),
+    pub start_fails: u64,
+    /// It exits by itself after this time, with this code.
+    pub exits: Option<((u64, u64), i32)>,
+    /// How often it exits so.
+    pub exit_chance: u64,
+    pub oom: bool,
+    /// How often its health check fails.
+    pub check_fails: u64,
+    /// How long its target takes to its first health.
+    pub target: (u64, u64),
+    pub target_fails: u64,
+    /// How often a target changes its mind later.
+    pub target_flaps: u64,
+    /// How long it takes to stop when asked.
+    pub stop: (u64, u64),
+    pub drain: (u64, u64),
+}
+
+impl App {
+    pub fn good() -> Self {
+        App {
+            pull: (100, 100),
+            pull_fails: 0,
+            start: (50, 50),
+            start_fails: 0,
+            exits: None,
+            exit_chance: 0,
+            oom: false,
+            check_fails: 0,
+            target: (200, 200),
+            target_fails: 0,
+            target_flaps: 0,
+            stop: (100, 100),
+            drain: (500, 500),
+        }
+    }
+
+    pub fn exiting(after: u64, code: i32) -> Self {
+        App {
+            exits: Some(((after, after), code)),
+            exit_chance: 100,
+            ..App::good()
+        }
+    }
+}
+
+pub struct Stage {
+    pub world: World,
+    pub now: Millis,
+    pub apps: BTreeMap<String, App>,
+    pub dice: Dice,
+    /// Every command with its time, for assertions; [`Stage::trace`] for whole runs.
+    pub commands: Vec<(Millis, Command)>,
+    pub keep_commands: bool,
+    pub trace: u64,
+    pub steps: u64,
+    /// Hold back the answers to `ResolveImages`.
+    pub resolves: bool,
+    /// What the tags point at.
+    pub tags: BTreeMap<String, String>,
+    queue: BTreeMap<(Millis, u64), Event>,
+    number: u64,
+    /// What was written to disk.
+    disk: BTreeMap<(Kind, String), Vec<u8>>,
+    running: BTreeSet<(Arn, String)>,
+    started: BTreeSet<(Arn, String)>,
+    asked_to_stop: BTreeSet<(Arn, String)>,
+    removed: BTreeSet<Arn>,
+    /// Look at every step with [`crate::stage::Stage::check`].
+    pub checking: bool,
+}
+
+impl Stage {
+    pub fn new(seed: u64) -> Self {
+        let mut stage = Stage {
+            world: World::new("000000000000", seed, Pace::fast()),
+            now: 1_800_000_000_000,
+            apps: BTreeMap::new(),
+            dice: Dice::new(seed),
+            commands: Vec::new(),
+            keep_commands: true,
+            trace: 0xcbf2_9ce4_8422_2325,
+            steps: 0,
+            resolves: true,
+            tags: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            number: 0,
+            disk: BTreeMap::new(),
+            running: BTreeSet::new(),
+            started: BTreeSet::new(),
+            asked_to_stop: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            checking: true,
+        };
+        stage.write();
+        stage.ask(Action::CreateCluster, json!({})).unwrap();
+        stage
+    }
+
+    pub fn app(&mut self, image: &str, app: App) {
+        self.apps.insert(image.to_owned(), app);
+    }
+
+    // Asking.
+
+    pub fn ask(&mut self, action: Action, request: Value) -> Result<Answer, Refusal> {
+        let Value::Object(request) = request else {
+            panic!("a request is an object")
+        };
+        let call = Call {
+            region: REGION.to_owned(),
+            action,
+            request,
+        };
+        let before = self.checking.then(|| self.world.clone());
+        let (answer, commands) = hoist_fargate::call(&mut self.world, call, self.now);
+        self.finish(before, commands);
+        answer
+    }
+
+    /// Registers a task definition with one container `web` of that image.
+    pub fn register(&mut self, family: &str, image: &str) -> Arn {
+        self.register_with(family, json!([{ "name": "web", "image": image }]))
+    }
+
+    pub fn register_with(&mut self, family: &str, containers: Value) -> Arn {
+        let answer = self.ask(
+            Action::RegisterTaskDefinition,
+            json!({ "family": family, "containerDefinitions": containers }),
+        );
+        match answer {
+            Ok(Answer::TaskDefinition(arn)) => arn,
+            other => panic!("registered {other:?}"),
+        }
+    }
+
+    /// Creates service `web` with what `more` says.
+    pub fn create(&mut self, definition: &str, count: u32, more: Value) -> Arn {
+        let mut request = json!({
+            "serviceName": "web", "taskDefinition": definition, "desiredCount": count,
+        });
+        merge(&mut request, more);
+        match self.ask(Action::CreateService, request) {
+            Ok(Answer::Service(arn)) => arn,
+            other => panic!("created {other:?}"),
+        }
+    }
+
+    pub fn update(&mut self, more: Value) {
+        let mut request = json!({ "service": "web" });
+        merge(&mut request, more);
+        self.ask(Action::UpdateService, request).unwrap();
+    }
+
+    // Time.
+
+    /// Lets time pass up to `until`, doing all that is due.
+    pub fn run_until(&mut self, until: Millis) {
+        while let Some(at) = self.next_time().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.one();
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub fn run_for(&mut self, time: Millis) {
+        self.run_until(self.now + time);
+    }
+
+    /// Lets time pass until `done`, at most ten minutes.
+    #[track_caller]
+    pub fn run_to(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+        let limit = self.now + 600_000;
+        while !done(&self.world) {
+            match self.next_time() {
+                Some(at) if at <= limit => {
+                    self.now = self.now.max(at);
+                    self.one();
+                }
+                _ => panic!("never came to {what}:\n{}", self.picture()),
+            }
+        }
+    }
+
+    fn next_time(&self) -> Option<Millis> {
+        let event = self.queue.keys().next().map(|(at, _)| *at);
+        let alarm = self.world.next_wakeup();
+        event.into_iter().chain(alarm).min()
+    }
+
+    fn one(&mut self) {
+        match self.queue.first_entry() {
+            Some(entry) if entry.key().0 <= self.now => {
+                let event = entry.remove();
+                self.happen(event);
+            }
+            _ => self.happen(Event::Tick),
+        }
+    }
+
+    pub fn happen(&mut self, event: Event) {
+        match &event {
+            Event::ContainerExited {
+                task, container, ..
+            } => {
+                // A container exits once, whoever asked for it.
+                if !self.running.remove(&(task.clone(), container.clone())) {
+                    return;
+                }
+            }
+            Event::HealthChecked {
+                task, container, ..
+            } if !self.running.contains(&(task.clone(), container.clone())) => return,
+            _ => {}
+        }
+        let before = self.checking.then(|| self.world.clone());
+        let commands = step(&mut self.world, event, self.now);
+        self.finish(before, commands);
+    }
+
+    /// The daemon is killed and comes back with what was on disk.
+    pub fn restart(&mut self) {
+        self.queue.clear();
+        self.running.clear();
+        let records: Vec<_> = self
+            .disk
+            .iter()
+            .map(|((kind, key), record)| (*kind, key.clone(), record.clone()))
+            .collect();
+        self.world = World::restore(records).unwrap();
+        self.happen(Event::Restarted);
+    }
+
+    fn finish(&mut self, before: Option<World>, commands: Vec<Command>) {
+        self.steps += 1;
+        self.write();
+        if let Some(before) = before {
+            self.check(&before);
+        }
+        for command in commands {
+            self.trace = fold(self.trace, self.now, &command);
+            self.play(&command);
+            if self.keep_commands {
+                self.commands.push((self.now, command));
+            }
+        }
+        assert!(
+            self.world.next_wakeup().is_none_or(|at| at > self.now),
+            "an alarm is left in the past"
+        );
+    }
+
+    fn write(&mut self) {
+        for change in self.world.take_changes() {
+            match change.record {
+                Some(record) => self.disk.insert((change.kind, change.key), record),
+                None => self.disk.remove(&(change.kind, change.key)),
+            };
+        }
+    }
+
+    fn later(&mut self, after: u64, event: Event) {
+        self.number += 1;
+        self.queue.insert((self.now + after, self.number), event);
+    }
+
+    fn app_of(&self, task: &str, container: &str) -> App {
+        self.world
+            .task(task)
+            .and_then(|it| it.container(container))
+            .and_then(|it| self.apps.get(&it.image))
+            .cloned()
+            .unwrap_or_else(App::good)
+    }
+
+    fn digest_of(&self, image: &str) -> String {
+        self.tags
+            .get(image)
+            .cloned()
+            .unwrap_or_else(|| format!("sha256:{image}"))
+    }
+
+    /// Carries a command out, and holds the scheduler to the rules of the driver.
+    fn play(&mut self, command: &Command) {
+        match command.clone() {
+            Command::Answer(_) => {}
+            Command::ResolveImages {
+                revision, images, ..
+            } => {
+                if self.resolves {
+                    let digests = images
+                        .into_iter()
+                        .map(|(name, image)| (name, self.digest_of(&image)))
+                        .collect();
+                    self.later(10, Event::ImagesResolved { revision, digests });
+                }
+            }
+            Command::ProvisionTask { task } => {
+                let number = self.number;
+                self.later(
+                    20,
+                    Event::TaskProvisioned {
+                        task,
+                        ip: format!("10.0.{}.{}", number / 256 % 256, number % 256),
+                        availability_zone: format!("{REGION}{}", ["a", "b"][number as usize % 2]),
+                        attachments: Vec::new(),
+                    },
+                );
+            }
+            Command::PullImage {
+                task,
+                container,
+                image,
+                digest,
+            } => {
+                let app = self.app_of(&task, &container);
+                let after = self.dice.between(app.pull);
+                if self.dice.percent(app.pull_fails) {
+                    let reason = format!("CannotPullContainerError: {image}: not found");
+                    self.later(
+                        after,
+                        Event::PullFailed {
+                            task,
+                            container,
+                            reason,
+                        },
+                    );
+                } else {
+                    let digest = Some(digest.unwrap_or_else(|| self.digest_of(&image)));
+                    self.later(
+                        after,
+                        Event::ImagePulled {
+                            task,
+                            container,
+                            digest,
+                        },
+                    );
+                }
+            }
+            Command::StartContainer { task, container } => {
+                let key = (task.clone(), container.clone());
+                assert!(self.started.insert(key.clone()), "{key:?} started twice");
+                let app = self.app_of(&task, &container);
+                let after = self.dice.between(app.start);
+                if self.dice.percent(app.start_fails) {
+                    let reason = "CannotStartContainerError: exec format error".to_owned();
+                    self.later(
+                        after,
+                        Event::StartFailed {
+                            task,
+                            container,
+                            reason,
+                        },
+                    );
+                } else {
+                    self.running.insert(key);
+                    let runtime_id = format!("run-{}", self.number);
+                    self.later(
+                        after,
+                        Event::ContainerStarted {
+                            task: task.clone(),
+                            container: container.clone(),
+                            runtime_id,
+                        },
+                    );
+                    if let Some((time, exit_code)) = app.exits
+                        && self.dice.percent(app.exit_chance)
+                    {
+                        let time = self.dice.between(time);
+                        let oom = app.oom;
+                        self.later(
+                            after + time,
+                            Event::ContainerExited {
+                                task,
+                                container,
+                                exit_code,
+                                oom,
+                            },
+                        );
+                    }
+                }
+            }
+            Command::RunHealthCheck {
+                task, container, ..
+            } => {
+                let app = self.app_of(&task, &container);
+                let passed = !self.dice.percent(app.check_fails);
+                self.later(
+                    20,
+                    Event::HealthChecked {
+                        task,
+                        container,
+                        passed,
+                    },
+                );
+            }
+            Command::StopContainer {
+                task, container, ..
+            } => {
+                let key = (task.clone(), container.clone());
+                assert!(self.started.contains(&key), "{key:?} was never started");
+                assert!(
+                    self.asked_to_stop.insert(key.clone()),
+                    "{key:?} stopped twice"
+                );
+                let app = self.app_of(&task, &container);
+                let after = self.dice.between(app.stop);
+                self.later(
+                    after,
+                    Event::ContainerExited {
+                        task,
+                        container,
+                        exit_code: 143,
+                        oom: false,
+                    },
+                );
+            }
+            Command::RemoveTask { task } => {
+                assert!(
+                    !self.running.iter().any(|(it, _)| *it == task),
+                    "{task} removed while it runs"
+                );
+                self.removed.insert(task.clone());
+                self.later(20, Event::TaskRemoved { task });
+            }
+            Command::RegisterTarget {
+                task,
+                target_group,
+                port,
+                ..
+            } => {
+                assert!(!self.removed.contains(&task), "{task} registered when gone");
+                let container = self.world.task(&task).unwrap().containers[0].name.clone();
+                let app = self.app_of(&task, &container);
+                let mut after = self.dice.between(app.target);
+                let fails = self.dice.percent(app.target_fails);
+                self.later(
+                    after,
+                    target_health(task.clone(), target_group.clone(), port, !fails),
+                );
+                let mut healthy = !fails;
+                while self.dice.percent(app.target_flaps) {
+                    after += self.dice.between((500, 20_000));
+                    healthy = !healthy;
+                    self.later(
+                        after,
+                        target_health(task.clone(), target_group.clone(), port, healthy),
+                    );
+                }
+            }
+            Command::DeregisterTarget {
+                task,
+                target_group,
+                port,
+                ..
+            } => {
+                let app = self
+                    .world
+                    .task(&task)
+                    .map(|it| it.containers[0].name.clone())
+                    .map_or_else(App::good, |name| self.app_of(&task, &name));
+                let after = self.dice.between(app.drain);
+                self.later(
+                    after,
+                    Event::TargetDrained {
+                        task,
+                        target_group,
+                        port,
+                    },
+                );
+            }
+        }
+    }
+
+    // What must always hold.
+
+    fn check(&self, before: &World) {
+        let clusters: Vec<_> = self.world.clusters(REGION).map(|it| &it.arn).collect();
+        for service in clusters.iter().flat_map(|arn| self.world.services(arn)) {
+            self.check_service(before, service);
+        }
+    }
+
+    fn check_service(&self, before: &World, service: &Service) {
+        let tasks: Vec<&Task> = self.world.tasks_of(&service.arn).collect();
+        let count = |which: &dyn Fn(&Task) -> bool| tasks.iter().filter(|it| which(it)).count();
+        let running = count(&|it| it.status == TaskStatus::Running);
+        let pending = count(&|it| it.status < TaskStatus::Running);
+        assert_eq!(
+            (
+                service.running_count as usize,
+                service.pending_count as usize
+            ),
+            (running, pending),
+            "the counts equal the tasks\n{}",
+            self.picture()
+        );
+        for task in &tasks {
+            if let Some(old) = before.task(&task.arn) {
+                assert!(old.status <= task.status, "a task went back");
+                assert!(
+                    old.is_wanted() || !task.is_wanted(),
+                    "a stopped task was wanted again"
+                );
+            }
+            if task.status == TaskStatus::Stopped {
+                assert!(task.stop_code.is_some() && task.stopped_reason.is_some());
+                assert!(task.stopped_at >= task.stopping_at && task.stopping_at.is_some());
+            }
+        }
+        if service.status != ServiceStatus::Active {
+            assert!(
+                tasks.iter().all(|it| !it.is_wanted()),
+                "a deleted service wants tasks"
+            );
+            return;
+        }
+        assert_eq!(
+            service
+                .deployments
+                .iter()
+                .filter(|it| it.status == DeploymentStatus::Primary)
+                .count(),
+            1
+        );
+        let desired = u64::from(service.desired_count);
+        let lower = (desired * u64::from(service.configuration.minimum_healthy_percent))
+            .div_ceil(100) as usize;
+        let upper = (desired * u64::from(service.configuration.maximum_percent) / 100) as usize;
+        let launched = count(&|it| before.task(&it.arn).is_none());
+        let wanted = count(&|it| it.is_wanted());
+        assert!(
+            launched == 0 || wanted <= upper,
+            "{wanted} tasks, at most {upper} allowed\n{}",
+            self.picture()
+        );
+        let healthy_stopped = count(&|it| {
+            it.stop_code == Some(StopCode::ServiceSchedulerInitiated)
+                && before
+                    .task(&it.arn)
+                    .is_some_and(|old| old.is_wanted() && old.healthy_at.is_some())
+                && it.unhealthy_at.is_none()
+        });
+        let healthy = count(&|it| self.world.is_healthy(it, self.now));
+        assert!(
+            healthy_stopped == 0 || healthy >= lower,
+            "{healthy} healthy tasks, at least {lower} asked for, and {healthy_stopped} were stopped\n{}",
+            self.picture()
+        );
+        if let Some(primary) = service.primary()
+            && let Some(record) = self.world.service_deployment(&primary.service_deployment)
+            && record.status == ServiceDeploymentStatus::RollbackSuccessful
+            && before
+                .service_deployment(&record.arn)
+                .is_some_and(|it| it.status != record.status)
+        {
+            assert_eq!(
+                record.rollback.as_ref().map(|it| &it.revision),
+                Some(&primary.revision)
+            );
+            assert!(
+                tasks
+                    .iter()
+                    .filter(|it| it.is_wanted())
+                    .all(|it| it.revision.as_ref() == Some(&primary.revision)
+                        && self.world.is_healthy(it, self.now)),
+                "rolled back, but the old revision does not serve"
+            );
+            assert_eq!(wanted, service.desired_count as usize);
+        }
+    }
+
+    // Looking.
+
+    pub fn service(&self) -> &Service {
+        let cluster = self.world.find_cluster(REGION, None).unwrap();
+        self.world.find_service(cluster, "web").unwrap()
+    }
+
+    pub fn tasks(&self) -> Vec<&Task> {
+        let mut tasks: Vec<_> = self.world.tasks_of(&self.service().arn).collect();
+        tasks.sort_by(|a, b| (a.created_at, &a.arn).cmp(&(b.created_at, &b.arn)));
+        tasks
+    }
+
+    pub fn primary(&self) -> &Deployment {
+        self.service().primary().unwrap()
+    }
+
+    /// The service deployment that the PRIMARY belongs to.
+    pub fn record(&self) -> &ServiceDeployment {
+        self.world
+            .service_deployment(&self.primary().service_deployment)
+            .unwrap()
+    }
+
+    /// The events of the service, oldest first, with its ids replaced by letters in the order of their appearance.
+    pub fn story(&self) -> Vec<String> {
+        let mut names = BTreeMap::new();
+        self.service()
+            .events
+            .iter()
+            .rev()
+            .map(|event| {
+                let mut said = event.message.replace(GROUP, "GROUP");
+                for (mark, kind) in [("(task ", "T"), ("ecs-svc/", "D")] {
+                    let mut from = 0;
+                    while let Some(at) = said[from..].find(mark) {
+                        let start = from + at + mark.len();
+                        let end = said[start..]
+                            .find([')', '.', ' '])
+                            .map_or(said.len(), |it| start + it);
+                        let id = said[start..end].to_owned();
+                        let count = names
+                            .keys()
+                            .filter(|(it, _): &&(&str, String)| *it == kind)
+                            .count();
+                        let name = names
+                            .entry((kind, id))
+                            .or_insert_with(|| format!("{kind}{}", count + 1))
+                            .clone();
+                        said.replace_range(start..end, &name);
+                        from = start + name.len();
+                    }
+                }
+                said
+            })
+            .collect()
+    }
+
+    pub fn picture(&self) -> String {
+        let mut said = format!("at {}\n", self.now);
+        for cluster in self.world.clusters(REGION) {
+            for service in self.world.services(&cluster.arn) {
+                said += &format!(
+                    "{} {:?} desired {} last completed {:?}\n",
+                    service.name,
+                    service.status,
+                    service.desired_count,
+                    service.last_completed.as_ref().map(|it| &it.revision)
+                );
+                for it in &service.deployments {
+                    said += &format!(
+                        "  {} {:?} {:?} desired {} running {} pending {} failed {} after {:?} rev {}\n",
+                        it.id,
+                        it.status,
+                        it.rollout_state,
+                        it.desired_count,
+                        it.running_count,
+                        it.pending_count,
+                        it.failed_tasks,
+                        it.launch_after,
+                        it.revision
+                    );
+                }
+                for it in self.world.tasks_of(&service.arn) {
+                    if it.status != TaskStatus::Stopped {
+                        said += &format!(
+                            "  task {} {:?} wanted {} healthy {:?} unhealthy {:?} rev {:?} targets {:?} containers {:?}\n",
+                            &it.id[..8],
+                            it.status,
+                            it.is_wanted(),
+                            it.healthy_at,
+                            it.unhealthy_at,
+                            it.revision,
+                            it.targets.iter().map(|it| it.state).collect::<Vec<_>>(),
+                            it.containers
+                                .iter()
+                                .map(|it| (it.status, it.health))
+                                .collect::<Vec<_>>()
+                        );
+                    }
+                }
+                for event in service.events.iter().take(30) {
+                    said += &format!("  {} {}\n", event.created_at, event.message);
+                }
+            }
+        }
+        said
+    }
+}
+
+pub fn target_health(task: Arn, target_group: Arn, port: u16, healthy: bool) -> Event {
+    Event::TargetHealth {
+        task,
+        target_group,
+        port,
+        state: if healthy {
+            TargetState::Healthy
+        } else {
+            TargetState::Unhealthy
+        },
+        reason: (!healthy).then(|| "Target.ResponseCodeMismatch".to_owned()),
+        description: (!healthy).then(|| "Health checks failed with these codes: [404]".to_owned()),
+    }
+}
+
+/// The members of a service behind a load balancer.
+pub fn balanced() -> Value {
+    json!({ "loadBalancers": [
+        { "targetGroupArn": GROUP, "containerName": "web", "containerPort": 8080 }
+    ]})
+}
+
+/// The members of a service with the circuit breaker on.
+pub fn breaker(rollback: bool) -> Value {
+    json!({ "deploymentConfiguration": {
+        "deploymentCircuitBreaker": { "enable": true, "rollback": rollback }
+    }})
+}
+
+pub fn merge(into: &mut Value, more: Value) {
+    let (Value::Object(into), Value::Object(more)) = (into, more) else {
+        panic!("only objects are merged")
+    };
+    for (name, value) in more {
+        match (into.get_mut(&name), value) {
+            (Some(old @ Value::Object(_)), value @ Value::Object(_)) => merge(old, value),
+            (_, value) => {
+                into.insert(name, value);
+            }
+        }
+    }
+}
+
+pub fn with(mut one: Value, other: Value) -> Value {
+    merge(&mut one, other);
+    one
+}
+
+pub fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(it) => it,
+        _ => panic!("not an object"),
+    }
+}
+
+fn fold(hash: u64, now: Millis, command: &Command) -> u64 {
+    let mut hash = hash ^ now;
+    for byte in format!("{command:?}").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash
+}

@@ -1,0 +1,433 @@
+//! A target group at work: its targets, their health checks, and which of them gets the next request.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::check::{HealthCheck, Judge, Outcome, probe};
+use super::dial::Dialer;
+use super::pool::{InFlight, Pool};
+use super::target::{Condition, TargetHealth, TargetMessage, TargetState};
+
+/// How a group picks a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    #[default]
+    RoundRobin,
+    LeastOutstanding,
+    Random,
+}
+
+/// When a new target is checked for the first time, and what happens until it first passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// The load balancer looks at once, and often until the first pass; failures still count only once an interval, so no threshold
+    /// is met earlier than on the real service.
+    #[default]
+    Fast,
+    /// The first check comes at some moment of the first interval, as on the real service.
+    Fargate,
+}
+
+/// Time between looks at a target that has not passed yet, under [`Pace::Fast`].
+const EAGER: Duration = Duration::from_millis(250);
+
+/// Settings of a target group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `None` where health checks are off: targets count as healthy at once.
+    pub check: Option<HealthCheck>,
+    pub algorithm: Algorithm,
+    /// 0-3600 s.
+    pub deregistration_delay: Duration,
+    /// Whether a listener leads here. Targets of an unused group are not checked.
+    pub used: bool,
+}
+
+struct Target {
+    pool: Arc<Pool>,
+    judge: Mutex<Judge>,
+    /// Ends the health checks.
+    leaving: CancellationToken,
+}
+
+impl Target {
+    fn condition(&self) -> Condition {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).condition().clone()
+    }
+
+    fn state(&self) -> TargetState {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).condition().state
+    }
+}
+
+/// What every group of one load balancer process shares.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub dialer: Arc<dyn Dialer>,
+    pub messages: mpsc::UnboundedSender<TargetMessage>,
+    pub pace: Pace,
+}
+
+/// One target group at work.
+pub struct Group {
+    arn: String,
+    around: Surroundings,
+    settings: watch::Sender<Arc<Settings>>,
+    targets: RwLock<Arc<Vec<Arc<Target>>>>,
+    turn: AtomicUsize,
+}
+
+impl Group {
+    pub fn new(arn: String, settings: Settings, around: Surroundings) -> Arc<Self> {
+        Arc::new(Self {
+            arn,
+            around,
+            settings: watch::Sender::new(Arc::new(settings)),
+            targets: RwLock::default(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// Changes settings; running checks take them up at once.
+    pub fn set(&self, settings: Settings) {
+        self.settings.send_if_modified(|current| {
+            let changed = **current != settings;
+            if changed {
+                *current = Arc::new(settings);
+            }
+            changed
+        });
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    /// Adds a target and begins to check it. A target that is draining comes back as a new one; one that is there stays as it is.
+    pub fn register(self: &Arc<Self>, address: SocketAddr) {
+        let target = Arc::new(Target {
+            pool: Pool::new(address),
+            judge: Mutex::new(Judge::new()),
+            leaving: CancellationToken::new(),
+        });
+        let there = self.change(|targets| {
+            if targets.iter().any(|t| t.pool.address() == address && t.state() != TargetState::Draining) {
+                return true;
+            }
+            targets.retain(|t| t.pool.address() != address);
+            targets.push(target.clone());
+            false
+        });
+        if !there {
+            self.tell(&target);
+            tokio::spawn(self.clone().watch(target));
+        }
+    }
+
+    /// Takes a target out of rotation. It leaves the group when the deregistration delay is over.
+    pub fn deregister(self: &Arc<Self>, address: SocketAddr) {
+        let found = self.snapshot().iter().find(|t| t.pool.address() == address).cloned();
+        let Some(target) = found.filter(|t| t.state() != TargetState::Draining) else { return };
+        self.note(&target, Judge::drain);
+        target.leaving.cancel();
+        target.pool.close();
+        let (group, delay) = (self.clone(), self.settings().deregistration_delay);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            target.pool.cut();
+            let left = group.change(|targets| {
+                let before = targets.len();
+                targets.retain(|t| !Arc::ptr_eq(t, &target));
+                before != targets.len()
+            });
+            // If it was registered again meanwhile, the address is not drained.
+            if left {
+                let _ = group.around.messages.send(TargetMessage::Drained { group: group.arn.clone(), target: address });
+            }
+        });
+    }
+
+    /// Stops checking and cuts all connections: the group was deleted.
+    pub fn close(&self) {
+        self.change(|targets| {
+            for target in targets.drain(..) {
+                target.leaving.cancel();
+                target.pool.cut();
+            }
+        });
+    }
+
+    /// Each registered target and its condition, in the order of registration.
+    pub fn conditions(&self) -> Vec<(SocketAddr, Condition)> {
+        self.snapshot().iter().map(|t| (t.pool.address(), t.condition())).collect()
+    }
+
+    /// The target for the next request. With no healthy target all that are not draining take part ("fail open").
+    pub fn choose(&self, tried: &[SocketAddr]) -> Option<InFlight> {
+        let targets = self.snapshot();
+        let algorithm = self.settings.borrow().algorithm;
+        let mut candidates: Vec<(&Arc<Target>, TargetState)> =
+            targets.iter().map(|t| (t, t.state())).filter(|(_, state)| *state != TargetState::Draining).collect();
+        if candidates.iter().any(|(_, state)| *state == TargetState::Healthy) {
+            candidates.retain(|(_, state)| *state == TargetState::Healthy);
+        }
+        candidates.retain(|(t, _)| !tried.contains(&t.pool.address()));
+        let count = candidates.len();
+        if count == 0 {
+            return None;
+        }
+        let start = match algorithm {
+            Algorithm::Random => fastrand::usize(..count),
+            Algorithm::RoundRobin | Algorithm::LeastOutstanding => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+        };
+        let chosen = match algorithm {
+            Algorithm::LeastOutstanding => {
+                // Begins at another one each time, so that equals take turns.
+                (0..count).map(|i| candidates[(start + i) % count].0).min_by_key(|t| t.pool.in_flight())?
+            }
+            Algorithm::RoundRobin | Algorithm::Random => candidates[start].0,
+        };
+        Some(chosen.pool.enter())
+    }
+
+    async fn watch(self: Arc<Self>, target: Arc<Target>) {
+        let leaving = target.leaving.clone();
+        tokio::select! {
+            () = leaving.cancelled() => {}
+            () = self.check_for_ever(&target) => {}
+        }
+    }
+
+    async fn check_for_ever(&self, target: &Target) {
+        let mut changes = self.settings.subscribe();
+        loop {
+            let settings = changes.borrow_and_update().clone();
+            if !settings.used {
+                self.note(target, Judge::unused);
+                if changes.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let Some(check) = &settings.check else {
+                self.note(target, |judge| judge.observe(&Outcome::Passed, &UNCHECKED));
+                if changes.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            if matches!(target.state(), TargetState::Initial | TargetState::Unused) {
+                self.note(target, Judge::restart);
+            }
+            tokio::select! {
+                () = self.check_with(target, check) => {}
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Checks once an interval with the same settings, for ever.
+    async fn check_with(&self, target: &Target, check: &HealthCheck) {
+        let mut next = Instant::now();
+        if self.around.pace == Pace::Fargate {
+            next += check.interval.mul_f64(fastrand::f64());
+        }
+        let address = target.pool.address();
+        loop {
+            tokio::time::sleep_until(next).await;
+            next += check.interval;
+            let outcome = probe(check, address, &*self.around.dialer).await;
+            self.note(target, |judge| judge.observe(&outcome, check));
+            while self.around.pace == Pace::Fast && target.state() == TargetState::Initial {
+                let look = Instant::now() + EAGER;
+                if look >= next {
+                    break;
+                }
+                tokio::time::sleep_until(look).await;
+                if probe(check, address, &*self.around.dialer).await == Outcome::Passed {
+                    self.note(target, |judge| judge.observe(&Outcome::Passed, check));
+                }
+            }
+            next = next.max(Instant::now());
+        }
+    }
+
+    fn note(&self, target: &Target, change: impl FnOnce(&mut Judge) -> bool) {
+        if change(&mut target.judge.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.tell(target);
+        }
+    }
+
+    fn tell(&self, target: &Target) {
+        let health =
+            TargetHealth { group: self.arn.clone(), target: target.pool.address(), condition: target.condition() };
+        tracing::debug!(target = %health.target, state = %health.condition.state, "target health");
+        // Nobody listens any more when the daemon is going down.
+        let _ = self.around.messages.send(TargetMessage::Health(health));
+    }
+
+    fn snapshot(&self) -> Arc<Vec<Arc<Target>>> {
+        self.targets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Vec<Arc<Target>>) -> R) -> R {
+        let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut targets))
+    }
+}
+
+/// Stands for the settings of a group without checks, whose targets all count as healthy.
+static UNCHECKED: std::sync::LazyLock<HealthCheck> = std::sync::LazyLock::new(|| HealthCheck {
+    protocol: super::check::Protocol::Tcp,
+    port: None,
+    path: String::new(),
+    interval: Duration::from_secs(30),
+    timeout: Duration::from_secs(5),
+    healthy_threshold: 1,
+    unhealthy_threshold: 1,
+    matcher: super::check::Matcher::default(),
+});
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io;
+
+    use futures_util::future::BoxFuture;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::elb::check::Protocol;
+    use crate::elb::dial::Direct;
+
+    fn settings(interval: u64) -> Settings {
+        Settings {
+            check: Some(HealthCheck {
+                protocol: Protocol::Tcp,
+                port: None,
+                path: "/".into(),
+                interval: Duration::from_secs(interval),
+                timeout: Duration::from_secs(2),
+                healthy_threshold: 2,
+                unhealthy_threshold: 2,
+                matcher: super::super::check::Matcher::default(),
+            }),
+            algorithm: Algorithm::RoundRobin,
+            deregistration_delay: Duration::from_secs(30),
+            used: true,
+        }
+    }
+
+    fn group(settings: Settings, dialer: impl Dialer) -> (Arc<Group>, mpsc::UnboundedReceiver<TargetMessage>) {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let around = Surroundings { dialer: Arc::new(dialer), messages, pace: Pace::Fast };
+        (Group::new("tg".into(), settings, around), inbox)
+    }
+
+    async fn next_state(inbox: &mut mpsc::UnboundedReceiver<TargetMessage>) -> (TargetState, Option<&'static str>) {
+        match inbox.recv().await.unwrap() {
+            TargetMessage::Health(health) => (health.condition.state, health.condition.reason),
+            TargetMessage::Drained { .. } => panic!("drained"),
+        }
+    }
+
+    /// Refuses every connection.
+    struct Refusing;
+
+    impl Dialer for Refusing {
+        fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+            Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_answers_goes_from_registration_to_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (group, mut inbox) = group(settings(30), Direct);
+        group.register(listener.local_addr().unwrap());
+        assert_eq!(next_state(&mut inbox).await, (TargetState::Initial, Some("Elb.RegistrationInProgress")));
+        assert_eq!(next_state(&mut inbox).await, (TargetState::Initial, Some("Elb.InitialHealthChecking")));
+        assert_eq!(next_state(&mut inbox).await, (TargetState::Healthy, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn eager_looks_do_not_make_a_target_unhealthy_before_its_intervals() {
+        let (group, mut inbox) = group(settings(10), Refusing);
+        let start = Instant::now();
+        group.register("10.0.0.1:80".parse().unwrap());
+        next_state(&mut inbox).await;
+        next_state(&mut inbox).await;
+        assert_eq!(next_state(&mut inbox).await, (TargetState::Unhealthy, Some("Target.FailedHealthChecks")));
+        assert_eq!(start.elapsed().as_secs(), 10, "two failures, one interval apart");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unused_group_is_not_checked_until_a_listener_leads_to_it() {
+        let (group, mut inbox) = group(Settings { used: false, ..settings(10) }, Refusing);
+        group.register("10.0.0.1:80".parse().unwrap());
+        next_state(&mut inbox).await;
+        assert_eq!(next_state(&mut inbox).await, (TargetState::Unused, Some("Target.NotInUse")));
+        group.set(settings(10));
+        assert_eq!(next_state(&mut inbox).await, (TargetState::Initial, Some("Elb.InitialHealthChecking")));
+        assert_eq!(next_state(&mut inbox).await.0, TargetState::Unhealthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deregistered_target_drains_for_the_delay_and_gets_no_request() {
+        let (group, mut inbox) = group(Settings { check: None, ..settings(10) }, Refusing);
+        let address = "10.0.0.1:80".parse().unwrap();
+        group.register(address);
+        next_state(&mut inbox).await;
+        assert_eq!(next_state(&mut inbox).await.0, TargetState::Healthy);
+        let start = Instant::now();
+        group.deregister(address);
+        group.deregister(address);
+        assert_eq!(next_state(&mut inbox).await.0, TargetState::Draining);
+        assert!(group.choose(&[]).is_none());
+        assert_eq!(inbox.recv().await.unwrap(), TargetMessage::Drained { group: "tg".into(), target: address });
+        assert_eq!(start.elapsed().as_secs(), 30);
+        assert!(group.conditions().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_registered_again_while_draining_stays() {
+        let (group, mut inbox) = group(Settings { check: None, ..settings(10) }, Refusing);
+        let address = "10.0.0.1:80".parse().unwrap();
+        group.register(address);
+        group.deregister(address);
+        group.register(address);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(group.conditions(), [(address, Condition::healthy())]);
+        while let Ok(message) = inbox.try_recv() {
+            assert!(matches!(message, TargetMessage::Health(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_take_turns_and_the_least_busy_target_comes_first() {
+        let (group, _inbox) = group(Settings { check: None, ..settings(10) }, Refusing);
+        let addresses: Vec<SocketAddr> = (1..=3).map(|i| SocketAddr::from(([10, 0, 0, i], 80))).collect();
+        for address in &addresses {
+            group.register(*address);
+        }
+        // None is healthy yet: all take part.
+        let mut seen = BTreeMap::new();
+        for _ in 0..30 {
+            *seen.entry(group.choose(&[]).unwrap().pool().address()).or_insert(0) += 1;
+        }
+        assert_eq!(seen.into_values().collect::<Vec<_>>(), [10, 10, 10]);
+
+        group.set(Settings { check: None, algorithm: Algorithm::LeastOutstanding, ..settings(10) });
+        let held: Vec<InFlight> = (0..6).map(|_| group.choose(&[]).unwrap()).collect();
+        for address in &addresses {
+            assert_eq!(held.iter().filter(|h| h.pool().address() == *address).count(), 2);
+        }
+        assert!(group.choose(&addresses).is_none(), "a target that was tried is not tried again");
+    }
+}

@@ -1,0 +1,181 @@
+//! A listener: an address that takes connections and hands their requests to the rules.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::dial::Dialer;
+use super::proxy::{Front, answer};
+use super::rule::{Action, Rules, draw};
+use super::tunnel::splice;
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    Http,
+    /// Bytes, as a Network Load Balancer carries them.
+    Tcp,
+}
+
+/// A listener at work. Dropped, it takes no new connection and lets requests in flight finish.
+pub struct Listener {
+    address: SocketAddr,
+    speech: Speech,
+    live: Arc<RwLock<Live>>,
+    closing: CancellationToken,
+}
+
+struct Live {
+    rules: Arc<Rules>,
+    idle: Duration,
+}
+
+impl Listener {
+    /// Listens on `ip` and `port`, or on a free port where that one cannot be had (no permission, or in use).
+    pub async fn open(
+        ip: IpAddr,
+        port: u16,
+        speech: Speech,
+        idle: Duration,
+        dialer: Arc<dyn Dialer>,
+    ) -> io::Result<Self> {
+        let socket = bind(ip, port).await?;
+        let address = socket.local_addr()?;
+        let live = Arc::new(RwLock::new(Live { rules: Arc::new(Rules::default()), idle }));
+        let closing = CancellationToken::new();
+        tokio::spawn(accept(socket, speech, live.clone(), closing.clone(), dialer));
+        Ok(Self { address, speech, live, closing })
+    }
+
+    /// Where it really listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn speech(&self) -> Speech {
+        self.speech
+    }
+
+    /// Changes the rules: the next request follows the new ones.
+    pub fn set(&self, rules: Rules, idle: Duration) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Live { rules: Arc::new(rules), idle };
+    }
+
+    /// The rules now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).rules.clone()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+/// Binds the port asked for, else a free one; an address that this machine does not have becomes 127.0.0.1 (only Linux has all of
+/// 127.0.0.0/8).
+pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    let local = IpAddr::from([127, 0, 0, 1]);
+    for candidate in [(ip, port), (ip, 0), (local, 0)] {
+        match TcpListener::bind(candidate).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if matches!(error.kind(), AddrInUse | AddrNotAvailable | PermissionDenied) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(AddrNotAvailable, format!("no port of {ip} can be bound")))
+}
+
+async fn accept(
+    socket: TcpListener,
+    speech: Speech,
+    live: Arc<RwLock<Live>>,
+    closing: CancellationToken,
+    dialer: Arc<dyn Dialer>,
+) {
+    let port = socket.local_addr().map_or(0, |address| address.port());
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = closing.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: some will be free soon.
+                tracing::warn!(%error, port, "failed to accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let front = {
+            let live = live.clone();
+            let dialer = dialer.clone();
+            move || {
+                let live = live.read().unwrap_or_else(PoisonError::into_inner);
+                Front { rules: live.rules.clone(), port, idle: live.idle, dialer: dialer.clone() }
+            }
+        };
+        match speech {
+            Speech::Http => tokio::spawn(converse(stream, peer, front, closing.clone())),
+            Speech::Tcp => tokio::spawn(pass(stream, front())),
+        };
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    front: impl Fn() -> Front + Send + 'static,
+    closing: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let idle = front().idle;
+    let service = service_fn(move |request| {
+        let front = front();
+        async move { Ok::<_, Infallible>(answer(front, peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "connection of client ended");
+    }
+}
+
+async fn pass(stream: TcpStream, front: Front) {
+    let Action::Forward(shares) = &front.rules.default else { return };
+    let Some(group) = draw(shares) else { return };
+    let mut tried = Vec::new();
+    while let Some(in_flight) = group.choose(&tried) {
+        let address = in_flight.pool().address();
+        let dial = tokio::time::timeout(Duration::from_secs(10), front.dialer.dial(address));
+        if let Ok(Ok(target)) = dial.await {
+            let _ = (stream.set_nodelay(true), target.set_nodelay(true));
+            splice(stream, target, Some(Duration::from_secs(350)), &in_flight.pool().when_cut()).await;
+            return;
+        }
+        tried.push(address);
+    }
+}

@@ -1,0 +1,28 @@
+//! Elastic Load Balancing: load balancers that balance. [`Balancers`] keeps what the API made and runs it.
+//!
+//! A listener ([`listen`]) takes connections on the load balancer's own loopback address; each request goes by the listener's
+//! rules ([`rule`]) to a target group ([`group`]), which knows by its health checks ([`check`]) who may get it; [`proxy`] carries
+//! it there and back over pooled connections ([`pool`]).
+
+mod api;
+mod balancers;
+mod body;
+mod check;
+mod dial;
+mod group;
+mod headers;
+mod listen;
+mod model;
+mod page;
+mod pool;
+mod proxy;
+mod rule;
+mod target;
+mod tunnel;
+
+pub use api::handle;
+pub use balancers::{Balancers, OpenError};
+pub use dial::{Dialer, Direct};
+pub use target::{Condition, TargetHealth, TargetMessage, TargetState};
+pub(crate) use listen::bind;
+pub(crate) use tunnel::splice;

@@ -1,0 +1,186 @@
+//! Connections to one target: those in use are counted, those at rest are kept for the next request.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::body::Outbound;
+
+/// Idle connections kept for one target; more are closed.
+const KEPT: usize = 1024;
+
+/// A connection at rest longer than this is not trusted with a request that must not be sent twice: the target may be closing it
+/// right now, and the answer to such a request can then not be had by asking again.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+struct Idle {
+    sender: SendRequest<Outbound>,
+    since: Instant,
+}
+
+/// The connections to one target.
+pub struct Pool {
+    address: SocketAddr,
+    idle: Mutex<VecDeque<Idle>>,
+    closed: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Cuts what is still in flight when the deregistration delay is over.
+    cut: CancellationToken,
+}
+
+impl Pool {
+    pub fn new(address: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            idle: Mutex::default(),
+            closed: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            cut: CancellationToken::new(),
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Requests and tunnels that are with the target now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts one request until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { pool: self.clone() }
+    }
+
+    /// Takes the connection that was used last. `careful` takes only one that was in use a moment ago.
+    pub fn take(&self, careful: bool, idle_timeout: Duration) -> Option<SendRequest<Outbound>> {
+        let mut idle = self.lock();
+        while let Some(Idle { sender, since }) = idle.pop_back() {
+            let rested = since.elapsed();
+            if rested >= idle_timeout {
+                // Everything before it has rested longer.
+                idle.clear();
+                return None;
+            }
+            if careful && rested > TRUSTED {
+                idle.push_back(Idle { sender, since });
+                return None;
+            }
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// Speaks HTTP on a new connection.
+    pub async fn open(&self, stream: TcpStream) -> io::Result<SendRequest<Outbound>> {
+        stream.set_nodelay(true)?;
+        let (sender, connection) =
+            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let cut = self.cut.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection.with_upgrades() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "connection to target ended");
+                    }
+                }
+                () = cut.cancelled() => {}
+            }
+        });
+        Ok(sender)
+    }
+
+    /// Keeps no connection any longer; those in use finish their request.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.lock().clear();
+    }
+
+    /// Ends what is still in flight.
+    pub fn cut(&self) {
+        self.close();
+        self.cut.cancel();
+    }
+
+    /// Done when [`Pool::cut`] was called.
+    pub fn when_cut(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+
+    fn put(&self, sender: SendRequest<Outbound>) {
+        let mut idle = self.lock();
+        // Looked at under the lock, so that close() leaves none behind.
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        if idle.len() >= KEPT {
+            idle.pop_front();
+        }
+        if idle.front().is_some_and(|oldest| oldest.sender.is_closed()) {
+            idle.pop_front();
+        }
+        idle.push_back(Idle { sender, since: Instant::now() });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request or tunnel that is with a target.
+pub struct InFlight {
+    pool: Arc<Pool>,
+}
+
+impl InFlight {
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.pool.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection in use. Dropped, it is closed.
+pub struct Lease {
+    pub sender: SendRequest<Outbound>,
+    pub in_flight: InFlight,
+}
+
+impl Lease {
+    /// The response was read to its end: the connection may serve the next request.
+    pub fn give_back(self) {
+        let Self { mut sender, in_flight } = self;
+        if sender.is_closed() {
+            return;
+        }
+        let pool = in_flight.pool.clone();
+        drop(in_flight);
+        if sender.is_ready() {
+            pool.put(sender);
+            return;
+        }
+        // The connection task has yet to notice that the exchange is over.
+        tokio::spawn(async move {
+            if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                pool.put(sender);
+            }
+        });
+    }
+}

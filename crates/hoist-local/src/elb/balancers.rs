@@ -254,12 +254,12 @@ impl Balancers {
         let listeners = self.tables().listeners.list(region)?;
         let groups = self.tables().groups.list(region)?;
         let live = self.live();
-        let mut used = BTreeSet::new();
+        let mut used: BTreeSet<String> = BTreeSet::new();
         for (arn, listener) in &listeners {
             let mut own = rules.remove(arn).unwrap_or_default();
             own.sort_by_key(|rule| rule.shown.priority.parse::<u32>().unwrap_or(u32::MAX));
             for act in listener.shown.default_actions.iter().chain(own.iter().flat_map(|rule| &rule.shown.actions)) {
-                used.extend(act.groups());
+                used.extend(act.groups().into_iter().map(str::to_owned));
             }
             let Some(running) = live.listeners.get(arn) else { continue };
             let Some(balancer) = balancers.get(&listener.shown.load_balancer_arn) else { continue };

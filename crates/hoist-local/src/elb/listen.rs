@@ -29,7 +29,6 @@ pub enum Speech {
 /// A listener at work. Dropped, it takes no new connection and lets requests in flight finish.
 pub struct Listener {
     address: SocketAddr,
-    speech: Speech,
     live: Arc<RwLock<Live>>,
     closing: CancellationToken,
 }
@@ -53,7 +52,7 @@ impl Listener {
         let live = Arc::new(RwLock::new(Live { rules: Arc::new(Rules::default()), idle }));
         let closing = CancellationToken::new();
         tokio::spawn(accept(socket, speech, live.clone(), closing.clone(), dialer));
-        Ok(Self { address, speech, live, closing })
+        Ok(Self { address, live, closing })
     }
 
     /// Where it really listens.
@@ -61,18 +60,9 @@ impl Listener {
         self.address
     }
 
-    pub fn speech(&self) -> Speech {
-        self.speech
-    }
-
     /// Changes the rules: the next request follows the new ones.
     pub fn set(&self, rules: Rules, idle: Duration) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Live { rules: Arc::new(rules), idle };
-    }
-
-    /// The rules now.
-    pub fn rules(&self) -> Arc<Rules> {
-        self.live.read().unwrap_or_else(PoisonError::into_inner).rules.clone()
     }
 }
 

@@ -25,4 +25,5 @@ pub use balancers::{Balancers, OpenError};
 pub use dial::{Dialer, Direct};
 pub use target::{Condition, TargetHealth, TargetMessage, TargetState};
 pub(crate) use listen::bind;
+pub(crate) use rule::{Block, wild};
 pub(crate) use tunnel::splice;

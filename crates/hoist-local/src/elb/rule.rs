@@ -24,16 +24,6 @@ impl Rules {
         let matching = self.rules.iter().find(|(tests, _)| tests.iter().all(|test| test.passes(request, peer)));
         matching.map_or(&self.default, |(_, action)| action)
     }
-
-    /// Every group that requests can get to.
-    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
-        let actions = self.rules.iter().map(|(_, action)| action).chain([&self.default]);
-        actions.flat_map(|action| match action {
-            Action::Forward(shares) => shares.as_slice(),
-            Action::Fixed(_) | Action::Redirect(_) => &[],
-        })
-        .map(|share| &share.group)
-    }
 }
 
 /// One test of a rule. A list passes if one of its values does.

@@ -28,6 +28,7 @@ pub mod elb;
 mod home;
 pub mod ids;
 pub mod keys;
+pub mod logs;
 mod serve;
 mod settings;
 pub mod sigv4;

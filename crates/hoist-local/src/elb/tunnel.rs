@@ -73,12 +73,11 @@ mod tests {
         tunnel.await.unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_silent_tunnel_ends() {
-        let (_client, front) = tokio::io::duplex(64);
+        let (mut client, front) = tokio::io::duplex(64);
         let (back, _server) = tokio::io::duplex(64);
-        let start = tokio::time::Instant::now();
-        splice(front, back, Some(Duration::from_secs(60)), &CancellationToken::new()).await;
-        assert_eq!(start.elapsed().as_secs(), 60);
+        splice(front, back, Some(Duration::from_millis(20)), &CancellationToken::new()).await;
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "both sides are closed");
     }
 }

@@ -11,9 +11,17 @@ pub type Paths = &'static [(&'static str, &'static str)];
 /// Keeps the items that pass all filters of the call.
 pub fn filter(call: &Call, items: &mut Vec<Value>, paths: Paths) -> Result<(), ApiError> {
     for asked in call.list("Filter") {
-        let name = asked.get("Name").and_then(Value::as_str).unwrap_or_default();
-        let values: Vec<&str> =
-            asked.get("Value").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let name = asked
+            .get("Name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let values: Vec<&str> = asked
+            .get("Value")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let passes = |found: &str| values.iter().any(|value| wild(value, found));
         if let Some(key) = name.strip_prefix("tag:") {
             items.retain(|item| tags(item).any(|(k, v)| k == key && passes(v)));
@@ -26,24 +34,53 @@ pub fn filter(call: &Call, items: &mut Vec<Value>, paths: Paths) -> Result<(), A
                 found.iter().any(|text| passes(text))
             });
         } else {
-            return Err(ApiError::new("InvalidParameterValue", format!("The filter '{name}' is invalid")));
+            return Err(ApiError::new(
+                "InvalidParameterValue",
+                format!("The filter '{name}' is invalid"),
+            ));
         }
     }
     Ok(())
 }
 
 /// Keeps the items that the call lists by id; one that is not there is an error.
-pub fn by_id(call: &Call, parameter: &str, items: &mut Vec<Value>, member: &str, code: &str, what: &str) -> Result<(), ApiError> {
+pub fn by_id(
+    call: &Call,
+    parameter: &str,
+    items: &mut Vec<Value>,
+    member: &str,
+    code: &str,
+    what: &str,
+) -> Result<(), ApiError> {
     let asked = call.strings(parameter);
     if asked.is_empty() {
         return Ok(());
     }
-    let id = |item: &Value| item.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let missing: Vec<&str> = asked.iter().copied().filter(|asked| !items.iter().any(|item| id(item) == *asked)).collect();
+    let id = |item: &Value| {
+        item.get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let missing: Vec<&str> = asked
+        .iter()
+        .copied()
+        .filter(|asked| !items.iter().any(|item| id(item) == *asked))
+        .collect();
     match missing.as_slice() {
         [] => {}
-        [one] => return Err(ApiError::new(code, format!("The {what} ID '{one}' does not exist"))),
-        several => return Err(ApiError::new(code, format!("The {what} IDs '{}' do not exist", several.join(", ")))),
+        [one] => {
+            return Err(ApiError::new(
+                code,
+                format!("The {what} ID '{one}' does not exist"),
+            ));
+        }
+        several => {
+            return Err(ApiError::new(
+                code,
+                format!("The {what} IDs '{}' do not exist", several.join(", ")),
+            ));
+        }
     }
     items.retain(|item| asked.contains(&id(item).as_str()));
     Ok(())
@@ -57,13 +94,20 @@ pub fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, 
             .strip_prefix("page-")
             .and_then(|at| at.parse::<usize>().ok())
             .filter(|at| *at <= items.len())
-            .ok_or_else(|| ApiError::new("InvalidParameterValue", format!("Invalid value '{token}' for nextToken")))?,
+            .ok_or_else(|| {
+                ApiError::new(
+                    "InvalidParameterValue",
+                    format!("Invalid value '{token}' for nextToken"),
+                )
+            })?,
     };
     let size = match call.integer("MaxResults") {
         None => usize::MAX,
         Some(size) if (5..=1000).contains(&size) => usize::try_from(size).unwrap_or(usize::MAX),
         Some(size) => {
-            let text = format!("Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.");
+            let text = format!(
+                "Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000."
+            );
             return Err(ApiError::new("InvalidParameterValue", text));
         }
     };
@@ -74,7 +118,11 @@ pub fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, 
 }
 
 fn tags(item: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let tags = item.get("tagSet").and_then(Value::as_array).into_iter().flatten();
+    let tags = item
+        .get("tagSet")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     tags.filter_map(|tag| Some((tag.get("key")?.as_str()?, tag.get("value")?.as_str()?)))
 }
 

@@ -19,7 +19,11 @@ pub struct Forward {
 
 impl Forward {
     /// Listens on `public` and the port of `task` (a free one where that cannot be had).
-    pub async fn open(public: Ipv4Addr, task: SocketAddr, dialer: Arc<dyn Dialer>) -> io::Result<Self> {
+    pub async fn open(
+        public: Ipv4Addr,
+        task: SocketAddr,
+        dialer: Arc<dyn Dialer>,
+    ) -> io::Result<Self> {
         let socket = bind(public.into(), task.port()).await?;
         let address = socket.local_addr()?;
         let closing = CancellationToken::new();
@@ -34,7 +38,12 @@ impl Drop for Forward {
     }
 }
 
-async fn accept(socket: TcpListener, task: SocketAddr, dialer: Arc<dyn Dialer>, closing: CancellationToken) {
+async fn accept(
+    socket: TcpListener,
+    task: SocketAddr,
+    dialer: Arc<dyn Dialer>,
+    closing: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -73,8 +82,14 @@ mod tests {
     async fn bytes_reach_the_task_and_come_back_until_the_forward_is_dropped() {
         let task = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = task.local_addr().unwrap();
-        let forward = Forward::open(Ipv4Addr::new(127, 99, 1, 7), address, Arc::new(Direct)).await.unwrap();
-        assert_eq!(forward.address.port(), address.port(), "its own address leaves the port free");
+        let forward = Forward::open(Ipv4Addr::new(127, 99, 1, 7), address, Arc::new(Direct))
+            .await
+            .unwrap();
+        assert_eq!(
+            forward.address.port(),
+            address.port(),
+            "its own address leaves the port free"
+        );
         let mut client = TcpStream::connect(forward.address).await.unwrap();
         client.write_all(b"ping").await.unwrap();
         let (mut served, _) = task.accept().await.unwrap();

@@ -33,17 +33,30 @@ pub fn describe_route_tables(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> 
         "propagatingVgwSet": [],
         "tagSet": shown_tags(ec2, region, &id)?,
     })];
-    by_id(call, "RouteTableId", &mut found, "routeTableId", "InvalidRouteTableID.NotFound", "routeTable")?;
+    by_id(
+        call,
+        "RouteTableId",
+        &mut found,
+        "routeTableId",
+        "InvalidRouteTableID.NotFound",
+        "routeTable",
+    )?;
     let paths = &[
         ("vpc-id", "vpcId"),
         ("route-table-id", "routeTableId"),
         ("association.main", "associationSet.main"),
         ("association.subnet-id", "associationSet.subnetId"),
         ("association.route-table-id", "associationSet.routeTableId"),
-        ("association.route-table-association-id", "associationSet.routeTableAssociationId"),
+        (
+            "association.route-table-association-id",
+            "associationSet.routeTableAssociationId",
+        ),
         ("route.gateway-id", "routeSet.gatewayId"),
         ("route.nat-gateway-id", "routeSet.natGatewayId"),
-        ("route.destination-cidr-block", "routeSet.destinationCidrBlock"),
+        (
+            "route.destination-cidr-block",
+            "routeSet.destinationCidrBlock",
+        ),
         ("owner-id", "ownerId"),
     ];
     filter(call, &mut found, paths)?;
@@ -59,7 +72,14 @@ pub fn describe_internet_gateways(ec2: &Ec2, call: &Call) -> Result<Value, ApiEr
         "attachmentSet": [{"vpcId": ec2.default_vpc(region), "state": "available"}],
         "tagSet": shown_tags(ec2, region, &id)?,
     })];
-    by_id(call, "InternetGatewayId", &mut found, "internetGatewayId", "InvalidInternetGatewayID.NotFound", "internetGateway")?;
+    by_id(
+        call,
+        "InternetGatewayId",
+        &mut found,
+        "internetGatewayId",
+        "InvalidInternetGatewayID.NotFound",
+        "internetGateway",
+    )?;
     let paths = &[
         ("internet-gateway-id", "internetGatewayId"),
         ("attachment.vpc-id", "attachmentSet.vpcId"),
@@ -72,15 +92,44 @@ pub fn describe_internet_gateways(ec2: &Ec2, call: &Call) -> Result<Value, ApiEr
 
 pub fn describe_nat_gateways(call: &Call) -> Result<Value, ApiError> {
     let mut found = Vec::new();
-    by_id(call, "NatGatewayId", &mut found, "natGatewayId", "NatGatewayNotFound", "natGateway")?;
-    filter(call, &mut found, &[("vpc-id", ""), ("subnet-id", ""), ("state", ""), ("nat-gateway-id", "")])?;
+    by_id(
+        call,
+        "NatGatewayId",
+        &mut found,
+        "natGatewayId",
+        "NatGatewayNotFound",
+        "natGateway",
+    )?;
+    filter(
+        call,
+        &mut found,
+        &[
+            ("vpc-id", ""),
+            ("subnet-id", ""),
+            ("state", ""),
+            ("nat-gateway-id", ""),
+        ],
+    )?;
     Ok(json!({"natGatewaySet": found}))
 }
 
 pub fn describe_vpc_endpoints(call: &Call) -> Result<Value, ApiError> {
     let mut found = Vec::new();
-    by_id(call, "VpcEndpointId", &mut found, "vpcEndpointId", "InvalidVpcEndpointId.NotFound", "vpcEndpoint")?;
-    let paths = &[("vpc-id", ""), ("service-name", ""), ("vpc-endpoint-id", ""), ("vpc-endpoint-state", ""), ("vpc-endpoint-type", "")];
+    by_id(
+        call,
+        "VpcEndpointId",
+        &mut found,
+        "vpcEndpointId",
+        "InvalidVpcEndpointId.NotFound",
+        "vpcEndpoint",
+    )?;
+    let paths = &[
+        ("vpc-id", ""),
+        ("service-name", ""),
+        ("vpc-endpoint-id", ""),
+        ("vpc-endpoint-state", ""),
+        ("vpc-endpoint-type", ""),
+    ];
     filter(call, &mut found, paths)?;
     Ok(json!({"vpcEndpointSet": found}))
 }

@@ -10,7 +10,11 @@ use crate::api::{ApiError, Call};
 /// As the service answers them.
 pub fn handle(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     if call.boolean("DryRun") == Some(true) {
-        return Err(ApiError::new("DryRunOperation", "Request would have succeeded, but DryRun flag is set.").with_status(412));
+        return Err(ApiError::new(
+            "DryRunOperation",
+            "Request would have succeeded, but DryRun flag is set.",
+        )
+        .with_status(412));
     }
     match call.action.as_str() {
         "DescribeVpcs" => vpc::describe_vpcs(ec2, call),

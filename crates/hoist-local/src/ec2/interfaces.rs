@@ -66,16 +66,26 @@ impl Enis {
     pub fn create(&self, region: &str, new: &NewInterface) -> Result<Interface, ApiError> {
         let ec2 = &self.0;
         let subnet = ec2.subnet(region, &new.subnet)?.ok_or_else(|| {
-            ApiError::new("InvalidSubnetID.NotFound", format!("The subnet ID '{}' does not exist", new.subnet))
+            ApiError::new(
+                "InvalidSubnetID.NotFound",
+                format!("The subnet ID '{}' does not exist", new.subnet),
+            )
         })?;
         for group in &new.security_groups {
             if ec2.security_group(region, group)?.is_none() {
-                return Err(ApiError::new("InvalidGroup.NotFound", format!("The security group '{group}' does not exist")));
+                return Err(ApiError::new(
+                    "InvalidGroup.NotFound",
+                    format!("The security group '{group}' does not exist"),
+                ));
             }
         }
         let id = format!("eni-{}", ids::hex(17));
         let private_ip = self.allocate(&subnet, &id)?;
-        let public_ip = if new.public { Some(ec2.loopback.take(&id)?) } else { None };
+        let public_ip = if new.public {
+            Some(ec2.loopback.take(&id)?)
+        } else {
+            None
+        };
         let octets = private_ip.octets();
         let interface = Interface {
             region: region.to_owned(),
@@ -86,7 +96,10 @@ impl Enis {
             prefix: subnet.prefix,
             gateway: subnet.gateway(),
             // Locally administered, and as unique as the address.
-            mac: format!("02:68:{:02x}:{:02x}:{:02x}:{:02x}", octets[0], octets[1], octets[2], octets[3]),
+            mac: format!(
+                "02:68:{:02x}:{:02x}:{:02x}:{:02x}",
+                octets[0], octets[1], octets[2], octets[3]
+            ),
             groups: match new.security_groups.as_slice() {
                 [] => vec![ec2.default_security_group(region)],
                 groups => groups.to_vec(),
@@ -122,7 +135,10 @@ impl Enis {
         }
         Err(ApiError::new(
             "InsufficientFreeAddressesInSubnet",
-            format!("insufficient free addresses in subnet '{}'", subnet.subnet_id),
+            format!(
+                "insufficient free addresses in subnet '{}'",
+                subnet.subnet_id
+            ),
         ))
     }
 
@@ -131,20 +147,35 @@ impl Enis {
     ///
     /// # Errors
     /// When an address cannot be bound at all, or the state cannot be written.
-    pub async fn forward(&self, interface: &Interface, ports: &[u16]) -> Result<BTreeMap<u16, SocketAddr>, ForwardError> {
-        let Some(public) = interface.public_ip else { return Ok(BTreeMap::new()) };
+    pub async fn forward(
+        &self,
+        interface: &Interface,
+        ports: &[u16],
+    ) -> Result<BTreeMap<u16, SocketAddr>, ForwardError> {
+        let Some(public) = interface.public_ip else {
+            return Ok(BTreeMap::new());
+        };
         let (mut open, mut forwarded) = (Vec::new(), BTreeMap::new());
         for port in ports {
             let task = SocketAddr::from((interface.private_ip, *port));
             let forward = Forward::open(public, task, self.0.dialer.clone())
                 .await
-                .map_err(|source| ForwardError::Bind { public, port: *port, source })?;
+                .map_err(|source| ForwardError::Bind {
+                    public,
+                    port: *port,
+                    source,
+                })?;
             forwarded.insert(*port, forward.address);
             open.push(forward);
         }
         self.0.live().forwards.insert(interface.id.clone(), open);
-        let kept = Interface { forwarded: forwarded.clone(), ..interface.clone() };
-        self.0.interfaces.put(&interface.region, &interface.id, &kept)?;
+        let kept = Interface {
+            forwarded: forwarded.clone(),
+            ..interface.clone()
+        };
+        self.0
+            .interfaces
+            .put(&interface.region, &interface.id, &kept)?;
         Ok(forwarded)
     }
 
@@ -161,7 +192,13 @@ impl Enis {
     /// # Errors
     /// When the state cannot be read.
     pub fn all(&self) -> Result<Vec<Interface>, ApiError> {
-        Ok(self.0.interfaces.all()?.into_iter().map(|(_, _, interface)| interface).collect())
+        Ok(self
+            .0
+            .interfaces
+            .all()?
+            .into_iter()
+            .map(|(_, _, interface)| interface)
+            .collect())
     }
 
     /// Deletes an interface: its addresses are free again, its forwarded ports closed. One that is not there is no error.
@@ -172,7 +209,9 @@ impl Enis {
         let ec2 = &self.0;
         let forwards = ec2.live().forwards.remove(id);
         drop(forwards);
-        let Some(interface) = ec2.interfaces.get(region, id)? else { return Ok(()) };
+        let Some(interface) = ec2.interfaces.get(region, id)? else {
+            return Ok(());
+        };
         if let Some(public) = interface.public_ip {
             ec2.loopback.free(public)?;
         }
@@ -187,13 +226,27 @@ impl Enis {
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     #[error("failed to listen on {public} for port {port} of the task")]
-    Bind { public: Ipv4Addr, port: u16, source: io::Error },
+    Bind {
+        public: Ipv4Addr,
+        port: u16,
+        source: io::Error,
+    },
     #[error(transparent)]
     State(#[from] crate::state::StateError),
 }
 
-fn shown(ec2: &Ec2, interface: &Interface, names: &BTreeMap<String, String>) -> Result<Value, ApiError> {
-    let dns = |ip: Ipv4Addr| format!("ip-{}.{}.compute.internal", ip.to_string().replace('.', "-"), interface.region);
+fn shown(
+    ec2: &Ec2,
+    interface: &Interface,
+    names: &BTreeMap<String, String>,
+) -> Result<Value, ApiError> {
+    let dns = |ip: Ipv4Addr| {
+        format!(
+            "ip-{}.{}.compute.internal",
+            ip.to_string().replace('.', "-"),
+            interface.region
+        )
+    };
     let association = interface.public_ip.map(|ip| {
         // This name can be opened only as the address that it stands for.
         json!({"ipOwnerId": "amazon", "publicDnsName": ip.to_string(), "publicIp": ip.to_string()})
@@ -208,7 +261,11 @@ fn shown(ec2: &Ec2, interface: &Interface, names: &BTreeMap<String, String>) -> 
         _ => Vec::new(),
     };
     // Where a port could not be had, this says where the task is reached instead.
-    for (port, address) in interface.forwarded.iter().filter(|(port, address)| address.port() != **port) {
+    for (port, address) in interface
+        .forwarded
+        .iter()
+        .filter(|(port, address)| address.port() != **port)
+    {
         tags.push(json!({"key": format!("hoist:port:{port}"), "value": address.to_string()}));
     }
     let mut item = Map::from_iter([
@@ -216,15 +273,24 @@ fn shown(ec2: &Ec2, interface: &Interface, names: &BTreeMap<String, String>) -> 
         ("subnetId".to_owned(), json!(interface.subnet_id)),
         ("vpcId".to_owned(), json!(interface.vpc_id)),
         ("availabilityZone".to_owned(), json!(interface.zone)),
-        ("availabilityZoneId".to_owned(), json!(zone_id(&interface.zone))),
+        (
+            "availabilityZoneId".to_owned(),
+            json!(zone_id(&interface.zone)),
+        ),
         ("description".to_owned(), json!(interface.description)),
         ("ownerId".to_owned(), json!(ACCOUNT)),
         ("requesterId".to_owned(), json!("578734482556")),
         ("requesterManaged".to_owned(), json!(true)),
         ("status".to_owned(), json!("in-use")),
         ("macAddress".to_owned(), json!(interface.mac)),
-        ("privateIpAddress".to_owned(), json!(interface.private_ip.to_string())),
-        ("privateDnsName".to_owned(), json!(dns(interface.private_ip))),
+        (
+            "privateIpAddress".to_owned(),
+            json!(interface.private_ip.to_string()),
+        ),
+        (
+            "privateDnsName".to_owned(),
+            json!(dns(interface.private_ip)),
+        ),
         ("sourceDestCheck".to_owned(), json!(true)),
         ("interfaceType".to_owned(), json!("interface")),
         ("groupSet".to_owned(), json!(groups)),
@@ -259,12 +325,29 @@ fn shown(ec2: &Ec2, interface: &Interface, names: &BTreeMap<String, String>) -> 
 }
 
 pub fn describe(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
-    let mut names = BTreeMap::from([(ec2.default_security_group(&call.region), "default".to_owned())]);
-    names.extend(ec2.groups.list(&call.region)?.into_iter().map(|(id, group)| (id, group.name)));
+    let mut names = BTreeMap::from([(
+        ec2.default_security_group(&call.region),
+        "default".to_owned(),
+    )]);
+    names.extend(
+        ec2.groups
+            .list(&call.region)?
+            .into_iter()
+            .map(|(id, group)| (id, group.name)),
+    );
     let interfaces = ec2.interfaces.list(&call.region)?;
-    let mut found =
-        interfaces.iter().map(|(_, interface)| shown(ec2, interface, &names)).collect::<Result<Vec<_>, _>>()?;
-    by_id(call, "NetworkInterfaceId", &mut found, "networkInterfaceId", "InvalidNetworkInterfaceID.NotFound", "networkInterface")?;
+    let mut found = interfaces
+        .iter()
+        .map(|(_, interface)| shown(ec2, interface, &names))
+        .collect::<Result<Vec<_>, _>>()?;
+    by_id(
+        call,
+        "NetworkInterfaceId",
+        &mut found,
+        "networkInterfaceId",
+        "InvalidNetworkInterfaceID.NotFound",
+        "networkInterface",
+    )?;
     let paths = &[
         ("network-interface-id", "networkInterfaceId"),
         ("subnet-id", "subnetId"),
@@ -275,7 +358,10 @@ pub fn describe(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
         ("group-name", "groupSet.groupName"),
         ("mac-address", "macAddress"),
         ("private-ip-address", "privateIpAddress"),
-        ("addresses.private-ip-address", "privateIpAddressesSet.privateIpAddress"),
+        (
+            "addresses.private-ip-address",
+            "privateIpAddressesSet.privateIpAddress",
+        ),
         ("addresses.association.public-ip", "association.publicIp"),
         ("association.public-ip", "association.publicIp"),
         ("private-dns-name", "privateDnsName"),

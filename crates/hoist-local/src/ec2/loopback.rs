@@ -15,7 +15,10 @@ pub struct Loopback {
 impl Loopback {
     /// The addresses of the instance with that `seed`. Two instances begin at different places, so that they seldom meet.
     pub fn open(state: &State, seed: &str) -> Self {
-        Self { seed: seed.to_owned(), taken: state.table("loopback-addresses") }
+        Self {
+            seed: seed.to_owned(),
+            taken: state.table("loopback-addresses"),
+        }
     }
 
     /// The address of `owner`, taken now if it has none. Outside Linux, where only 127.0.0.1 exists, everybody has that.
@@ -32,7 +35,8 @@ impl Loopback {
                 Some(other) if other != owner => {}
                 Some(_) => return Ok(candidate),
                 None => {
-                    self.taken.put("", &candidate.to_string(), &owner.to_owned())?;
+                    self.taken
+                        .put("", &candidate.to_string(), &owner.to_owned())?;
                     return Ok(candidate);
                 }
             }
@@ -70,6 +74,9 @@ mod tests {
             assert!(seen.insert(address));
             assert_eq!(loopback.take(&owner.to_string()).unwrap(), address);
         }
-        assert_eq!(Loopback::open(&state, "home").take("7").unwrap(), loopback.take("7").unwrap());
+        assert_eq!(
+            Loopback::open(&state, "home").take("7").unwrap(),
+            loopback.take("7").unwrap()
+        );
     }
 }

@@ -5,8 +5,22 @@ use crate::api::{ApiError, Call};
 
 /// Regions that are on without asking for them. Every other name works as well; this list is only what DescribeRegions shows.
 const REGIONS: [&str; 17] = [
-    "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ca-central-1",
-    "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
     "us-west-2",
 ];
 
@@ -18,7 +32,10 @@ pub fn zones(region: &str) -> [String; 2] {
 /// The id of a zone, such as `use1-az1` of `us-east-1a`.
 pub fn zone_id(zone: &str) -> String {
     let (region, letter) = zone.split_at(zone.len().saturating_sub(1));
-    let number = letter.bytes().next().map_or(1, |b| b.saturating_sub(b'a') + 1);
+    let number = letter
+        .bytes()
+        .next()
+        .map_or(1, |b| b.saturating_sub(b'a') + 1);
     let mut short = String::new();
     for part in region.split('-') {
         match part {
@@ -52,7 +69,10 @@ pub fn describe_zones(call: &Call) -> Result<Value, ApiError> {
     for (parameter, member) in [("ZoneName", "zoneName"), ("ZoneId", "zoneId")] {
         for asked in call.strings(parameter) {
             if !found.iter().any(|zone| zone[member] == asked) {
-                return Err(ApiError::new("InvalidParameterValue", format!("Invalid availability zone: [{asked}]")));
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    format!("Invalid availability zone: [{asked}]"),
+                ));
             }
         }
         let asked = call.strings(parameter);
@@ -85,8 +105,14 @@ pub fn describe_regions(call: &Call) -> Result<Value, ApiError> {
     };
     let mut found: Vec<Value> = names.iter().map(shown).collect();
     let asked = call.strings("RegionName");
-    found.retain(|region| asked.is_empty() || asked.iter().any(|asked| region["regionName"] == *asked));
-    let paths = &[("region-name", "regionName"), ("endpoint", "regionEndpoint"), ("opt-in-status", "optInStatus")];
+    found.retain(|region| {
+        asked.is_empty() || asked.iter().any(|asked| region["regionName"] == *asked)
+    });
+    let paths = &[
+        ("region-name", "regionName"),
+        ("endpoint", "regionEndpoint"),
+        ("opt-in-status", "optInStatus"),
+    ];
     filter(call, &mut found, paths)?;
     Ok(json!({"regionInfo": found}))
 }
@@ -97,7 +123,14 @@ mod tests {
 
     #[test]
     fn zone_ids_are_the_short_forms() {
-        let ids: Vec<_> = ["us-east-1a", "eu-central-1b", "ap-southeast-2a", "us-gov-west-1a"].map(zone_id).into();
+        let ids: Vec<_> = [
+            "us-east-1a",
+            "eu-central-1b",
+            "ap-southeast-2a",
+            "us-gov-west-1a",
+        ]
+        .map(zone_id)
+        .into();
         assert_eq!(ids, ["use1-az1", "euc1-az2", "apse2-az1", "usgw1-az1"]);
     }
 }

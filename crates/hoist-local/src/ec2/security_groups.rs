@@ -70,9 +70,17 @@ impl Ec2 {
     }
 
     fn groups_of(&self, region: &str) -> Result<Vec<SecurityGroup>, StateError> {
-        let mut groups: Vec<_> = self.groups.list(region)?.into_iter().map(|(_, group)| group).collect();
+        let mut groups: Vec<_> = self
+            .groups
+            .list(region)?
+            .into_iter()
+            .map(|(_, group)| group)
+            .collect();
         let default = self.default_group(region);
-        if !groups.iter().any(|group| group.group_id == default.group_id) {
+        if !groups
+            .iter()
+            .any(|group| group.group_id == default.group_id)
+        {
             groups.insert(0, default);
         }
         Ok(groups)
@@ -82,7 +90,11 @@ impl Ec2 {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn security_group(&self, region: &str, id: &str) -> Result<Option<SecurityGroup>, StateError> {
+    pub fn security_group(
+        &self,
+        region: &str,
+        id: &str,
+    ) -> Result<Option<SecurityGroup>, StateError> {
         if let Some(group) = self.groups.get(region, id)? {
             return Ok(Some(group));
         }
@@ -91,14 +103,20 @@ impl Ec2 {
 }
 
 fn not_found(id: &str) -> ApiError {
-    ApiError::new("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"))
+    ApiError::new(
+        "InvalidGroup.NotFound",
+        format!("The security group '{id}' does not exist"),
+    )
 }
 
 /// Rules as Describe shows them: those of the same protocol and ports together.
 fn shown_permissions(rules: &[Permission]) -> Value {
     let mut together: Vec<(&Permission, Vec<&Permission>)> = Vec::new();
     for rule in rules {
-        match together.iter_mut().find(|(first, _)| first.protocol == rule.protocol && first.ports == rule.ports) {
+        match together
+            .iter_mut()
+            .find(|(first, _)| first.protocol == rule.protocol && first.ports == rule.ports)
+        {
             Some((_, rules)) => rules.push(rule),
             None => together.push((rule, vec![rule])),
         }
@@ -109,9 +127,13 @@ fn shown_permissions(rules: &[Permission]) -> Value {
             let description = &rule.description;
             match &rule.peer {
                 Peer::Ipv4(block) => v4.push(json!({"cidrIp": block, "description": description})),
-                Peer::Ipv6(block) => v6.push(json!({"cidrIpv6": block, "description": description})),
+                Peer::Ipv6(block) => {
+                    v6.push(json!({"cidrIpv6": block, "description": description}))
+                }
                 Peer::Group(id) => {
-                    groups.push(json!({"groupId": id, "userId": ACCOUNT, "description": description}));
+                    groups.push(
+                        json!({"groupId": id, "userId": ACCOUNT, "description": description}),
+                    );
                 }
             }
         }
@@ -154,9 +176,19 @@ pub fn describe(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
             return Err(not_found(id));
         }
     }
-    by_id(call, "GroupId", &mut found, "groupId", "InvalidGroup.NotFound", "security group")?;
+    by_id(
+        call,
+        "GroupId",
+        &mut found,
+        "groupId",
+        "InvalidGroup.NotFound",
+        "security group",
+    )?;
     let names = call.strings("GroupName");
-    if let Some(missing) = names.iter().find(|name| !found.iter().any(|group| group["groupName"] == **name)) {
+    if let Some(missing) = names
+        .iter()
+        .find(|name| !found.iter().any(|group| group["groupName"] == **name))
+    {
         return Err(not_found(missing));
     }
     found.retain(|group| names.is_empty() || names.iter().any(|name| group["groupName"] == *name));
@@ -179,22 +211,47 @@ pub fn describe(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
 pub fn create(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let region = &call.region;
     let missing = |name: &str| {
-        ApiError::new("MissingParameter", format!("The request must contain the parameter {name}"))
+        ApiError::new(
+            "MissingParameter",
+            format!("The request must contain the parameter {name}"),
+        )
     };
     let name = call.str("GroupName").ok_or_else(|| missing("GroupName"))?;
-    let description = call.str("GroupDescription").ok_or_else(|| missing("GroupDescription"))?;
+    let description = call
+        .str("GroupDescription")
+        .ok_or_else(|| missing("GroupDescription"))?;
     if name.starts_with("sg-") {
-        return Err(ApiError::new("InvalidParameterValue", format!("Value ({name}) for parameter GroupName is invalid. Group names may not be in the format sg-*")));
+        return Err(ApiError::new(
+            "InvalidParameterValue",
+            format!(
+                "Value ({name}) for parameter GroupName is invalid. Group names may not be in the format sg-*"
+            ),
+        ));
     }
     if name == "default" {
-        return Err(ApiError::new("InvalidGroup.Reserved", "Cannot use reserved security group name: default"));
+        return Err(ApiError::new(
+            "InvalidGroup.Reserved",
+            "Cannot use reserved security group name: default",
+        ));
     }
-    let vpc = call.str("VpcId").map_or_else(|| ec2.default_vpc(region), str::to_owned);
+    let vpc = call
+        .str("VpcId")
+        .map_or_else(|| ec2.default_vpc(region), str::to_owned);
     if !ec2.has_vpc(region, &vpc) {
-        return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{vpc}' does not exist")));
+        return Err(ApiError::new(
+            "InvalidVpcID.NotFound",
+            format!("The vpc ID '{vpc}' does not exist"),
+        ));
     }
-    if ec2.groups_of(region)?.iter().any(|group| group.name == name && group.vpc_id == vpc) {
-        return Err(ApiError::new("InvalidGroup.Duplicate", format!("The security group '{name}' already exists for VPC '{vpc}'")));
+    if ec2
+        .groups_of(region)?
+        .iter()
+        .any(|group| group.name == name && group.vpc_id == vpc)
+    {
+        return Err(ApiError::new(
+            "InvalidGroup.Duplicate",
+            format!("The security group '{name}' already exists for VPC '{vpc}'"),
+        ));
     }
     let id = format!("sg-{}", ids::hex(17));
     let group = SecurityGroup {
@@ -214,26 +271,50 @@ pub fn create(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     ec2.groups.put(region, &id, &group)?;
     let tags = requested(call, "security-group");
     ec2.tags.put(region, &id, &tags)?;
-    Ok(json!({"groupId": id, "securityGroupArn": arn(region, &id), "tagSet": super::tags::shown(&tags), "return": true}))
+    Ok(
+        json!({"groupId": id, "securityGroupArn": arn(region, &id), "tagSet": super::tags::shown(&tags), "return": true}),
+    )
 }
 
 pub fn delete(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let region = &call.region;
-    let named = call.str("GroupId").or(call.str("GroupName")).unwrap_or_default();
+    let named = call
+        .str("GroupId")
+        .or(call.str("GroupName"))
+        .unwrap_or_default();
     let groups = ec2.groups_of(region)?;
-    let group = groups.iter().find(|group| group.group_id == named || group.name == named).ok_or_else(|| not_found(named))?;
+    let group = groups
+        .iter()
+        .find(|group| group.group_id == named || group.name == named)
+        .ok_or_else(|| not_found(named))?;
     let id = &group.group_id;
     if *id == ec2.default_security_group(region) {
-        return Err(ApiError::new("CannotDelete", format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user")));
+        return Err(ApiError::new(
+            "CannotDelete",
+            format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
+        ));
     }
     let peer = Peer::Group(id.clone());
     let referenced = groups
         .iter()
         .filter(|other| other.group_id != *id)
-        .any(|other| other.ingress.iter().chain(&other.egress).any(|rule| rule.peer == peer));
-    let used = ec2.interfaces.list(region)?.iter().any(|(_, interface)| interface.groups.contains(id));
+        .any(|other| {
+            other
+                .ingress
+                .iter()
+                .chain(&other.egress)
+                .any(|rule| rule.peer == peer)
+        });
+    let used = ec2
+        .interfaces
+        .list(region)?
+        .iter()
+        .any(|(_, interface)| interface.groups.contains(id));
     if referenced || used {
-        return Err(ApiError::new("DependencyViolation", format!("resource {id} has a dependent object")));
+        return Err(ApiError::new(
+            "DependencyViolation",
+            format!("resource {id} has a dependent object"),
+        ));
     }
     ec2.groups.delete(region, id)?;
     ec2.tags.delete(region, id)?;
@@ -249,7 +330,12 @@ fn permissions(call: &Call) -> Result<Vec<Permission>, ApiError> {
     for source in sources {
         let text = |name: &str| source.get(name).and_then(Value::as_str);
         let protocol = match text("IpProtocol").unwrap_or_default() {
-            "" => return Err(ApiError::new("InvalidParameterValue", "Invalid value '' for ip protocol. Unknown protocol.")),
+            "" => {
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    "Invalid value '' for ip protocol. Unknown protocol.",
+                ));
+            }
             "6" => "tcp",
             "17" => "udp",
             "1" => "icmp",
@@ -262,7 +348,10 @@ fn permissions(call: &Call) -> Result<Vec<Permission>, ApiError> {
             (Some(from), Some(to)) => Some((from, to)),
             (Some(from), None) => Some((from, from)),
             _ if matches!(protocol, "tcp" | "udp") => {
-                return Err(ApiError::new("MissingParameter", "The request must contain the parameter FromPort"));
+                return Err(ApiError::new(
+                    "MissingParameter",
+                    "The request must contain the parameter FromPort",
+                ));
             }
             _ => None,
         };
@@ -270,7 +359,12 @@ fn permissions(call: &Call) -> Result<Vec<Permission>, ApiError> {
             && matches!(protocol, "tcp" | "udp")
             && !(0..=65535).contains(&from)
         {
-            return Err(ApiError::new("InvalidParameterValue", format!("Invalid value '{from}' for portRange: {from}-{to}. Must specify a valid port range.")));
+            return Err(ApiError::new(
+                "InvalidParameterValue",
+                format!(
+                    "Invalid value '{from}' for portRange: {from}-{to}. Must specify a valid port range."
+                ),
+            ));
         }
         let mut add = |peer: Peer, description: Option<&str>| {
             rules.push(Permission {
@@ -284,8 +378,17 @@ fn permissions(call: &Call) -> Result<Vec<Permission>, ApiError> {
         if let Some(block) = text("CidrIp") {
             add(Peer::Ipv4(cidr(block)?), None);
         }
-        for (list, member) in [("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"), ("Groups", "GroupId")] {
-            for item in source.get(list).and_then(Value::as_array).into_iter().flatten() {
+        for (list, member) in [
+            ("IpRanges", "CidrIp"),
+            ("Ipv6Ranges", "CidrIpv6"),
+            ("Groups", "GroupId"),
+        ] {
+            for item in source
+                .get(list)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 let text = |name: &str| item.get(name).and_then(Value::as_str);
                 let value = text(member).unwrap_or_default();
                 let peer = match list {
@@ -298,7 +401,10 @@ fn permissions(call: &Call) -> Result<Vec<Permission>, ApiError> {
         }
     }
     if rules.is_empty() {
-        return Err(ApiError::new("MissingParameter", "The request must contain the parameter ipPermissions"));
+        return Err(ApiError::new(
+            "MissingParameter",
+            "The request must contain the parameter ipPermissions",
+        ));
     }
     Ok(rules)
 }
@@ -306,13 +412,23 @@ fn permissions(call: &Call) -> Result<Vec<Permission>, ApiError> {
 fn cidr(text: &str) -> Result<String, ApiError> {
     crate::elb::Block::parse(text)
         .map(|_| text.to_owned())
-        .ok_or_else(|| ApiError::new("InvalidParameterValue", format!("CIDR block {text} is malformed")))
+        .ok_or_else(|| {
+            ApiError::new(
+                "InvalidParameterValue",
+                format!("CIDR block {text} is malformed"),
+            )
+        })
 }
 
 fn changed(ec2: &Ec2, call: &Call) -> Result<SecurityGroup, ApiError> {
-    let named = call.str("GroupId").or(call.str("GroupName")).unwrap_or_default();
+    let named = call
+        .str("GroupId")
+        .or(call.str("GroupName"))
+        .unwrap_or_default();
     let mut groups = ec2.groups_of(&call.region)?.into_iter();
-    groups.find(|group| group.group_id == named || group.name == named).ok_or_else(|| not_found(named))
+    groups
+        .find(|group| group.group_id == named || group.name == named)
+        .ok_or_else(|| not_found(named))
 }
 
 pub fn authorize(ec2: &Ec2, call: &Call, egress: bool) -> Result<Value, ApiError> {
@@ -325,17 +441,25 @@ pub fn authorize(ec2: &Ec2, call: &Call, egress: bool) -> Result<Value, ApiError
             return Err(not_found(id));
         }
     }
-    let rules = if egress { &mut group.egress } else { &mut group.ingress };
+    let rules = if egress {
+        &mut group.egress
+    } else {
+        &mut group.ingress
+    };
     for rule in &added {
         if rules.iter().any(|there| there.same_rule(rule)) {
             let peer = match &rule.peer {
                 Peer::Ipv4(text) | Peer::Ipv6(text) | Peer::Group(text) => text,
             };
             let ports = match rule.ports {
-                Some((from, to)) => format!("{}, from port: {from}, to port: {to}", rule.protocol.to_uppercase()),
+                Some((from, to)) => format!(
+                    "{}, from port: {from}, to port: {to}",
+                    rule.protocol.to_uppercase()
+                ),
                 None => "ALL".to_owned(),
             };
-            let text = format!("the specified rule \"peer: {peer}, {ports}, ALLOW\" already exists");
+            let text =
+                format!("the specified rule \"peer: {peer}, {ports}, ALLOW\" already exists");
             return Err(ApiError::new("InvalidPermission.Duplicate", text));
         }
         rules.push(rule.clone());
@@ -367,14 +491,31 @@ pub fn authorize(ec2: &Ec2, call: &Call, egress: bool) -> Result<Value, ApiError
 pub fn revoke(ec2: &Ec2, call: &Call, egress: bool) -> Result<Value, ApiError> {
     let mut group = changed(ec2, call)?;
     let ids = call.strings("SecurityGroupRuleId");
-    let removed = if ids.is_empty() { permissions(call)? } else { Vec::new() };
-    let rules = if egress { &mut group.egress } else { &mut group.ingress };
-    let missing = removed.iter().any(|rule| !rules.iter().any(|there| there.same_rule(rule)))
-        || ids.iter().any(|id| !rules.iter().any(|there| there.id == *id));
+    let removed = if ids.is_empty() {
+        permissions(call)?
+    } else {
+        Vec::new()
+    };
+    let rules = if egress {
+        &mut group.egress
+    } else {
+        &mut group.ingress
+    };
+    let missing = removed
+        .iter()
+        .any(|rule| !rules.iter().any(|there| there.same_rule(rule)))
+        || ids
+            .iter()
+            .any(|id| !rules.iter().any(|there| there.id == *id));
     if missing {
-        return Err(ApiError::new("InvalidPermission.NotFound", "The specified rule does not exist in this security group."));
+        return Err(ApiError::new(
+            "InvalidPermission.NotFound",
+            "The specified rule does not exist in this security group.",
+        ));
     }
-    rules.retain(|there| !removed.iter().any(|rule| rule.same_rule(there)) && !ids.contains(&there.id.as_str()));
+    rules.retain(|there| {
+        !removed.iter().any(|rule| rule.same_rule(there)) && !ids.contains(&there.id.as_str())
+    });
     ec2.groups.put(&call.region, &group.group_id, &group)?;
     Ok(json!({"return": true}))
 }

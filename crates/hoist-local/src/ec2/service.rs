@@ -45,7 +45,12 @@ impl Ec2 {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn open(state: &State, seed: &str, loopback: Loopback, dialer: Arc<dyn Dialer>) -> Result<Self, StateError> {
+    pub fn open(
+        state: &State,
+        seed: &str,
+        loopback: Loopback,
+        dialer: Arc<dyn Dialer>,
+    ) -> Result<Self, StateError> {
         let inner = Inner {
             seed: seed.to_owned(),
             subnets: state.table("ec2-subnets"),
@@ -56,7 +61,12 @@ impl Ec2 {
             dialer,
             live: Mutex::default(),
         };
-        let taken = inner.interfaces.all()?.into_iter().map(|(_, id, interface)| (interface.private_ip, id)).collect();
+        let taken = inner
+            .interfaces
+            .all()?
+            .into_iter()
+            .map(|(_, id, interface)| (interface.private_ip, id))
+            .collect();
         let ec2 = Self(Arc::new(inner));
         ec2.live().addresses = taken;
         Ok(ec2)

@@ -8,15 +8,23 @@ use crate::api::{ApiError, Call};
 use crate::state::StateError;
 
 fn pairs(tags: Option<&Value>) -> BTreeMap<String, String> {
-    let text = |tag: &Value, name: &str| tag.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |tag: &Value, name: &str| {
+        tag.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let tags = tags.and_then(Value::as_array).into_iter().flatten();
-    tags.map(|tag| (text(tag, "Key"), text(tag, "Value"))).collect()
+    tags.map(|tag| (text(tag, "Key"), text(tag, "Value")))
+        .collect()
 }
 
 /// The tags that a create call asks for.
 pub fn requested(call: &Call, kind: &str) -> BTreeMap<String, String> {
     let all = call.list("TagSpecification").iter();
-    all.filter(|spec| spec.get("ResourceType").and_then(Value::as_str) == Some(kind)).flat_map(|spec| pairs(spec.get("Tag"))).collect()
+    all.filter(|spec| spec.get("ResourceType").and_then(Value::as_str) == Some(kind))
+        .flat_map(|spec| pairs(spec.get("Tag")))
+        .collect()
 }
 
 /// The tags of a resource, as Describe calls show them.
@@ -26,7 +34,9 @@ pub fn shown_tags(ec2: &Ec2, region: &str, id: &str) -> Result<Value, StateError
 
 /// Tags as Describe calls show them.
 pub fn shown(tags: &BTreeMap<String, String>) -> Value {
-    tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
+    tags.iter()
+        .map(|(key, value)| json!({"key": key, "value": value}))
+        .collect()
 }
 
 fn kind_of(id: &str) -> &'static str {
@@ -51,7 +61,14 @@ fn known(ec2: &Ec2, region: &str, id: &str) -> Result<(), ApiError> {
         "internet-gateway" => ec2.stable_id("igw", region, "default") == id,
         _ => false,
     };
-    if there { Ok(()) } else { Err(ApiError::new("InvalidID", format!("The ID '{id}' is not valid"))) }
+    if there {
+        Ok(())
+    } else {
+        Err(ApiError::new(
+            "InvalidID",
+            format!("The ID '{id}' is not valid"),
+        ))
+    }
 }
 
 pub fn create_tags(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
@@ -72,7 +89,10 @@ pub fn delete_tags(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
         tags.retain(|key, value| {
             let goes = |tag: &Value| {
                 tag.get("Key").and_then(Value::as_str) == Some(key)
-                    && tag.get("Value").and_then(Value::as_str).is_none_or(|wanted| wanted == value)
+                    && tag
+                        .get("Value")
+                        .and_then(Value::as_str)
+                        .is_none_or(|wanted| wanted == value)
             };
             // Without any tag named, all go.
             !named.is_empty() && !named.iter().any(goes)
@@ -86,10 +106,17 @@ pub fn describe_tags(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let mut found = Vec::new();
     for (id, tags) in ec2.tags.list(&call.region)? {
         for (key, value) in tags {
-            found.push(json!({"resourceId": id, "resourceType": kind_of(&id), "key": key, "value": value}));
+            found.push(
+                json!({"resourceId": id, "resourceType": kind_of(&id), "key": key, "value": value}),
+            );
         }
     }
-    let paths = &[("resource-id", "resourceId"), ("resource-type", "resourceType"), ("key", "key"), ("value", "value")];
+    let paths = &[
+        ("resource-id", "resourceId"),
+        ("resource-type", "resourceType"),
+        ("key", "key"),
+        ("value", "value"),
+    ];
     filter(call, &mut found, paths)?;
     paged(call, found, "tagSet")
 }

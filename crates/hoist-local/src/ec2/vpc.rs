@@ -76,8 +76,16 @@ impl Ec2 {
 
     /// All subnets of a region.
     pub(super) fn subnets_of(&self, region: &str) -> Result<Vec<Subnet>, StateError> {
-        let created = self.subnets.list(region)?.into_iter().map(|(_, subnet)| subnet);
-        Ok(self.default_subnets(region).into_iter().chain(created).collect())
+        let created = self
+            .subnets
+            .list(region)?
+            .into_iter()
+            .map(|(_, subnet)| subnet);
+        Ok(self
+            .default_subnets(region)
+            .into_iter()
+            .chain(created)
+            .collect())
     }
 
     /// The subnet of that id.
@@ -85,7 +93,10 @@ impl Ec2 {
     /// # Errors
     /// When the state cannot be read.
     pub fn subnet(&self, region: &str, id: &str) -> Result<Option<Subnet>, StateError> {
-        Ok(self.subnets_of(region)?.into_iter().find(|subnet| subnet.subnet_id == id))
+        Ok(self
+            .subnets_of(region)?
+            .into_iter()
+            .find(|subnet| subnet.subnet_id == id))
     }
 }
 
@@ -106,14 +117,24 @@ pub fn describe_vpcs(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
         "isDefault": true,
         "tagSet": shown_tags(ec2, &call.region, &id)?,
     })];
-    by_id(call, "VpcId", &mut found, "vpcId", "InvalidVpcID.NotFound", "vpc")?;
+    by_id(
+        call,
+        "VpcId",
+        &mut found,
+        "vpcId",
+        "InvalidVpcID.NotFound",
+        "vpc",
+    )?;
     let paths = &[
         ("vpc-id", "vpcId"),
         ("is-default", "isDefault"),
         ("isDefault", "isDefault"),
         ("state", "state"),
         ("cidr", "cidrBlock"),
-        ("cidr-block-association.cidr-block", "cidrBlockAssociationSet.cidrBlock"),
+        (
+            "cidr-block-association.cidr-block",
+            "cidrBlockAssociationSet.cidrBlock",
+        ),
         ("dhcp-options-id", "dhcpOptionsId"),
         ("owner-id", "ownerId"),
     ];
@@ -124,7 +145,10 @@ pub fn describe_vpcs(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
 pub fn describe_vpc_attribute(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let id = call.str("VpcId").unwrap_or_default();
     if !ec2.has_vpc(&call.region, id) {
-        return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{id}' does not exist")));
+        return Err(ApiError::new(
+            "InvalidVpcID.NotFound",
+            format!("The vpc ID '{id}' does not exist"),
+        ));
     }
     match call.str("Attribute") {
         Some(attribute @ ("enableDnsSupport" | "enableDnsHostnames")) => {
@@ -134,7 +158,10 @@ pub fn describe_vpc_attribute(ec2: &Ec2, call: &Call) -> Result<Value, ApiError>
             Ok(json!({"vpcId": id, "enableNetworkAddressUsageMetrics": {"value": false}}))
         }
         other => {
-            let text = format!("Value ({}) for parameter attribute is invalid. Unknown attribute.", other.unwrap_or_default());
+            let text = format!(
+                "Value ({}) for parameter attribute is invalid. Unknown attribute.",
+                other.unwrap_or_default()
+            );
             Err(ApiError::new("InvalidParameterValue", text))
         }
     }
@@ -143,10 +170,17 @@ pub fn describe_vpc_attribute(ec2: &Ec2, call: &Call) -> Result<Value, ApiError>
 fn shown(ec2: &Ec2, region: &str, subnet: &Subnet) -> Result<Value, StateError> {
     let live = ec2.live();
     let first = u32::from(subnet.network);
-    let used = live.addresses.keys().filter(|ip| (first..first + (subnet.size() - 1)).contains(&u32::from(**ip))).count();
+    let used = live
+        .addresses
+        .keys()
+        .filter(|ip| (first..first + (subnet.size() - 1)).contains(&u32::from(**ip)))
+        .count();
     drop(live);
     // The first four and the last address are the VPC's own.
-    let free = subnet.size().saturating_sub(5).saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+    let free = subnet
+        .size()
+        .saturating_sub(5)
+        .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
     Ok(json!({
         "subnetId": subnet.subnet_id,
         "subnetArn": format!("arn:aws:ec2:{region}:{ACCOUNT}:subnet/{}", subnet.subnet_id),
@@ -175,8 +209,18 @@ fn shown(ec2: &Ec2, region: &str, subnet: &Subnet) -> Result<Value, StateError> 
 
 pub fn describe_subnets(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let subnets = ec2.subnets_of(&call.region)?;
-    let mut found = subnets.iter().map(|subnet| shown(ec2, &call.region, subnet)).collect::<Result<Vec<_>, _>>()?;
-    by_id(call, "SubnetId", &mut found, "subnetId", "InvalidSubnetID.NotFound", "subnet")?;
+    let mut found = subnets
+        .iter()
+        .map(|subnet| shown(ec2, &call.region, subnet))
+        .collect::<Result<Vec<_>, _>>()?;
+    by_id(
+        call,
+        "SubnetId",
+        &mut found,
+        "subnetId",
+        "InvalidSubnetID.NotFound",
+        "subnet",
+    )?;
     let paths = &[
         ("subnet-id", "subnetId"),
         ("vpc-id", "vpcId"),
@@ -202,21 +246,43 @@ pub fn create_subnet(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let region = &call.region;
     let vpc = call.str("VpcId").unwrap_or_default();
     if !ec2.has_vpc(region, vpc) {
-        return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{vpc}' does not exist")));
+        return Err(ApiError::new(
+            "InvalidVpcID.NotFound",
+            format!("The vpc ID '{vpc}' does not exist"),
+        ));
     }
     let block = call.str("CidrBlock").unwrap_or_default();
     let bad = || {
-        ApiError::new("InvalidParameterValue", format!("Value ({block}) for parameter cidrBlock is invalid. This is not a valid CIDR block."))
+        ApiError::new(
+            "InvalidParameterValue",
+            format!(
+                "Value ({block}) for parameter cidrBlock is invalid. This is not a valid CIDR block."
+            ),
+        )
     };
     let (network, prefix) = block.split_once('/').ok_or_else(bad)?;
-    let (network, prefix): (Ipv4Addr, u8) = (network.parse().map_err(|_| bad())?, prefix.parse().map_err(|_| bad())?);
+    let (network, prefix): (Ipv4Addr, u8) = (
+        network.parse().map_err(|_| bad())?,
+        prefix.parse().map_err(|_| bad())?,
+    );
     let outside = network.octets()[..2] != BLOCK.0.octets()[..2];
-    if !(16..=28).contains(&prefix) || outside || u32::from(network) & ((1 << (32 - u32::from(prefix))) - 1) != 0 {
-        return Err(ApiError::new("InvalidSubnet.Range", format!("The CIDR '{block}' is invalid.")));
+    if !(16..=28).contains(&prefix)
+        || outside
+        || u32::from(network) & ((1 << (32 - u32::from(prefix))) - 1) != 0
+    {
+        return Err(ApiError::new(
+            "InvalidSubnet.Range",
+            format!("The CIDR '{block}' is invalid."),
+        ));
     }
-    let zone = call.str("AvailabilityZone").map_or_else(|| zones(region)[0].clone(), str::to_owned);
+    let zone = call
+        .str("AvailabilityZone")
+        .map_or_else(|| zones(region)[0].clone(), str::to_owned);
     if !zones(region).contains(&zone) {
-        let text = format!("Value ({zone}) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: {}.", zones(region).join(", "));
+        let text = format!(
+            "Value ({zone}) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: {}.",
+            zones(region).join(", ")
+        );
         return Err(ApiError::new("InvalidParameterValue", text));
     }
     let subnet = Subnet {
@@ -227,22 +293,40 @@ pub fn create_subnet(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
         availability_zone: zone,
         default: false,
     };
-    if ec2.subnets_of(region)?.iter().any(|other| other.overlaps(&subnet)) {
-        return Err(ApiError::new("InvalidSubnet.Conflict", format!("The CIDR '{block}' conflicts with another subnet")));
+    if ec2
+        .subnets_of(region)?
+        .iter()
+        .any(|other| other.overlaps(&subnet))
+    {
+        return Err(ApiError::new(
+            "InvalidSubnet.Conflict",
+            format!("The CIDR '{block}' conflicts with another subnet"),
+        ));
     }
     ec2.subnets.put(region, &subnet.subnet_id, &subnet)?;
-    ec2.tags.put(region, &subnet.subnet_id, &requested(call, "subnet"))?;
+    ec2.tags
+        .put(region, &subnet.subnet_id, &requested(call, "subnet"))?;
     Ok(json!({"subnet": shown(ec2, region, &subnet)?}))
 }
 
 pub fn delete_subnet(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let id = call.str("SubnetId").unwrap_or_default();
     let subnet = ec2.subnet(&call.region, id)?.ok_or_else(|| {
-        ApiError::new("InvalidSubnetID.NotFound", format!("The subnet ID '{id}' does not exist"))
+        ApiError::new(
+            "InvalidSubnetID.NotFound",
+            format!("The subnet ID '{id}' does not exist"),
+        )
     })?;
-    let used = ec2.interfaces.list(&call.region)?.iter().any(|(_, interface)| interface.subnet_id == id);
+    let used = ec2
+        .interfaces
+        .list(&call.region)?
+        .iter()
+        .any(|(_, interface)| interface.subnet_id == id);
     if used || subnet.default {
-        return Err(ApiError::new("DependencyViolation", format!("The subnet '{id}' has dependencies and cannot be deleted.")));
+        return Err(ApiError::new(
+            "DependencyViolation",
+            format!("The subnet '{id}' has dependencies and cannot be deleted."),
+        ));
     }
     ec2.subnets.delete(&call.region, id)?;
     ec2.tags.delete(&call.region, id)?;

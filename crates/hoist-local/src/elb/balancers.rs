@@ -4,15 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
 use super::check::{HealthCheck, Protocol};
 use super::dial::Dialer;
 use super::group::{Algorithm, Group, Settings, Surroundings};
 use super::listen::{Listener as LiveListener, Speech};
-use super::model::{Act, Condition as Wanted, Listener, LoadBalancer, Registration, Rule, TargetGroup};
+use super::model::{
+    Act, Condition as Wanted, Listener, LoadBalancer, Registration, Rule, TargetGroup,
+};
 use super::rule::{Action, Block, Fixed, Redirect, Rules, Share, Test};
 use super::target::{Condition, TargetMessage};
 use crate::api::ApiError;
@@ -87,7 +89,11 @@ impl Balancers {
             Pace::Fast => super::group::Pace::Fast,
             Pace::Fargate => super::group::Pace::Fargate,
         };
-        let around = Surroundings { dialer, messages, pace };
+        let around = Surroundings {
+            dialer,
+            messages,
+            pace,
+        };
         let balancers = Self(Arc::new(Inner {
             tables,
             loopback,
@@ -109,13 +115,20 @@ impl Balancers {
             regions.insert(region);
         }
         for (region, arn, mut listener) in self.tables().listeners.all()? {
-            let Some(balancer) = self.tables().balancers.get(&region, &listener.shown.load_balancer_arn)? else {
+            let Some(balancer) = self
+                .tables()
+                .balancers
+                .get(&region, &listener.shown.load_balancer_arn)?
+            else {
                 continue;
             };
             let port = self
                 .start_listener(&arn, &listener, &balancer)
                 .await
-                .map_err(|source| OpenError::Listen { listener: arn.clone(), source })?;
+                .map_err(|source| OpenError::Listen {
+                    listener: arn.clone(),
+                    source,
+                })?;
             if port != listener.shown.port {
                 listener.shown.port = port;
                 self.tables().listeners.put(&region, &arn, &listener)?;
@@ -157,37 +170,68 @@ impl Balancers {
         zone: Option<&str>,
     ) -> Result<(), ApiError> {
         let _changing = self.changing().await;
-        self.register(group, vec![Registration { id: ip, port, availability_zone: zone.map(str::to_owned) }])
+        self.register(
+            group,
+            vec![Registration {
+                id: ip,
+                port,
+                availability_zone: zone.map(str::to_owned),
+            }],
+        )
     }
 
     /// Takes a target out. [`TargetMessage::Drained`] follows when it has left. One that is not there is no error.
     ///
     /// # Errors
     /// `TargetGroupNotFound`, or when the state cannot be written.
-    pub async fn deregister_target(&self, group: &str, ip: IpAddr, port: u16) -> Result<(), ApiError> {
+    pub async fn deregister_target(
+        &self,
+        group: &str,
+        ip: IpAddr,
+        port: u16,
+    ) -> Result<(), ApiError> {
         let _changing = self.changing().await;
         self.deregister(group, &[SocketAddr::new(ip, port)])
     }
 
     /// The condition of every target of a group, draining ones included; `None` if there is no such group.
     pub fn health(&self, group: &str) -> Option<Vec<(SocketAddr, Condition)>> {
-        self.live().groups.get(group).map(|group| group.conditions())
+        self.live()
+            .groups
+            .get(group)
+            .map(|group| group.conditions())
     }
 
     pub(super) fn register(&self, group: &str, targets: Vec<Registration>) -> Result<(), ApiError> {
         let region = region_of(group);
-        let mut kept = self.tables().groups.get(region, group)?.ok_or_else(group_not_found)?;
-        let addresses: Vec<SocketAddr> = targets.iter().map(|t| SocketAddr::new(t.id, t.port)).collect();
+        let mut kept = self
+            .tables()
+            .groups
+            .get(region, group)?
+            .ok_or_else(group_not_found)?;
+        let addresses: Vec<SocketAddr> = targets
+            .iter()
+            .map(|t| SocketAddr::new(t.id, t.port))
+            .collect();
         let before = kept.targets.len();
         for target in targets {
-            if !kept.targets.iter().any(|t| t.id == target.id && t.port == target.port) {
+            if !kept
+                .targets
+                .iter()
+                .any(|t| t.id == target.id && t.port == target.port)
+            {
                 kept.targets.push(target);
             }
         }
         if kept.targets.len() != before {
             self.tables().groups.put(region, group, &kept)?;
         }
-        let live = self.live().groups.get(group).cloned().ok_or_else(group_not_found)?;
+        let live = self
+            .live()
+            .groups
+            .get(group)
+            .cloned()
+            .ok_or_else(group_not_found)?;
         for address in addresses {
             live.register(address);
         }
@@ -196,13 +240,23 @@ impl Balancers {
 
     pub(super) fn deregister(&self, group: &str, targets: &[SocketAddr]) -> Result<(), ApiError> {
         let region = region_of(group);
-        let mut kept = self.tables().groups.get(region, group)?.ok_or_else(group_not_found)?;
+        let mut kept = self
+            .tables()
+            .groups
+            .get(region, group)?
+            .ok_or_else(group_not_found)?;
         let before = kept.targets.len();
-        kept.targets.retain(|t| !targets.contains(&SocketAddr::new(t.id, t.port)));
+        kept.targets
+            .retain(|t| !targets.contains(&SocketAddr::new(t.id, t.port)));
         if kept.targets.len() != before {
             self.tables().groups.put(region, group, &kept)?;
         }
-        let live = self.live().groups.get(group).cloned().ok_or_else(group_not_found)?;
+        let live = self
+            .live()
+            .groups
+            .get(group)
+            .cloned()
+            .ok_or_else(group_not_found)?;
         for address in targets {
             live.deregister(*address);
         }
@@ -230,10 +284,25 @@ impl Balancers {
         listener: &Listener,
         balancer: &LoadBalancer,
     ) -> io::Result<u16> {
-        let ip = balancer.shown.dns_name.parse().unwrap_or(Ipv4Addr::LOCALHOST);
-        let speech = if listener.shown.protocol == "HTTP" { Speech::Http } else { Speech::Tcp };
+        let ip = balancer
+            .shown
+            .dns_name
+            .parse()
+            .unwrap_or(Ipv4Addr::LOCALHOST);
+        let speech = if listener.shown.protocol == "HTTP" {
+            Speech::Http
+        } else {
+            Speech::Tcp
+        };
         let dialer = self.0.around.dialer.clone();
-        let live = LiveListener::open(ip.into(), listener.shown.port, speech, idle(balancer), dialer).await?;
+        let live = LiveListener::open(
+            ip.into(),
+            listener.shown.port,
+            speech,
+            idle(balancer),
+            dialer,
+        )
+        .await?;
         let port = live.address().port();
         self.live().listeners.insert(arn.to_owned(), live);
         Ok(port)
@@ -258,15 +327,32 @@ impl Balancers {
         for (arn, listener) in &listeners {
             let mut own = rules.remove(arn).unwrap_or_default();
             own.sort_by_key(|rule| rule.shown.priority.parse::<u32>().unwrap_or(u32::MAX));
-            for act in listener.shown.default_actions.iter().chain(own.iter().flat_map(|rule| &rule.shown.actions)) {
+            for act in listener
+                .shown
+                .default_actions
+                .iter()
+                .chain(own.iter().flat_map(|rule| &rule.shown.actions))
+            {
                 used.extend(act.groups().into_iter().map(str::to_owned));
             }
-            let Some(running) = live.listeners.get(arn) else { continue };
-            let Some(balancer) = balancers.get(&listener.shown.load_balancer_arn) else { continue };
+            let Some(running) = live.listeners.get(arn) else {
+                continue;
+            };
+            let Some(balancer) = balancers.get(&listener.shown.load_balancer_arn) else {
+                continue;
+            };
             let idle = idle(balancer);
             running.set(
                 Rules {
-                    rules: own.iter().map(|rule| (tests(&rule.shown.conditions), action(&rule.shown.actions, &live.groups))).collect(),
+                    rules: own
+                        .iter()
+                        .map(|rule| {
+                            (
+                                tests(&rule.shown.conditions),
+                                action(&rule.shown.actions, &live.groups),
+                            )
+                        })
+                        .collect(),
                     default: action(&listener.shown.default_actions, &live.groups),
                 },
                 idle,
@@ -294,7 +380,11 @@ impl Act {
     /// The target groups that the action leads to.
     pub(super) fn groups(&self) -> Vec<&str> {
         let mut groups: Vec<&str> = self.target_group_arn.as_deref().into_iter().collect();
-        for group in self.forward_config.iter().flat_map(|config| &config.target_groups) {
+        for group in self
+            .forward_config
+            .iter()
+            .flat_map(|config| &config.target_groups)
+        {
             if !groups.contains(&group.target_group_arn.as_str()) {
                 groups.push(&group.target_group_arn);
             }
@@ -304,7 +394,12 @@ impl Act {
 }
 
 fn seconds(pairs: &super::model::Pairs, name: &str, default: u64) -> Duration {
-    Duration::from_secs(pairs.get(name).and_then(|value| value.parse().ok()).unwrap_or(default))
+    Duration::from_secs(
+        pairs
+            .get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(default),
+    )
 }
 
 fn idle(balancer: &LoadBalancer) -> Duration {
@@ -314,29 +409,62 @@ fn idle(balancer: &LoadBalancer) -> Duration {
 fn settings(group: &TargetGroup, used: bool) -> Settings {
     let shown = &group.shown;
     let check = shown.health_check_enabled.then(|| HealthCheck {
-        protocol: if shown.health_check_protocol == "HTTP" { Protocol::Http } else { Protocol::Tcp },
+        protocol: if shown.health_check_protocol == "HTTP" {
+            Protocol::Http
+        } else {
+            Protocol::Tcp
+        },
         port: shown.health_check_port.parse().ok(),
-        path: shown.health_check_path.clone().unwrap_or_else(|| "/".into()),
+        path: shown
+            .health_check_path
+            .clone()
+            .unwrap_or_else(|| "/".into()),
         interval: Duration::from_secs(shown.health_check_interval_seconds.into()),
         timeout: Duration::from_secs(shown.health_check_timeout_seconds.into()),
         healthy_threshold: shown.healthy_threshold_count,
         unhealthy_threshold: shown.unhealthy_threshold_count,
-        matcher: shown.matcher.as_ref().and_then(|m| m.http_code.parse().ok()).unwrap_or_default(),
+        matcher: shown
+            .matcher
+            .as_ref()
+            .and_then(|m| m.http_code.parse().ok())
+            .unwrap_or_default(),
     });
-    let algorithm = match group.attributes.get("load_balancing.algorithm.type").map(String::as_str) {
+    let algorithm = match group
+        .attributes
+        .get("load_balancing.algorithm.type")
+        .map(String::as_str)
+    {
         Some("least_outstanding_requests") => Algorithm::LeastOutstanding,
         Some("weighted_random") => Algorithm::Random,
         _ => Algorithm::RoundRobin,
     };
-    let delay = seconds(&group.attributes, "deregistration_delay.timeout_seconds", 300);
-    Settings { check, algorithm, deregistration_delay: delay, used }
+    let delay = seconds(
+        &group.attributes,
+        "deregistration_delay.timeout_seconds",
+        300,
+    );
+    Settings {
+        check,
+        algorithm,
+        deregistration_delay: delay,
+        used,
+    }
 }
 
 fn action(acts: &[Act], groups: &HashMap<String, Arc<Group>>) -> Action {
-    let Some(act) = acts.last() else { return Action::default() };
+    let Some(act) = acts.last() else {
+        return Action::default();
+    };
     if let Some(fixed) = &act.fixed_response_config {
-        let status = fixed.status_code.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
-        let kind = fixed.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok());
+        let status = fixed
+            .status_code
+            .parse()
+            .ok()
+            .and_then(|code: u16| StatusCode::from_u16(code).ok());
+        let kind = fixed
+            .content_type
+            .as_deref()
+            .and_then(|kind| HeaderValue::from_str(kind).ok());
         return Action::Fixed(Fixed {
             status: status.unwrap_or(StatusCode::OK),
             kind: kind.unwrap_or(HeaderValue::from_static("text/plain")),
@@ -357,10 +485,16 @@ fn action(acts: &[Act], groups: &HashMap<String, Arc<Group>>) -> Action {
             },
         });
     }
-    let weighted = act.forward_config.iter().flat_map(|config| &config.target_groups);
+    let weighted = act
+        .forward_config
+        .iter()
+        .flat_map(|config| &config.target_groups);
     let shares = weighted.filter_map(|group| {
         let weight = group.weight.unwrap_or(1);
-        groups.get(&group.target_group_arn).map(|live| Share { group: live.clone(), weight })
+        groups.get(&group.target_group_arn).map(|live| Share {
+            group: live.clone(),
+            weight,
+        })
     });
     Action::Forward(shares.collect())
 }
@@ -371,25 +505,44 @@ fn tests(conditions: &[Wanted]) -> Vec<Test> {
 
 fn test(condition: &Wanted) -> Option<Test> {
     let values = |config: &Option<super::model::Values>| {
-        config.as_ref().map(|c| c.values.clone()).or_else(|| condition.values.clone()).unwrap_or_default()
+        config
+            .as_ref()
+            .map(|c| c.values.clone())
+            .or_else(|| condition.values.clone())
+            .unwrap_or_default()
     };
     Some(match condition.field.as_str() {
-        "host-header" => {
-            Test::Host(values(&condition.host_header_config).iter().map(|v| v.to_ascii_lowercase()).collect())
-        }
+        "host-header" => Test::Host(
+            values(&condition.host_header_config)
+                .iter()
+                .map(|v| v.to_ascii_lowercase())
+                .collect(),
+        ),
         "path-pattern" => Test::Path(values(&condition.path_pattern_config)),
         "http-request-method" => Test::Method(values(&condition.http_request_method_config)),
-        "source-ip" => {
-            Test::Source(values(&condition.source_ip_config).iter().filter_map(|v| Block::parse(v)).collect())
-        }
+        "source-ip" => Test::Source(
+            values(&condition.source_ip_config)
+                .iter()
+                .filter_map(|v| Block::parse(v))
+                .collect(),
+        ),
         "http-header" => {
             let config = condition.http_header_config.as_ref()?;
             let name = HeaderName::from_bytes(config.http_header_name.as_bytes()).ok()?;
-            Test::Header { name, values: config.values.clone() }
+            Test::Header {
+                name,
+                values: config.values.clone(),
+            }
         }
         "query-string" => {
             let config = condition.query_string_config.as_ref()?;
-            Test::Query(config.values.iter().map(|q| (q.key.clone(), q.value.clone())).collect())
+            Test::Query(
+                config
+                    .values
+                    .iter()
+                    .map(|q| (q.key.clone(), q.value.clone()))
+                    .collect(),
+            )
         }
         _ => return None,
     })

@@ -23,7 +23,10 @@ pub struct Activity {
 
 impl Activity {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { since: Instant::now(), millis: AtomicU64::new(0) })
+        Arc::new(Self {
+            since: Instant::now(),
+            millis: AtomicU64::new(0),
+        })
     }
 
     fn touch(&self) {
@@ -47,7 +50,10 @@ impl Body for Outbound {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Stream(body, activity) => {
@@ -108,7 +114,12 @@ pub struct Relay {
 
 impl Relay {
     pub fn new(body: Incoming, lease: Lease, idle: Duration) -> Self {
-        let mut relay = Self { body, lease: Some(lease), idle, silence: None };
+        let mut relay = Self {
+            body,
+            lease: Some(lease),
+            idle,
+            silence: None,
+        };
         relay.settle();
         relay
     }
@@ -126,9 +137,16 @@ impl Body for Inbound {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let relay = match self.get_mut() {
-            Self::Own(full) => return Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Own(full) => {
+                return Pin::new(full)
+                    .poll_frame(cx)
+                    .map_err(|never| match never {});
+            }
             Self::Target(relay) => relay,
         };
         match Pin::new(&mut relay.body).poll_frame(cx) {
@@ -146,8 +164,13 @@ impl Body for Inbound {
             }
             Poll::Pending => {
                 let idle = relay.idle;
-                let silence = relay.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-                silence.as_mut().poll(cx).map(|()| Some(Err(BodyError::Idle(idle))))
+                let silence = relay
+                    .silence
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                silence
+                    .as_mut()
+                    .poll(cx)
+                    .map(|()| Some(Err(BodyError::Idle(idle))))
             }
         }
     }

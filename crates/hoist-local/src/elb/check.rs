@@ -44,7 +44,9 @@ pub struct Matcher(Vec<(u16, u16)>);
 impl Matcher {
     /// Whether `code` passes.
     pub fn accepts(&self, code: u16) -> bool {
-        self.0.iter().any(|&(low, high)| (low..=high).contains(&code))
+        self.0
+            .iter()
+            .any(|&(low, high)| (low..=high).contains(&code))
     }
 }
 
@@ -60,7 +62,13 @@ impl FromStr for Matcher {
     /// Codes lie between 200 and 499 on an Application Load Balancer, 200 and 599 on a Network Load Balancer; the wider range is taken.
     fn from_str(text: &str) -> Result<Self, BadMatcher> {
         let bad = || BadMatcher(text.to_owned());
-        let code = |s: &str| s.trim().parse::<u16>().ok().filter(|c| (200..=599).contains(c)).ok_or_else(bad);
+        let code = |s: &str| {
+            s.trim()
+                .parse::<u16>()
+                .ok()
+                .filter(|c| (200..=599).contains(c))
+                .ok_or_else(bad)
+        };
         let ranges = text
             .split(',')
             .map(|part| match part.split_once('-') {
@@ -84,7 +92,11 @@ impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (low, high)) in self.0.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            if low == high { write!(f, "{comma}{low}")? } else { write!(f, "{comma}{low}-{high}")? }
+            if low == high {
+                write!(f, "{comma}{low}")?
+            } else {
+                write!(f, "{comma}{low}-{high}")?
+            }
         }
         Ok(())
     }
@@ -109,14 +121,22 @@ pub async fn probe(check: &HealthCheck, address: SocketAddr, dialer: &dyn Dialer
         if check.protocol == Protocol::Tcp {
             return Some(200);
         }
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .ok()?;
         let request = http::Request::get(&check.path)
             .header(http::header::HOST, to.to_string())
             .header(http::header::CONNECTION, "close")
             .header(http::header::USER_AGENT, "ELB-HealthChecker/2.0")
             .body(Empty::<Bytes>::new())
             .ok()?;
-        let answer = async { sender.send_request(request).await.ok().map(|r| r.status().as_u16()) };
+        let answer = async {
+            sender
+                .send_request(request)
+                .await
+                .ok()
+                .map(|r| r.status().as_u16())
+        };
         tokio::pin!(answer);
         tokio::select! {
             code = &mut answer => code,
@@ -144,7 +164,11 @@ pub struct Judge {
 impl Judge {
     /// A target that was just registered.
     pub fn new() -> Self {
-        Self { condition: Condition::registering(), passes: 0, failures: 0 }
+        Self {
+            condition: Condition::registering(),
+            passes: 0,
+            failures: 0,
+        }
     }
 
     pub fn condition(&self) -> &Condition {
@@ -153,7 +177,11 @@ impl Judge {
 
     /// The target group came into use, or its checks begin anew.
     pub fn restart(&mut self) -> bool {
-        *self = Self { condition: self.condition.clone(), passes: 0, failures: 0 };
+        *self = Self {
+            condition: self.condition.clone(),
+            passes: 0,
+            failures: 0,
+        };
         self.become_(Condition::checking())
     }
 
@@ -178,12 +206,14 @@ impl Judge {
         if *outcome == Outcome::Passed {
             self.failures = 0;
             self.passes = self.passes.saturating_add(1);
-            let enough = self.condition.state != TargetState::Unhealthy || self.passes >= check.healthy_threshold;
+            let enough = self.condition.state != TargetState::Unhealthy
+                || self.passes >= check.healthy_threshold;
             return enough && self.become_(Condition::healthy());
         }
         self.passes = 0;
         self.failures = self.failures.saturating_add(1);
-        let down = self.condition.state == TargetState::Unhealthy || self.failures >= check.unhealthy_threshold;
+        let down = self.condition.state == TargetState::Unhealthy
+            || self.failures >= check.unhealthy_threshold;
         down && self.become_(Condition::unhealthy(outcome))
     }
 
@@ -240,9 +270,18 @@ mod tests {
 
         assert!(!judge.observe(&Outcome::TimedOut, &check));
         assert!(judge.observe(&Outcome::TimedOut, &check));
-        assert_eq!(judge.condition().description.as_deref(), Some("Request timed out"));
-        assert!(judge.observe(&Outcome::Code(503), &check), "the reason follows the last failure");
-        assert_eq!(judge.condition().description.as_deref(), Some("Health checks failed with these codes: [503]"));
+        assert_eq!(
+            judge.condition().description.as_deref(),
+            Some("Request timed out")
+        );
+        assert!(
+            judge.observe(&Outcome::Code(503), &check),
+            "the reason follows the last failure"
+        );
+        assert_eq!(
+            judge.condition().description.as_deref(),
+            Some("Health checks failed with these codes: [503]")
+        );
 
         assert!(!judge.observe(&Outcome::Passed, &check));
         assert!(!judge.observe(&Outcome::Passed, &check));
@@ -266,7 +305,10 @@ mod tests {
         let (mut judge, check) = (Judge::new(), check());
         judge.drain();
         assert!(!judge.observe(&Outcome::Passed, &check));
-        assert_eq!(judge.condition().reason, Some("Target.DeregistrationInProgress"));
+        assert_eq!(
+            judge.condition().reason,
+            Some("Target.DeregistrationInProgress")
+        );
     }
 
     async fn answering(answer: &'static [u8]) -> SocketAddr {
@@ -286,16 +328,24 @@ mod tests {
     #[tokio::test]
     async fn a_probe_reports_the_code_or_what_went_wrong() {
         let check = check();
-        let ok = answering(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+        let ok =
+            answering(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
         assert_eq!(probe(&check, ok, &Direct).await, Outcome::Passed);
         let missing = answering(b"HTTP/1.0 404 Not Found\r\n\r\n").await;
         assert_eq!(probe(&check, missing, &Direct).await, Outcome::Code(404));
         let nonsense = answering(b"SSH-2.0-x\r\n").await;
         assert_eq!(probe(&check, nonsense, &Direct).await, Outcome::Failed);
 
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         assert_eq!(probe(&check, closed, &Direct).await, Outcome::Failed);
-        let tcp = HealthCheck { protocol: Protocol::Tcp, ..check.clone() };
+        let tcp = HealthCheck {
+            protocol: Protocol::Tcp,
+            ..check.clone()
+        };
         assert_eq!(probe(&tcp, closed, &Direct).await, Outcome::Failed);
         assert_eq!(probe(&tcp, ok, &Direct).await, Outcome::Passed);
     }
@@ -304,7 +354,10 @@ mod tests {
     async fn a_silent_target_times_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let check = HealthCheck { timeout: Duration::from_millis(50), ..check() };
+        let check = HealthCheck {
+            timeout: Duration::from_millis(50),
+            ..check()
+        };
         assert_eq!(probe(&check, address, &Direct).await, Outcome::TimedOut);
     }
 }

@@ -58,11 +58,19 @@ struct Target {
 
 impl Target {
     fn condition(&self) -> Condition {
-        self.judge.lock().unwrap_or_else(PoisonError::into_inner).condition().clone()
+        self.judge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .condition()
+            .clone()
     }
 
     fn state(&self) -> TargetState {
-        self.judge.lock().unwrap_or_else(PoisonError::into_inner).condition().state
+        self.judge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .condition()
+            .state
     }
 }
 
@@ -117,7 +125,10 @@ impl Group {
             leaving: CancellationToken::new(),
         });
         let there = self.change(|targets| {
-            if targets.iter().any(|t| t.pool.address() == address && t.state() != TargetState::Draining) {
+            if targets
+                .iter()
+                .any(|t| t.pool.address() == address && t.state() != TargetState::Draining)
+            {
                 return true;
             }
             targets.retain(|t| t.pool.address() != address);
@@ -132,8 +143,14 @@ impl Group {
 
     /// Takes a target out of rotation. It leaves the group when the deregistration delay is over.
     pub fn deregister(self: &Arc<Self>, address: SocketAddr) {
-        let found = self.snapshot().iter().find(|t| t.pool.address() == address).cloned();
-        let Some(target) = found.filter(|t| t.state() != TargetState::Draining) else { return };
+        let found = self
+            .snapshot()
+            .iter()
+            .find(|t| t.pool.address() == address)
+            .cloned();
+        let Some(target) = found.filter(|t| t.state() != TargetState::Draining) else {
+            return;
+        };
         self.note(&target, Judge::drain);
         target.leaving.cancel();
         target.pool.close();
@@ -148,7 +165,10 @@ impl Group {
             });
             // If it was registered again meanwhile, the address is not drained.
             if left {
-                let _ = group.around.messages.send(TargetMessage::Drained { group: group.arn.clone(), target: address });
+                let _ = group.around.messages.send(TargetMessage::Drained {
+                    group: group.arn.clone(),
+                    target: address,
+                });
             }
         });
     }
@@ -165,16 +185,25 @@ impl Group {
 
     /// Each registered target and its condition, in the order of registration.
     pub fn conditions(&self) -> Vec<(SocketAddr, Condition)> {
-        self.snapshot().iter().map(|t| (t.pool.address(), t.condition())).collect()
+        self.snapshot()
+            .iter()
+            .map(|t| (t.pool.address(), t.condition()))
+            .collect()
     }
 
     /// The target for the next request. With no healthy target all that are not draining take part ("fail open").
     pub fn choose(&self, tried: &[SocketAddr]) -> Option<InFlight> {
         let targets = self.snapshot();
         let algorithm = self.settings.borrow().algorithm;
-        let mut candidates: Vec<(&Arc<Target>, TargetState)> =
-            targets.iter().map(|t| (t, t.state())).filter(|(_, state)| *state != TargetState::Draining).collect();
-        if candidates.iter().any(|(_, state)| *state == TargetState::Healthy) {
+        let mut candidates: Vec<(&Arc<Target>, TargetState)> = targets
+            .iter()
+            .map(|t| (t, t.state()))
+            .filter(|(_, state)| *state != TargetState::Draining)
+            .collect();
+        if candidates
+            .iter()
+            .any(|(_, state)| *state == TargetState::Healthy)
+        {
             candidates.retain(|(_, state)| *state == TargetState::Healthy);
         }
         candidates.retain(|(t, _)| !tried.contains(&t.pool.address()));
@@ -184,12 +213,16 @@ impl Group {
         }
         let start = match algorithm {
             Algorithm::Random => fastrand::usize(..count),
-            Algorithm::RoundRobin | Algorithm::LeastOutstanding => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+            Algorithm::RoundRobin | Algorithm::LeastOutstanding => {
+                self.turn.fetch_add(1, Ordering::Relaxed) % count
+            }
         };
         let chosen = match algorithm {
             Algorithm::LeastOutstanding => {
                 // Begins at another one each time, so that equals take turns.
-                (0..count).map(|i| candidates[(start + i) % count].0).min_by_key(|t| t.pool.in_flight())?
+                (0..count)
+                    .map(|i| candidates[(start + i) % count].0)
+                    .min_by_key(|t| t.pool.in_flight())?
             }
             Algorithm::RoundRobin | Algorithm::Random => candidates[start].0,
         };
@@ -265,15 +298,21 @@ impl Group {
     }
 
     fn tell(&self, target: &Target) {
-        let health =
-            TargetHealth { group: self.arn.clone(), target: target.pool.address(), condition: target.condition() };
+        let health = TargetHealth {
+            group: self.arn.clone(),
+            target: target.pool.address(),
+            condition: target.condition(),
+        };
         tracing::debug!(target = %health.target, state = %health.condition.state, "target health");
         // Nobody listens any more when the daemon is going down.
         let _ = self.around.messages.send(TargetMessage::Health(health));
     }
 
     fn snapshot(&self) -> Arc<Vec<Arc<Target>>> {
-        self.targets.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.targets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Vec<Arc<Target>>) -> R) -> R {
@@ -325,13 +364,22 @@ mod tests {
         }
     }
 
-    fn group(settings: Settings, dialer: impl Dialer) -> (Arc<Group>, mpsc::UnboundedReceiver<TargetMessage>) {
+    fn group(
+        settings: Settings,
+        dialer: impl Dialer,
+    ) -> (Arc<Group>, mpsc::UnboundedReceiver<TargetMessage>) {
         let (messages, inbox) = mpsc::unbounded_channel();
-        let around = Surroundings { dialer: Arc::new(dialer), messages, pace: Pace::Fast };
+        let around = Surroundings {
+            dialer: Arc::new(dialer),
+            messages,
+            pace: Pace::Fast,
+        };
         (Group::new("tg".into(), settings, around), inbox)
     }
 
-    async fn next_state(inbox: &mut mpsc::UnboundedReceiver<TargetMessage>) -> (TargetState, Option<&'static str>) {
+    async fn next_state(
+        inbox: &mut mpsc::UnboundedReceiver<TargetMessage>,
+    ) -> (TargetState, Option<&'static str>) {
         match inbox.recv().await.unwrap() {
             TargetMessage::Health(health) => (health.condition.state, health.condition.reason),
             TargetMessage::Drained { .. } => panic!("drained"),
@@ -354,8 +402,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (group, mut inbox) = group(settings(30_000), Direct);
         group.register(listener.local_addr().unwrap());
-        assert_eq!(next_state(&mut inbox).await, (TargetState::Initial, Some("Elb.RegistrationInProgress")));
-        assert_eq!(next_state(&mut inbox).await, (TargetState::Initial, Some("Elb.InitialHealthChecking")));
+        assert_eq!(
+            next_state(&mut inbox).await,
+            (TargetState::Initial, Some("Elb.RegistrationInProgress"))
+        );
+        assert_eq!(
+            next_state(&mut inbox).await,
+            (TargetState::Initial, Some("Elb.InitialHealthChecking"))
+        );
         assert_eq!(next_state(&mut inbox).await, (TargetState::Healthy, None));
     }
 
@@ -366,25 +420,49 @@ mod tests {
         group.register("10.0.0.1:80".parse().unwrap());
         next_state(&mut inbox).await;
         next_state(&mut inbox).await;
-        assert_eq!(next_state(&mut inbox).await, (TargetState::Unhealthy, Some("Target.FailedHealthChecks")));
+        assert_eq!(
+            next_state(&mut inbox).await,
+            (TargetState::Unhealthy, Some("Target.FailedHealthChecks"))
+        );
         let looks = dialer.0.load(Ordering::SeqCst);
-        assert!(looks > 2, "{looks} looks, and the threshold of two was met by the checks alone");
+        assert!(
+            looks > 2,
+            "{looks} looks, and the threshold of two was met by the checks alone"
+        );
     }
 
     #[tokio::test]
     async fn an_unused_group_is_not_checked_until_a_listener_leads_to_it() {
-        let (group, mut inbox) = group(Settings { used: false, ..settings(50) }, Refusing::default());
+        let (group, mut inbox) = group(
+            Settings {
+                used: false,
+                ..settings(50)
+            },
+            Refusing::default(),
+        );
         group.register("10.0.0.1:80".parse().unwrap());
         next_state(&mut inbox).await;
-        assert_eq!(next_state(&mut inbox).await, (TargetState::Unused, Some("Target.NotInUse")));
+        assert_eq!(
+            next_state(&mut inbox).await,
+            (TargetState::Unused, Some("Target.NotInUse"))
+        );
         group.set(settings(50));
-        assert_eq!(next_state(&mut inbox).await, (TargetState::Initial, Some("Elb.InitialHealthChecking")));
+        assert_eq!(
+            next_state(&mut inbox).await,
+            (TargetState::Initial, Some("Elb.InitialHealthChecking"))
+        );
         assert_eq!(next_state(&mut inbox).await.0, TargetState::Unhealthy);
     }
 
     #[tokio::test]
     async fn a_deregistered_target_drains_for_the_delay_and_gets_no_request() {
-        let (group, mut inbox) = group(Settings { check: None, ..settings(50) }, Refusing::default());
+        let (group, mut inbox) = group(
+            Settings {
+                check: None,
+                ..settings(50)
+            },
+            Refusing::default(),
+        );
         let address = "10.0.0.1:80".parse().unwrap();
         group.register(address);
         next_state(&mut inbox).await;
@@ -393,13 +471,25 @@ mod tests {
         group.deregister(address);
         assert_eq!(next_state(&mut inbox).await.0, TargetState::Draining);
         assert!(group.choose(&[]).is_none());
-        assert_eq!(inbox.recv().await.unwrap(), TargetMessage::Drained { group: "tg".into(), target: address });
+        assert_eq!(
+            inbox.recv().await.unwrap(),
+            TargetMessage::Drained {
+                group: "tg".into(),
+                target: address
+            }
+        );
         assert!(group.conditions().is_empty());
     }
 
     #[tokio::test]
     async fn a_target_registered_again_while_draining_stays() {
-        let (group, mut inbox) = group(Settings { check: None, ..settings(50) }, Refusing::default());
+        let (group, mut inbox) = group(
+            Settings {
+                check: None,
+                ..settings(50)
+            },
+            Refusing::default(),
+        );
         let address = "10.0.0.1:80".parse().unwrap();
         group.register(address);
         group.deregister(address);
@@ -419,23 +509,45 @@ mod tests {
 
     #[tokio::test]
     async fn requests_take_turns_and_the_least_busy_target_comes_first() {
-        let (group, _inbox) = group(Settings { check: None, ..settings(50) }, Refusing::default());
-        let addresses: Vec<SocketAddr> = (1..=3).map(|i| SocketAddr::from(([10, 0, 0, i], 80))).collect();
+        let (group, _inbox) = group(
+            Settings {
+                check: None,
+                ..settings(50)
+            },
+            Refusing::default(),
+        );
+        let addresses: Vec<SocketAddr> = (1..=3)
+            .map(|i| SocketAddr::from(([10, 0, 0, i], 80)))
+            .collect();
         for address in &addresses {
             group.register(*address);
         }
         // None is healthy yet: all take part.
         let mut seen = BTreeMap::new();
         for _ in 0..30 {
-            *seen.entry(group.choose(&[]).unwrap().pool().address()).or_insert(0) += 1;
+            *seen
+                .entry(group.choose(&[]).unwrap().pool().address())
+                .or_insert(0) += 1;
         }
         assert_eq!(seen.into_values().collect::<Vec<_>>(), [10, 10, 10]);
 
-        group.set(Settings { check: None, algorithm: Algorithm::LeastOutstanding, ..settings(50) });
+        group.set(Settings {
+            check: None,
+            algorithm: Algorithm::LeastOutstanding,
+            ..settings(50)
+        });
         let held: Vec<InFlight> = (0..6).map(|_| group.choose(&[]).unwrap()).collect();
         for address in &addresses {
-            assert_eq!(held.iter().filter(|h| h.pool().address() == *address).count(), 2);
+            assert_eq!(
+                held.iter()
+                    .filter(|h| h.pool().address() == *address)
+                    .count(),
+                2
+            );
         }
-        assert!(group.choose(&addresses).is_none(), "a target that was tried is not tried again");
+        assert!(
+            group.choose(&addresses).is_none(),
+            "a target that was tried is not tried again"
+        );
     }
 }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -15,9 +16,18 @@ pub const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// The protocol that the client asks to switch to, such as `websocket`.
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    let asked = asked.flat_map(|v| v.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    if asked { headers.get(UPGRADE).cloned() } else { None }
+    let asked = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let asked = asked
+        .flat_map(|v| v.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    if asked {
+        headers.get(UPGRADE).cloned()
+    } else {
+        None
+    }
 }
 
 /// Removes what belongs to one connection and not to the message (RFC 9110, 7.6.1).
@@ -35,7 +45,15 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
         headers.remove(name);
     }
 }
@@ -50,7 +68,11 @@ pub fn to_target(headers: &mut HeaderMap, client: IpAddr, port: u16, upgrade: Op
         headers.insert(UPGRADE, protocol);
     }
     let mut chain = String::new();
-    for before in headers.get_all(FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()) {
+    for before in headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+    {
         chain.push_str(before);
         chain.push_str(", ");
     }
@@ -70,12 +92,21 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// The trace header for the target: a new root, or the client's root behind our own `Self` field.
 fn trace(sent: Option<&str>) -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
     let id = format!("1-{seconds:08x}-{:024x}", fastrand::u128(..) >> 32);
     match sent {
         None | Some("") => format!("Root={id}"),
-        Some(fields) if fields.split(';').any(|field| field.trim().starts_with("Root=")) => {
-            let others = fields.split(';').map(str::trim).filter(|field| !field.starts_with("Self="));
+        Some(fields)
+            if fields
+                .split(';')
+                .any(|field| field.trim().starts_with("Root=")) =>
+        {
+            let others = fields
+                .split(';')
+                .map(str::trim)
+                .filter(|field| !field.starts_with("Self="));
             format!("Self={id};{}", others.collect::<Vec<_>>().join(";"))
         }
         Some(fields) => format!("Root={id};{fields}"),
@@ -87,7 +118,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
     }
 
     #[test]
@@ -104,24 +138,55 @@ mod tests {
         to_target(&mut sent, "10.0.0.9".parse().unwrap(), 8080, None);
         let mut names: Vec<&str> = sent.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"]);
+        assert_eq!(
+            names,
+            [
+                "accept",
+                "x-amzn-trace-id",
+                "x-forwarded-for",
+                "x-forwarded-port",
+                "x-forwarded-proto"
+            ]
+        );
         assert_eq!(sent[FORWARDED_FOR], "1.1.1.1, 10.0.0.9");
         assert_eq!(sent[FORWARDED_PORT], "8080");
     }
 
     #[test]
     fn an_upgrade_is_asked_for_only_with_both_headers() {
-        assert_eq!(upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).unwrap(), "websocket");
-        assert_eq!(upgrade(&headers(&[("connection", "keep-alive"), ("upgrade", "h2c")])), None);
+        assert_eq!(
+            upgrade(&headers(&[
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", "websocket")
+            ]))
+            .unwrap(),
+            "websocket"
+        );
+        assert_eq!(
+            upgrade(&headers(&[
+                ("connection", "keep-alive"),
+                ("upgrade", "h2c")
+            ])),
+            None
+        );
         assert_eq!(upgrade(&headers(&[("connection", "upgrade")])), None);
     }
 
     #[test]
     fn a_trace_keeps_its_root() {
         let new = trace(None);
-        assert!(new.starts_with("Root=1-") && new.len() == "Root=1-".len() + 8 + 1 + 24, "{new}");
-        let kept = trace(Some("Self=1-67891234-000000000000000000000000;Root=1-67891233-abcdef012345678912345678;CalledFrom=app"));
-        assert!(kept.starts_with("Self=1-") && kept.ends_with(";Root=1-67891233-abcdef012345678912345678;CalledFrom=app"), "{kept}");
+        assert!(
+            new.starts_with("Root=1-") && new.len() == "Root=1-".len() + 8 + 1 + 24,
+            "{new}"
+        );
+        let kept = trace(Some(
+            "Self=1-67891234-000000000000000000000000;Root=1-67891233-abcdef012345678912345678;CalledFrom=app",
+        ));
+        assert!(
+            kept.starts_with("Self=1-")
+                && kept.ends_with(";Root=1-67891233-abcdef012345678912345678;CalledFrom=app"),
+            "{kept}"
+        );
         assert!(trace(Some("CalledFrom=app")).ends_with(";CalledFrom=app"));
     }
 }

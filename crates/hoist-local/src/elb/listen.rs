@@ -49,10 +49,23 @@ impl Listener {
     ) -> io::Result<Self> {
         let socket = bind(ip, port).await?;
         let address = socket.local_addr()?;
-        let live = Arc::new(RwLock::new(Live { rules: Arc::new(Rules::default()), idle }));
+        let live = Arc::new(RwLock::new(Live {
+            rules: Arc::new(Rules::default()),
+            idle,
+        }));
         let closing = CancellationToken::new();
-        tokio::spawn(accept(socket, speech, live.clone(), closing.clone(), dialer));
-        Ok(Self { address, live, closing })
+        tokio::spawn(accept(
+            socket,
+            speech,
+            live.clone(),
+            closing.clone(),
+            dialer,
+        ));
+        Ok(Self {
+            address,
+            live,
+            closing,
+        })
     }
 
     /// Where it really listens.
@@ -62,7 +75,10 @@ impl Listener {
 
     /// Changes the rules: the next request follows the new ones.
     pub fn set(&self, rules: Rules, idle: Duration) {
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Live { rules: Arc::new(rules), idle };
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Live {
+            rules: Arc::new(rules),
+            idle,
+        };
     }
 }
 
@@ -80,11 +96,18 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
     for candidate in [(ip, port), (ip, 0), (local, 0)] {
         match TcpListener::bind(candidate).await {
             Ok(listener) => return Ok(listener),
-            Err(error) if matches!(error.kind(), AddrInUse | AddrNotAvailable | PermissionDenied) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    AddrInUse | AddrNotAvailable | PermissionDenied
+                ) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::new(AddrNotAvailable, format!("no port of {ip} can be bound")))
+    Err(io::Error::new(
+        AddrNotAvailable,
+        format!("no port of {ip} can be bound"),
+    ))
 }
 
 async fn accept(
@@ -114,7 +137,12 @@ async fn accept(
             let dialer = dialer.clone();
             move || {
                 let live = live.read().unwrap_or_else(PoisonError::into_inner);
-                Front { rules: live.rules.clone(), port, idle: live.idle, dialer: dialer.clone() }
+                Front {
+                    rules: live.rules.clone(),
+                    port,
+                    idle: live.idle,
+                    dialer: dialer.clone(),
+                }
             }
         };
         match speech {
@@ -155,7 +183,9 @@ async fn converse(
 }
 
 async fn pass(stream: TcpStream, front: Front) {
-    let Action::Forward(shares) = &front.rules.default else { return };
+    let Action::Forward(shares) = &front.rules.default else {
+        return;
+    };
     let Some(group) = draw(shares) else { return };
     let mut tried = Vec::new();
     while let Some(in_flight) = group.choose(&tried) {
@@ -163,7 +193,13 @@ async fn pass(stream: TcpStream, front: Front) {
         let dial = tokio::time::timeout(Duration::from_secs(10), front.dialer.dial(address));
         if let Ok(Ok(target)) = dial.await {
             let _ = (stream.set_nodelay(true), target.set_nodelay(true));
-            splice(stream, target, Some(Duration::from_secs(350)), &in_flight.pool().when_cut()).await;
+            splice(
+                stream,
+                target,
+                Some(Duration::from_secs(350)),
+                &in_flight.pool().when_cut(),
+            )
+            .await;
             return;
         }
         tried.push(address);

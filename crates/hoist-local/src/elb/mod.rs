@@ -23,7 +23,7 @@ mod tunnel;
 pub use api::handle;
 pub use balancers::{Balancers, OpenError};
 pub use dial::{Dialer, Direct};
-pub use target::{Condition, TargetHealth, TargetMessage, TargetState};
 pub(crate) use listen::bind;
 pub(crate) use rule::{Block, wild};
+pub use target::{Condition, TargetHealth, TargetMessage, TargetState};
 pub(crate) use tunnel::splice;

@@ -147,7 +147,11 @@ pub struct Act {
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_group_arn: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient"
+    )]
     pub order: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_config: Option<RedirectConfig>,
@@ -216,7 +220,11 @@ pub struct ForwardConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct Weighted {
     pub target_group_arn: String,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient"
+    )]
     pub weight: Option<u32>,
 }
 
@@ -284,7 +292,9 @@ fn lenient<'de, D: Deserializer<'de>, T: FromStr>(source: D) -> Result<Option<T>
         Value::String(text) => text,
         other => other.to_string(),
     };
-    text.parse().map(Some).map_err(|_| serde::de::Error::custom(format!("'{text}' has the wrong type")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| serde::de::Error::custom(format!("'{text}' has the wrong type")))
 }
 
 /// Attributes of a new load balancer that the API shows, with the documented defaults.
@@ -307,7 +317,10 @@ pub fn load_balancer_attributes(kind: &str) -> Pairs {
         ("routing.http.desync_mitigation_mode", "defensive"),
         ("routing.http.drop_invalid_header_fields.enabled", "false"),
         ("routing.http.preserve_host_header.enabled", "false"),
-        ("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", "false"),
+        (
+            "routing.http.x_amzn_tls_version_and_cipher_suite.enabled",
+            "false",
+        ),
         ("routing.http.xff_client_port.enabled", "false"),
         ("routing.http.xff_header_processing.mode", "append"),
         ("routing.http2.enabled", "true"),
@@ -317,8 +330,16 @@ pub fn load_balancer_attributes(kind: &str) -> Pairs {
         ("dns_record.client_routing_policy", "any_availability_zone"),
         ("load_balancing.cross_zone.enabled", "false"),
     ];
-    let own: &[_] = if kind == "application" { &application } else { &network };
-    common.iter().chain(own).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    let own: &[_] = if kind == "application" {
+        &application
+    } else {
+        &network
+    };
+    common
+        .iter()
+        .chain(own)
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 /// Attributes of a new target group that the API shows, with the documented defaults.
@@ -326,11 +347,26 @@ pub fn target_group_attributes(protocol: &str) -> Pairs {
     let common = [
         ("deregistration_delay.timeout_seconds", "300"),
         ("stickiness.enabled", "false"),
-        ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"),
-        ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
-        ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
-        ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1"),
-        ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off"),
+        (
+            "load_balancing.cross_zone.enabled",
+            "use_load_balancer_configuration",
+        ),
+        (
+            "target_group_health.dns_failover.minimum_healthy_targets.count",
+            "1",
+        ),
+        (
+            "target_group_health.dns_failover.minimum_healthy_targets.percentage",
+            "off",
+        ),
+        (
+            "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count",
+            "1",
+        ),
+        (
+            "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
+            "off",
+        ),
     ];
     let http = [
         ("load_balancing.algorithm.type", "round_robin"),
@@ -342,15 +378,28 @@ pub fn target_group_attributes(protocol: &str) -> Pairs {
         ("stickiness.app_cookie.duration_seconds", "86400"),
     ];
     let tcp = [
-        ("deregistration_delay.connection_termination.enabled", "false"),
+        (
+            "deregistration_delay.connection_termination.enabled",
+            "false",
+        ),
         ("preserve_client_ip.enabled", "false"),
         ("proxy_protocol_v2.enabled", "false"),
         ("stickiness.type", "source_ip"),
-        ("target_health_state.unhealthy.connection_termination.enabled", "true"),
-        ("target_health_state.unhealthy.draining_interval_seconds", "0"),
+        (
+            "target_health_state.unhealthy.connection_termination.enabled",
+            "true",
+        ),
+        (
+            "target_health_state.unhealthy.draining_interval_seconds",
+            "0",
+        ),
     ];
     let own: &[_] = if protocol == "HTTP" { &http } else { &tcp };
-    common.iter().chain(own).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    common
+        .iter()
+        .chain(own)
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 /// Attributes of a new listener.
@@ -358,5 +407,7 @@ pub fn listener_attributes(protocol: &str) -> Pairs {
     let http = [("routing.http.response.server.enabled", "true")];
     let tcp = [("tcp.idle_timeout.seconds", "350")];
     let own: &[_] = if protocol == "HTTP" { &http } else { &tcp };
-    own.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    own.iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }

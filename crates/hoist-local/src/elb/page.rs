@@ -21,7 +21,11 @@ pub fn page(status: StatusCode) -> Response<Inbound> {
     let html = format!(
         "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
     );
-    own(status, HeaderValue::from_static("text/html"), html.into_bytes())
+    own(
+        status,
+        HeaderValue::from_static("text/html"),
+        html.into_bytes(),
+    )
 }
 
 /// A response of the load balancer itself.
@@ -40,7 +44,11 @@ mod tests {
 
     #[test]
     fn error_pages_have_the_lengths_of_the_real_ones() {
-        for (status, length) in [(StatusCode::BAD_GATEWAY, 122), (StatusCode::SERVICE_UNAVAILABLE, 162), (StatusCode::GATEWAY_TIMEOUT, 132)] {
+        for (status, length) in [
+            (StatusCode::BAD_GATEWAY, 122),
+            (StatusCode::SERVICE_UNAVAILABLE, 162),
+            (StatusCode::GATEWAY_TIMEOUT, 132),
+        ] {
             assert_eq!(page(status).body().size_hint().exact(), Some(length));
         }
     }

@@ -87,8 +87,10 @@ impl Pool {
     /// Speaks HTTP on a new connection.
     pub async fn open(&self, stream: TcpStream) -> io::Result<SendRequest<Outbound>> {
         stream.set_nodelay(true)?;
-        let (sender, connection) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
         let cut = self.cut.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -132,7 +134,10 @@ impl Pool {
         if idle.front().is_some_and(|oldest| oldest.sender.is_closed()) {
             idle.pop_front();
         }
-        idle.push_back(Idle { sender, since: Instant::now() });
+        idle.push_back(Idle {
+            sender,
+            since: Instant::now(),
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Idle>> {
@@ -166,7 +171,10 @@ pub struct Lease {
 impl Lease {
     /// The response was read to its end: the connection may serve the next request.
     pub fn give_back(self) {
-        let Self { mut sender, in_flight } = self;
+        let Self {
+            mut sender,
+            in_flight,
+        } = self;
         if sender.is_closed() {
             return;
         }

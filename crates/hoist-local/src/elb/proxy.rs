@@ -39,7 +39,11 @@ pub struct Front {
 }
 
 /// Answers one request of `peer`.
-pub async fn answer(front: Front, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Inbound> {
+pub async fn answer(
+    front: Front,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Response<Inbound> {
     match *request.method() {
         Method::TRACE => return page(StatusCode::METHOD_NOT_ALLOWED),
         Method::CONNECT => return page(StatusCode::BAD_REQUEST),
@@ -59,7 +63,11 @@ pub async fn answer(front: Front, peer: SocketAddr, mut request: Request<Incomin
     headers::to_target(&mut parts.headers, peer.ip(), front.port, switching);
     // A target is asked by path; the authority is in the Host header.
     if parts.uri.scheme().is_some() {
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).parse();
+        let path = parts
+            .uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .parse();
         parts.uri = path.unwrap_or_default();
     }
     parts.version = Version::HTTP_11;
@@ -81,7 +89,11 @@ async fn exchange(
     let idempotent = parts.method.is_idempotent();
     let activity = Activity::new();
     let mut spare = replayable.then(|| parts.clone());
-    let body = if replayable { Outbound::Empty } else { Outbound::Stream(body, activity.clone()) };
+    let body = if replayable {
+        Outbound::Empty
+    } else {
+        Outbound::Stream(body, activity.clone())
+    };
     let mut request = Request::from_parts(parts, body);
     let mut tried = Vec::new();
     let mut failure = StatusCode::SERVICE_UNAVAILABLE;
@@ -89,8 +101,13 @@ async fn exchange(
         if tried.len() >= TRIES {
             return Err(failure);
         }
-        let Some(in_flight) = group.choose(&tried) else { return Err(failure) };
-        let (mut sender, reused) = match in_flight.pool().take(!(replayable && idempotent), front.idle) {
+        let Some(in_flight) = group.choose(&tried) else {
+            return Err(failure);
+        };
+        let (mut sender, reused) = match in_flight
+            .pool()
+            .take(!(replayable && idempotent), front.idle)
+        {
             Some(sender) => (sender, true),
             None => match connect(front, &in_flight).await {
                 Ok(sender) => (sender, false),
@@ -137,7 +154,9 @@ async fn exchange(
             continue;
         }
         // The target closed a kept-alive connection just as the request went out.
-        if reused && idempotent && closed(error.error())
+        if reused
+            && idempotent
+            && closed(error.error())
             && let Some(parts) = spare.take()
         {
             spare = Some(parts.clone());
@@ -148,7 +167,10 @@ async fn exchange(
     }
 }
 
-async fn connect(front: &Front, in_flight: &InFlight) -> io::Result<hyper::client::conn::http1::SendRequest<Outbound>> {
+async fn connect(
+    front: &Front,
+    in_flight: &InFlight,
+) -> io::Result<hyper::client::conn::http1::SendRequest<Outbound>> {
     let pool = in_flight.pool();
     let stream = timeout(CONNECT, front.dialer.dial(pool.address()))
         .await
@@ -159,24 +181,43 @@ async fn connect(front: &Front, in_flight: &InFlight) -> io::Result<hyper::clien
 /// Whether the connection ended before a byte of the response came.
 fn closed(error: &hyper::Error) -> bool {
     use std::error::Error as _;
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
     error.is_incomplete_message()
         || error.is_canceled()
         || error.is_closed()
-        || matches!(io, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof))
+        || matches!(
+            io,
+            Some(
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            )
+        )
 }
 
 /// Makes a target's response the client's.
-fn relay(front: &Front, mut response: Response<Incoming>, lease: Lease, client: Option<OnUpgrade>) -> Response<Inbound> {
+fn relay(
+    front: &Front,
+    mut response: Response<Incoming>,
+    lease: Lease,
+    client: Option<OnUpgrade>,
+) -> Response<Inbound> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = client else { return page(StatusCode::BAD_GATEWAY) };
+        let Some(client) = client else {
+            return page(StatusCode::BAD_GATEWAY);
+        };
         let target = hyper::upgrade::on(&mut response);
         let idle = front.idle;
         tokio::spawn(async move {
             let Lease { in_flight, .. } = lease;
             let cut = in_flight.pool().when_cut();
             match tokio::try_join!(client, target) {
-                Ok((client, target)) => splice(TokioIo::new(client), TokioIo::new(target), Some(idle), &cut).await,
+                Ok((client, target)) => {
+                    splice(TokioIo::new(client), TokioIo::new(target), Some(idle), &cut).await
+                }
                 Err(error) => tracing::debug!(%error, "failed to switch protocols"),
             }
         });

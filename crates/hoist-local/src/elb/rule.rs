@@ -21,7 +21,10 @@ pub struct Rules {
 impl Rules {
     /// The action of the first rule whose tests all pass.
     pub fn action(&self, request: &Parts, peer: IpAddr) -> &Action {
-        let matching = self.rules.iter().find(|(tests, _)| tests.iter().all(|test| test.passes(request, peer)));
+        let matching = self
+            .rules
+            .iter()
+            .find(|(tests, _)| tests.iter().all(|test| test.passes(request, peer)));
         matching.map_or(&self.default, |(_, action)| action)
     }
 }
@@ -33,7 +36,10 @@ pub enum Test {
     Host(Vec<String>),
     Path(Vec<String>),
     Method(Vec<String>),
-    Header { name: HeaderName, values: Vec<String> },
+    Header {
+        name: HeaderName,
+        values: Vec<String>,
+    },
     /// Patterns of keys (any if `None`) and values.
     Query(Vec<(Option<String>, String)>),
     Source(Vec<Block>),
@@ -47,20 +53,30 @@ impl Test {
                 let host = without_port(&host);
                 patterns.iter().any(|pattern| wild(pattern, host))
             }
-            Self::Path(patterns) => patterns.iter().any(|pattern| wild(pattern, request.uri.path())),
-            Self::Method(methods) => methods.iter().any(|method| method == request.method.as_str()),
-            Self::Header { name, values } => {
-                request.headers.get_all(name).iter().filter_map(|sent| sent.to_str().ok()).any(|sent| {
+            Self::Path(patterns) => patterns
+                .iter()
+                .any(|pattern| wild(pattern, request.uri.path())),
+            Self::Method(methods) => methods
+                .iter()
+                .any(|method| method == request.method.as_str()),
+            Self::Header { name, values } => request
+                .headers
+                .get_all(name)
+                .iter()
+                .filter_map(|sent| sent.to_str().ok())
+                .any(|sent| {
                     let sent = sent.to_ascii_lowercase();
-                    values.iter().any(|pattern| wild(&pattern.to_ascii_lowercase(), &sent))
-                })
-            }
+                    values
+                        .iter()
+                        .any(|pattern| wild(&pattern.to_ascii_lowercase(), &sent))
+                }),
             Self::Query(wanted) => {
                 let query = request.uri.query().unwrap_or_default().as_bytes();
                 form_urlencoded::parse(query).any(|(key, value)| {
                     let (key, value) = (key.to_lowercase(), value.to_lowercase());
                     wanted.iter().any(|(k, v)| {
-                        k.as_ref().is_none_or(|k| wild(&k.to_lowercase(), &key)) && wild(&v.to_lowercase(), &value)
+                        k.as_ref().is_none_or(|k| wild(&k.to_lowercase(), &key))
+                            && wild(&v.to_lowercase(), &value)
                     })
                 })
             }
@@ -87,7 +103,9 @@ impl Block {
     /// Whether `address` lies in the block.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (ours, theirs, width) = match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(u32::from(a)), u128::from(u32::from(b)), 32),
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (u128::from(u32::from(a)), u128::from(u32::from(b)), 32)
+            }
             (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a), u128::from(b), 128),
             _ => return false,
         };
@@ -148,7 +166,11 @@ pub struct Fixed {
 
 impl Fixed {
     pub fn respond(&self) -> Response<Inbound> {
-        page::own(self.status, self.kind.clone(), self.body.clone().into_bytes())
+        page::own(
+            self.status,
+            self.kind.clone(),
+            self.body.clone().into_bytes(),
+        )
     }
 }
 
@@ -175,7 +197,12 @@ impl Redirect {
                 .replace("#{query}", request.uri.query().unwrap_or_default())
         };
         let protocol = fill(&self.protocol).to_ascii_lowercase();
-        let mut location = format!("{protocol}://{}:{}{}", fill(&self.host), fill(&self.port), fill(&self.path));
+        let mut location = format!(
+            "{protocol}://{}:{}{}",
+            fill(&self.host),
+            fill(&self.port),
+            fill(&self.path)
+        );
         let query = fill(&self.query);
         if !query.is_empty() {
             location.push('?');
@@ -192,8 +219,13 @@ impl Redirect {
 
 /// The host that the client asked for, with its port if it named one.
 pub fn host(request: &Parts) -> &str {
-    let named = request.headers.get(HOST).and_then(|host| host.to_str().ok());
-    named.or_else(|| request.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
+    let named = request
+        .headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
+    named
+        .or_else(|| request.uri.authority().map(|authority| authority.as_str()))
+        .unwrap_or_default()
 }
 
 fn without_port(host: &str) -> &str {
@@ -220,7 +252,9 @@ pub fn wild(pattern: &str, text: &str) -> bool {
                 t += 1;
             }
             _ => {
-                let Some((star, from)) = resume else { return false };
+                let Some((star, from)) = resume else {
+                    return false;
+                };
                 resume = Some((star, from + 1));
                 p = star + 1;
                 t = from + 1;
@@ -247,10 +281,22 @@ mod tests {
 
     #[test]
     fn wildcards_stand_for_any_text_or_one_character() {
-        for (pattern, text) in [("*", ""), ("/api/*", "/api/"), ("*.example.com", "a.b.example.com"), ("/i?g/*x*", "/img/axb"), ("a*b*c", "aXbYbc")] {
+        for (pattern, text) in [
+            ("*", ""),
+            ("/api/*", "/api/"),
+            ("*.example.com", "a.b.example.com"),
+            ("/i?g/*x*", "/img/axb"),
+            ("a*b*c", "aXbYbc"),
+        ] {
             assert!(wild(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("/api/*", "/api"), ("", "a"), ("?", ""), ("a*b", "acbd"), ("/Api/*", "/api/x")] {
+        for (pattern, text) in [
+            ("/api/*", "/api"),
+            ("", "a"),
+            ("?", ""),
+            ("a*b", "acbd"),
+            ("/Api/*", "/api/x"),
+        ] {
             assert!(!wild(pattern, text), "{pattern} {text}");
         }
     }
@@ -261,16 +307,31 @@ mod tests {
             Test::Host(vec!["*.example.com".into(), "example.com".into()]),
             Test::Path(vec!["/a/*".into()]),
             Test::Method(vec!["GET".into(), "HEAD".into()]),
-            Test::Header { name: HeaderName::from_static("user-agent"), values: vec!["*Chrome*".into()] },
-            Test::Query(vec![(Some("version".into()), "v1".into()), (None, "*beta*".into())]),
+            Test::Header {
+                name: HeaderName::from_static("user-agent"),
+                values: vec!["*Chrome*".into()],
+            },
+            Test::Query(vec![
+                (Some("version".into()), "v1".into()),
+                (None, "*beta*".into()),
+            ]),
             Test::Source(vec![Block::parse("10.0.0.0/8").unwrap()]),
         ];
-        let good = parts("/a/b?x=1&y=BETA2", &[("host", "Example.com:8080"), ("user-agent", "Mozilla chrome")]);
+        let good = parts(
+            "/a/b?x=1&y=BETA2",
+            &[
+                ("host", "Example.com:8080"),
+                ("user-agent", "Mozilla chrome"),
+            ],
+        );
         for test in &tests {
             assert!(test.passes(&good, PEER), "{test:?}");
         }
         let bad = parts("/b?version=v2", &[("host", "example.org")]);
-        for test in tests.iter().filter(|test| !matches!(test, Test::Method(_) | Test::Source(_))) {
+        for test in tests
+            .iter()
+            .filter(|test| !matches!(test, Test::Method(_) | Test::Source(_)))
+        {
             assert!(!test.passes(&bad, PEER), "{test:?}");
         }
         assert!(!tests[5].passes(&good, "192.168.0.1".parse().unwrap()));
@@ -288,6 +349,9 @@ mod tests {
         };
         let response = redirect.respond(&parts("/old?x=1", &[("host", "shop.test:8080")]), 8080);
         assert_eq!(response.status(), 301);
-        assert_eq!(response.headers()[LOCATION], "https://shop.test:443/new/old?x=1");
+        assert_eq!(
+            response.headers()[LOCATION],
+            "https://shop.test:443/new/old?x=1"
+        );
     }
 }

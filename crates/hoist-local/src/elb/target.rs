@@ -45,19 +45,35 @@ pub struct Condition {
 
 impl Condition {
     fn new(state: TargetState, reason: &'static str, description: &str) -> Self {
-        Self { state, reason: Some(reason), description: Some(description.to_owned()) }
+        Self {
+            state,
+            reason: Some(reason),
+            description: Some(description.to_owned()),
+        }
     }
 
     pub(crate) fn registering() -> Self {
-        Self::new(TargetState::Initial, "Elb.RegistrationInProgress", "Target registration is in progress")
+        Self::new(
+            TargetState::Initial,
+            "Elb.RegistrationInProgress",
+            "Target registration is in progress",
+        )
     }
 
     pub(crate) fn checking() -> Self {
-        Self::new(TargetState::Initial, "Elb.InitialHealthChecking", "Initial health checks in progress")
+        Self::new(
+            TargetState::Initial,
+            "Elb.InitialHealthChecking",
+            "Initial health checks in progress",
+        )
     }
 
     pub(crate) fn healthy() -> Self {
-        Self { state: TargetState::Healthy, reason: None, description: None }
+        Self {
+            state: TargetState::Healthy,
+            reason: None,
+            description: None,
+        }
     }
 
     pub(crate) fn unhealthy(outcome: &super::check::Outcome) -> Self {
@@ -69,13 +85,25 @@ impl Condition {
                 "Target.ResponseCodeMismatch",
                 &format!("Health checks failed with these codes: [{code}]"),
             ),
-            Outcome::TimedOut => Self::new(TargetState::Unhealthy, "Target.Timeout", "Request timed out"),
-            Outcome::Failed => Self::new(TargetState::Unhealthy, "Target.FailedHealthChecks", "Health checks failed"),
+            Outcome::TimedOut => Self::new(
+                TargetState::Unhealthy,
+                "Target.Timeout",
+                "Request timed out",
+            ),
+            Outcome::Failed => Self::new(
+                TargetState::Unhealthy,
+                "Target.FailedHealthChecks",
+                "Health checks failed",
+            ),
         }
     }
 
     pub(crate) fn draining() -> Self {
-        Self::new(TargetState::Draining, "Target.DeregistrationInProgress", "Target deregistration is in progress")
+        Self::new(
+            TargetState::Draining,
+            "Target.DeregistrationInProgress",
+            "Target deregistration is in progress",
+        )
     }
 
     pub(crate) fn not_in_use() -> Self {
@@ -87,7 +115,11 @@ impl Condition {
     }
 
     pub(crate) fn not_registered() -> Self {
-        Self::new(TargetState::Unused, "Target.NotRegistered", "Target is not registered to the target group")
+        Self::new(
+            TargetState::Unused,
+            "Target.NotRegistered",
+            "Target is not registered to the target group",
+        )
     }
 }
 

@@ -18,9 +18,16 @@ where
     let moved = AtomicBool::new(false);
     let (one_read, one_write) = tokio::io::split(one);
     let (other_read, other_write) = tokio::io::split(other);
-    let copy = async { tokio::try_join!(pour(one_read, other_write, &moved), pour(other_read, one_write, &moved)) };
+    let copy = async {
+        tokio::try_join!(
+            pour(one_read, other_write, &moved),
+            pour(other_read, one_write, &moved)
+        )
+    };
     let silence = async {
-        let Some(idle) = idle else { return std::future::pending().await };
+        let Some(idle) = idle else {
+            return std::future::pending().await;
+        };
         loop {
             tokio::time::sleep(idle).await;
             if !moved.swap(false, Ordering::Relaxed) {
@@ -60,7 +67,8 @@ mod tests {
     async fn half_closed_sides_still_get_the_answer() {
         let (mut client, front) = tokio::io::duplex(64);
         let (back, mut server) = tokio::io::duplex(64);
-        let tunnel = tokio::spawn(async move { splice(front, back, None, &CancellationToken::new()).await });
+        let tunnel =
+            tokio::spawn(async move { splice(front, back, None, &CancellationToken::new()).await });
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
         let mut question = String::new();
@@ -77,7 +85,17 @@ mod tests {
     async fn a_silent_tunnel_ends() {
         let (mut client, front) = tokio::io::duplex(64);
         let (back, _server) = tokio::io::duplex(64);
-        splice(front, back, Some(Duration::from_millis(20)), &CancellationToken::new()).await;
-        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "both sides are closed");
+        splice(
+            front,
+            back,
+            Some(Duration::from_millis(20)),
+            &CancellationToken::new(),
+        )
+        .await;
+        assert_eq!(
+            client.read(&mut [0]).await.unwrap(),
+            0,
+            "both sides are closed"
+        );
     }
 }

@@ -23,14 +23,23 @@ struct Sent {
 }
 
 pub async fn put(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
-    let (group, stream) = (required(call, "logGroupName")?, required(call, "logStreamName")?);
+    let (group, stream) = (
+        required(call, "logGroupName")?,
+        required(call, "logStreamName")?,
+    );
     let sent: Vec<Sent> = match call.params.get("logEvents") {
-        Some(events) => Vec::deserialize(events).map_err(|error| ApiError::serialization(error.to_string()))?,
+        Some(events) => {
+            Vec::deserialize(events).map_err(|error| ApiError::serialization(error.to_string()))?
+        }
         None => Vec::new(),
     };
     if sent.is_empty() || sent.len() > 10_000 {
         let count = sent.len();
-        let (which, bound) = if sent.is_empty() { ("greater", 1) } else { ("less", 10_000) };
+        let (which, bound) = if sent.is_empty() {
+            ("greater", 1)
+        } else {
+            ("less", 10_000)
+        };
         return Err(invalid(format!(
             "1 validation error detected: Value at 'logEvents' failed to satisfy constraint: Member must have length {which} than or equal to {bound}, was {count}"
         )));
@@ -46,12 +55,20 @@ pub async fn put(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     if size > PAGE {
         return Err(invalid("Upload too large: bytes exceed limit of 1048576"));
     }
-    if sent.windows(2).any(|pair| pair[0].timestamp > pair[1].timestamp) {
-        return Err(invalid("Log events in a single PutLogEvents request must be in chronological order."));
+    if sent
+        .windows(2)
+        .any(|pair| pair[0].timestamp > pair[1].timestamp)
+    {
+        return Err(invalid(
+            "Log events in a single PutLogEvents request must be in chronological order.",
+        ));
     }
-    let span = sent.last().map_or(0, |last| last.timestamp) - sent.first().map_or(0, |first| first.timestamp);
+    let span = sent.last().map_or(0, |last| last.timestamp)
+        - sent.first().map_or(0, |first| first.timestamp);
     if span > 24 * HOUR {
-        return Err(invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours."));
+        return Err(invalid(
+            "The batch of log events in a single PutLogEvents request cannot span more than 24 hours.",
+        ));
     }
     let now = clock::now();
     let retention = {
@@ -62,7 +79,11 @@ pub async fn put(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
         }
         found.settings.retention_days
     };
-    let before = |limit: Millis| sent.iter().take_while(|event| event.timestamp < limit).count();
+    let before = |limit: Millis| {
+        sent.iter()
+            .take_while(|event| event.timestamp < limit)
+            .count()
+    };
     let too_old = before(now - 14 * 24 * HOUR);
     let expired = retention.map_or(0, |days| before(now - days * 24 * HOUR));
     let too_new = before(now + 2 * HOUR + 1);
@@ -77,8 +98,13 @@ pub async fn put(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
         rejected.insert("expiredLogEventEndIndex".into(), expired.into());
     }
     let first = too_old.max(expired);
-    let kept = sent.into_iter().enumerate().filter(|(at, _)| (first..too_new).contains(at));
-    let kept: Vec<_> = kept.map(|(_, event)| (event.timestamp, event.message)).collect();
+    let kept = sent
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| (first..too_new).contains(at));
+    let kept: Vec<_> = kept
+        .map(|(_, event)| (event.timestamp, event.message))
+        .collect();
     if !kept.is_empty() {
         logs.append(&call.region, group, stream, kept).await?;
     }
@@ -112,12 +138,17 @@ fn fitting<'a>(events: impl Iterator<Item = &'a Event>, limit: usize) -> usize {
 }
 
 pub fn get(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
-    let group = logs.group(&call.region, group_name(call)?)?.ok_or(LogsError::NoGroup)?;
+    let group = logs
+        .group(&call.region, group_name(call)?)?
+        .ok_or(LogsError::NoGroup)?;
     let within = span(call)?;
     let limit = limit(call)?;
     let mut events = {
         let group = lock(&group);
-        let stream = group.streams.get(required(call, "logStreamName")?).ok_or(LogsError::NoStream)?;
+        let stream = group
+            .streams
+            .get(required(call, "logStreamName")?)
+            .ok_or(LogsError::NoStream)?;
         stream.read().map_err(|source| logs.disk(source))?
     };
     events.retain(within);
@@ -148,9 +179,7 @@ pub fn get(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     // At the end of the stream the token that was sent comes back.
     let first = page.first().map_or(at, Event::id);
     let last = page.last().map_or(at, Event::id);
-    let shown = |event: &Event| {
-        json!({"timestamp": event.timestamp, "message": event.message, "ingestionTime": event.ingestion})
-    };
+    let shown = |event: &Event| json!({"timestamp": event.timestamp, "message": event.message, "ingestionTime": event.ingestion});
     Ok(json!({
         "events": page.iter().map(shown).collect::<Vec<_>>(),
         "nextForwardToken": format!("f/{last:056}/s"),
@@ -170,7 +199,10 @@ fn parse_token(token: &str) -> Result<(Direction, u128), ApiError> {
         Some(("b/", rest)) => (Direction::Backward, rest),
         _ => return Err(bad_token()),
     };
-    let id = rest.strip_suffix("/s").and_then(|id| id.parse().ok()).ok_or_else(bad_token)?;
+    let id = rest
+        .strip_suffix("/s")
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(bad_token)?;
     Ok((direction, id))
 }
 
@@ -179,14 +211,21 @@ fn bad_token() -> ApiError {
 }
 
 pub fn filter(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
-    let group = logs.group(&call.region, group_name(call)?)?.ok_or(LogsError::NoGroup)?;
+    let group = logs
+        .group(&call.region, group_name(call)?)?
+        .ok_or(LogsError::NoGroup)?;
     let within = span(call)?;
     let limit = limit(call)?;
     let pattern = Pattern::parse(call.str("filterPattern").unwrap_or_default())
         .ok_or_else(|| invalid("Invalid filter pattern"))?;
-    let (names, prefix) = (call.strings("logStreamNames"), call.str("logStreamNamePrefix"));
+    let (names, prefix) = (
+        call.strings("logStreamNames"),
+        call.str("logStreamNamePrefix"),
+    );
     if !names.is_empty() && prefix.is_some() {
-        return Err(invalid("Cannot specify both logStreamNames and logStreamNamePrefix."));
+        return Err(invalid(
+            "Cannot specify both logStreamNames and logStreamNamePrefix.",
+        ));
     }
     let after: u128 = match call.str("nextToken") {
         None => 0,
@@ -206,7 +245,9 @@ pub fn filter(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
                 continue;
             }
             let events = stream.read().map_err(|source| logs.disk(source))?;
-            let events = events.into_iter().filter(|e| e.id() > after && within(e) && pattern.matches(&e.message));
+            let events = events
+                .into_iter()
+                .filter(|e| e.id() > after && within(e) && pattern.matches(&e.message));
             found.extend(events.map(|event| (name.clone(), event)));
         }
     }
@@ -223,7 +264,8 @@ pub fn filter(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
             "eventId": format!("{:056}", event.id()),
         })
     };
-    let mut answer = json!({"events": found.iter().map(shown).collect::<Vec<_>>(), "searchedLogStreams": []});
+    let mut answer =
+        json!({"events": found.iter().map(shown).collect::<Vec<_>>(), "searchedLogStreams": []});
     if let Some((_, last)) = found.last().filter(|_| more) {
         answer["nextToken"] = format!("{:056}", last.id()).into();
     }

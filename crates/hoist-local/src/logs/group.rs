@@ -40,7 +40,12 @@ impl Group {
 
     pub fn create(folder: PathBuf, settings: Settings) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        let group = Self { settings, folder, streams: BTreeMap::new(), gone: false };
+        let group = Self {
+            settings,
+            folder,
+            streams: BTreeMap::new(),
+            gone: false,
+        };
         group.save()?;
         Ok(group)
     }
@@ -49,7 +54,12 @@ impl Group {
     pub fn open(folder: PathBuf) -> io::Result<Option<Self>> {
         let settings: Settings = match fs::read(folder.join("group.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -63,12 +73,20 @@ impl Group {
                 streams.insert(stream.described.name.clone(), stream);
             }
         }
-        Ok(Some(Self { settings, folder, streams, gone: false }))
+        Ok(Some(Self {
+            settings,
+            folder,
+            streams,
+            gone: false,
+        }))
     }
 
     /// Writes the settings.
     pub fn save(&self) -> io::Result<()> {
-        crate::settings::write_whole(&self.folder.join("group.json"), &serde_json::to_vec(&self.settings)?)
+        crate::settings::write_whole(
+            &self.folder.join("group.json"),
+            &serde_json::to_vec(&self.settings)?,
+        )
     }
 
     /// Makes a stream; false if it is there.
@@ -76,7 +94,10 @@ impl Group {
         if self.streams.contains_key(name) {
             return Ok(false);
         }
-        let described = Described { name: name.to_owned(), created: now };
+        let described = Described {
+            name: name.to_owned(),
+            created: now,
+        };
         let stream = Stream::create(self.folder.join(short(name)), described)?;
         self.streams.insert(name.to_owned(), stream);
         Ok(true)
@@ -84,7 +105,9 @@ impl Group {
 
     /// Removes a stream; false if there is none.
     pub fn delete_stream(&mut self, name: &str) -> io::Result<bool> {
-        let Some(stream) = self.streams.remove(name) else { return Ok(false) };
+        let Some(stream) = self.streams.remove(name) else {
+            return Ok(false);
+        };
         stream.delete()?;
         Ok(true)
     }

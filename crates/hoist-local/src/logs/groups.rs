@@ -10,7 +10,8 @@ use crate::logs::Logs;
 
 /// Days that a retention may have.
 const DAYS: [i64; 22] = [
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
 ];
 
 pub fn check_name(name: &str) -> Result<(), ApiError> {
@@ -33,14 +34,20 @@ pub fn create(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     check_name(name)?;
     let tags: BTreeMap<String, String> = match call.params.get("tags") {
         None | Some(Value::Null) => BTreeMap::new(),
-        Some(tags) => serde_json::from_value(tags.clone()).map_err(|error| ApiError::serialization(error.to_string()))?,
+        Some(tags) => serde_json::from_value(tags.clone())
+            .map_err(|error| ApiError::serialization(error.to_string()))?,
     };
     let class = call.str("logGroupClass").unwrap_or("STANDARD");
     if !matches!(class, "STANDARD" | "INFREQUENT_ACCESS" | "DELIVERY") {
-        return Err(invalid(format!("1 validation error detected: Value '{class}' at 'logGroupClass' failed to satisfy constraint: Member must satisfy enum value set: [STANDARD, INFREQUENT_ACCESS, DELIVERY]")));
+        return Err(invalid(format!(
+            "1 validation error detected: Value '{class}' at 'logGroupClass' failed to satisfy constraint: Member must satisfy enum value set: [STANDARD, INFREQUENT_ACCESS, DELIVERY]"
+        )));
     }
     if !logs.create_group(&call.region, name, tags, class)? {
-        return Err(ApiError::new("ResourceAlreadyExistsException", "The specified log group already exists"));
+        return Err(ApiError::new(
+            "ResourceAlreadyExistsException",
+            "The specified log group already exists",
+        ));
     }
     Ok(Value::Null)
 }
@@ -71,13 +78,21 @@ fn shown(region: &str, group: &Group) -> Value {
 }
 
 pub fn describe(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
-    let (prefix, pattern) = (call.str("logGroupNamePrefix"), call.str("logGroupNamePattern"));
+    let (prefix, pattern) = (
+        call.str("logGroupNamePrefix"),
+        call.str("logGroupNamePattern"),
+    );
     if prefix.is_some() && pattern.is_some() {
-        return Err(invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters."));
+        return Err(invalid(
+            "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.",
+        ));
     }
     let limit = number(call, "limit", 1, 50)?.unwrap_or(50);
-    let asked: Vec<&str> =
-        call.strings("logGroupIdentifiers").into_iter().map(|one| name_of(one).unwrap_or(one)).collect();
+    let asked: Vec<&str> = call
+        .strings("logGroupIdentifiers")
+        .into_iter()
+        .map(|one| name_of(one).unwrap_or(one))
+        .collect();
     let after = call.str("nextToken");
     let mut found = Vec::new();
     let mut next = None;
@@ -92,7 +107,10 @@ pub fn describe(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
             continue;
         }
         if i64::try_from(found.len()).is_ok_and(|count| count == limit) {
-            next = found.last().and_then(|last: &Value| last["logGroupName"].as_str()).map(str::to_owned);
+            next = found
+                .last()
+                .and_then(|last: &Value| last["logGroupName"].as_str())
+                .map(str::to_owned);
             break;
         }
         found.push(shown(&call.region, &group));
@@ -105,7 +123,9 @@ pub fn describe(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
 }
 
 fn set_retention(logs: &Logs, call: &Call, days: Option<i64>) -> Result<Value, ApiError> {
-    let group = logs.group(&call.region, group_name(call)?)?.ok_or(LogsError::NoGroup)?;
+    let group = logs
+        .group(&call.region, group_name(call)?)?
+        .ok_or(LogsError::NoGroup)?;
     let mut group = lock(&group);
     group.settings.retention_days = days;
     group.save().map_err(|source| logs.disk(source))?;

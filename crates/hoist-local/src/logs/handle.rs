@@ -49,7 +49,9 @@ pub(super) fn group_name(call: &Call) -> Result<&str, ApiError> {
         Some(identifier) if call.str("logGroupName").is_none() => {
             Ok(name_of(identifier).unwrap_or(identifier))
         }
-        Some(_) => Err(invalid("Only one of logGroupName and logGroupIdentifier can be specified")),
+        Some(_) => Err(invalid(
+            "Only one of logGroupName and logGroupIdentifier can be specified",
+        )),
         None => required(call, "logGroupName"),
     }
 }
@@ -66,7 +68,12 @@ pub(super) fn arn(region: &str, group: &str) -> String {
 }
 
 /// An integer within `low..=high`.
-pub(super) fn number(call: &Call, name: &str, low: i64, high: i64) -> Result<Option<i64>, ApiError> {
+pub(super) fn number(
+    call: &Call,
+    name: &str,
+    low: i64,
+    high: i64,
+) -> Result<Option<i64>, ApiError> {
     let bound = |value: i64, text: &str, bound: i64| {
         invalid(format!(
             "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must have value {text} than or equal to {bound}"

@@ -43,7 +43,11 @@ impl Pattern {
                 let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
                 let term = rest[..end].to_owned();
                 // Anything but letters, digits and underscores needs quotes.
-                if term.is_empty() || !term.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '*') {
+                if term.is_empty()
+                    || !term
+                        .chars()
+                        .all(|c| c.is_alphanumeric() || c == '_' || c == '*')
+                {
                     return None;
                 }
                 rest = &rest[end..];
@@ -69,12 +73,20 @@ mod tests {
 
     #[test]
     fn terms_phrases_choices_and_exclusions() {
-        let passes = |pattern: &str, message: &str| Pattern::parse(pattern).unwrap().matches(message);
+        let passes =
+            |pattern: &str, message: &str| Pattern::parse(pattern).unwrap().matches(message);
         assert!(passes("", "anything"));
-        assert!(passes("ERROR main", "[main] ERROR x") && !passes("ERROR main", "ERROR") && !passes("ERROR", "error"));
+        assert!(
+            passes("ERROR main", "[main] ERROR x")
+                && !passes("ERROR main", "ERROR")
+                && !passes("ERROR", "error")
+        );
         assert!(passes("\"GET /a\"", "1 GET /a 200") && !passes("\"GET /a\"", "GET  /a"));
         assert!(passes("?WARN ?ERROR", "WARN x") && !passes("?WARN ?ERROR", "INFO"));
-        assert!(passes("ERROR -\"exit 0\"", "ERROR exit 1") && !passes("ERROR -\"exit 0\"", "ERROR exit 0"));
+        assert!(
+            passes("ERROR -\"exit 0\"", "ERROR exit 1")
+                && !passes("ERROR -\"exit 0\"", "ERROR exit 0")
+        );
         assert!(passes(r#""say \"hi\"""#, r#"say "hi""#));
         for bad in ["{ $.a = 1 }", "[a, b]", "\"open", "a:b"] {
             assert_eq!(Pattern::parse(bad), None, "{bad}");

@@ -52,9 +52,12 @@ pub enum LogsError {
 impl From<LogsError> for ApiError {
     fn from(error: LogsError) -> Self {
         match error {
-            LogsError::NoGroup | LogsError::NoStream => Self::new("ResourceNotFoundException", error.to_string()),
+            LogsError::NoGroup | LogsError::NoStream => {
+                Self::new("ResourceNotFoundException", error.to_string())
+            }
             LogsError::Disk { ref source, .. } => {
-                Self::new("ServiceUnavailableException", format!("{error}: {source}")).with_status(500)
+                Self::new("ServiceUnavailableException", format!("{error}: {source}"))
+                    .with_status(500)
             }
         }
     }
@@ -91,7 +94,12 @@ impl Logs {
         let ingestion = clock::now();
         let events: Vec<Event> = events
             .into_iter()
-            .map(|(timestamp, message)| Event { timestamp, ingestion, number: self.next_number(), message })
+            .map(|(timestamp, message)| Event {
+                timestamp,
+                ingestion,
+                number: self.next_number(),
+                message,
+            })
             .collect();
         let size: usize = events.iter().map(|event| event.message.len()).sum();
         {
@@ -107,7 +115,10 @@ impl Logs {
             let logs = self.clone();
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = logs.sweep() {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "failed to remove old logs");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to remove old logs"
+                    );
                 }
             });
         }
@@ -134,7 +145,9 @@ impl Logs {
         if found.gone {
             return Err(LogsError::NoGroup);
         }
-        found.create_stream(stream, clock::now()).map_err(|source| self.disk(source))?;
+        found
+            .create_stream(stream, clock::now())
+            .map_err(|source| self.disk(source))?;
         Ok(())
     }
 
@@ -150,16 +163,28 @@ impl Logs {
         if self.find(&mut groups, region, name)?.is_some() {
             return Ok(false);
         }
-        let settings =
-            Settings { name: name.to_owned(), created: clock::now(), retention_days: None, tags, class: class.to_owned() };
+        let settings = Settings {
+            name: name.to_owned(),
+            created: clock::now(),
+            retention_days: None,
+            tags,
+            class: class.to_owned(),
+        };
         let folder = Group::folder(&self.0.root.join(region), name);
         let group = Group::create(folder, settings).map_err(|source| self.disk(source))?;
-        groups.insert((region.to_owned(), name.to_owned()), Arc::new(Mutex::new(group)));
+        groups.insert(
+            (region.to_owned(), name.to_owned()),
+            Arc::new(Mutex::new(group)),
+        );
         Ok(true)
     }
 
     /// The group of that name.
-    pub(super) fn group(&self, region: &str, name: &str) -> Result<Option<Arc<Mutex<Group>>>, LogsError> {
+    pub(super) fn group(
+        &self,
+        region: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Mutex<Group>>>, LogsError> {
         self.find(&mut self.groups(), region, name)
     }
 
@@ -174,7 +199,9 @@ impl Logs {
             return Ok(Some(group.clone()));
         }
         let folder = Group::folder(&self.0.root.join(region), name);
-        let Some(group) = Group::open(folder).map_err(|source| self.disk(source))? else { return Ok(None) };
+        let Some(group) = Group::open(folder).map_err(|source| self.disk(source))? else {
+            return Ok(None);
+        };
         let group = Arc::new(Mutex::new(group));
         groups.insert(key, group.clone());
         Ok(Some(group))
@@ -190,13 +217,21 @@ impl Logs {
         };
         let mut names = Vec::new();
         for entry in entries {
-            let path = entry.map_err(|source| self.disk(source))?.path().join("group.json");
+            let path = entry
+                .map_err(|source| self.disk(source))?
+                .path()
+                .join("group.json");
             match fs::read(&path) {
                 Ok(bytes) => {
-                    let settings: Settings = serde_json::from_slice(&bytes).map_err(|error| self.disk(error.into()))?;
+                    let settings: Settings =
+                        serde_json::from_slice(&bytes).map_err(|error| self.disk(error.into()))?;
                     names.push(settings.name);
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
                 Err(source) => return Err(self.disk(source)),
             }
         }
@@ -211,7 +246,9 @@ impl Logs {
     /// Removes a group; false if there is none.
     pub(super) fn delete_group(&self, region: &str, name: &str) -> Result<bool, LogsError> {
         let mut groups = self.groups();
-        let Some(group) = self.find(&mut groups, region, name)? else { return Ok(false) };
+        let Some(group) = self.find(&mut groups, region, name)? else {
+            return Ok(false);
+        };
         groups.remove(&(region.to_owned(), name.to_owned()));
         lock(&group).delete().map_err(|source| self.disk(source))?;
         Ok(true)
@@ -233,16 +270,28 @@ impl Logs {
             let region = region.map_err(|source| self.disk(source))?.file_name();
             for group in self.all(&region.to_string_lossy())? {
                 let mut locked = lock(&group);
-                let keep = locked.settings.retention_days.and_then(|days| u64::try_from(days).ok());
-                let oldest = keep.and_then(|days| SystemTime::now().checked_sub(Duration::from_secs(days * 86_400)));
+                let keep = locked
+                    .settings
+                    .retention_days
+                    .and_then(|days| u64::try_from(days).ok());
+                let oldest = keep.and_then(|days| {
+                    SystemTime::now().checked_sub(Duration::from_secs(days * 86_400))
+                });
                 for (name, stream) in &mut locked.streams {
                     let mut segments = stream.ages().map_err(|source| self.disk(source))?;
-                    while segments.first().is_some_and(|(age, _)| oldest.is_some_and(|oldest| *age < oldest)) {
+                    while segments
+                        .first()
+                        .is_some_and(|(age, _)| oldest.is_some_and(|oldest| *age < oldest))
+                    {
                         stream.drop_oldest().map_err(|source| self.disk(source))?;
                         segments.remove(0);
                     }
                     total += segments.iter().map(|(_, size)| size).sum::<u64>();
-                    ages.extend(segments.into_iter().map(|(age, size)| (age, size, group.clone(), name.clone())));
+                    ages.extend(
+                        segments
+                            .into_iter()
+                            .map(|(age, size)| (age, size, group.clone(), name.clone())),
+                    );
                 }
             }
         }
@@ -261,10 +310,15 @@ impl Logs {
 
     /// Grows, over restarts too: it is never behind the clock's microseconds.
     fn next_number(&self) -> u64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let next = |last: u64| Some(now.max(last + 1));
-        self.0.number.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).map_or(now, |last| now.max(last + 1))
+        self.0
+            .number
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, next)
+            .map_or(now, |last| now.max(last + 1))
     }
 
     fn groups(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<Mutex<Group>>>> {
@@ -272,7 +326,10 @@ impl Logs {
     }
 
     pub(super) fn disk(&self, source: io::Error) -> LogsError {
-        LogsError::Disk { path: self.0.root.clone(), source }
+        LogsError::Disk {
+            path: self.0.root.clone(),
+            source,
+        }
     }
 }
 
@@ -288,17 +345,37 @@ mod tests {
     async fn the_container_driver_makes_streams_but_groups_only_when_asked() {
         let folder = tempfile::tempdir().unwrap();
         let logs = Logs::open(folder.path().join("logs"));
-        let missing = logs.open_stream("us-east-1", "/app", "web/app/1", false).await;
+        let missing = logs
+            .open_stream("us-east-1", "/app", "web/app/1", false)
+            .await;
         assert!(matches!(missing, Err(LogsError::NoGroup)));
-        logs.open_stream("us-east-1", "/app", "web/app/1", true).await.unwrap();
-        logs.open_stream("us-east-1", "/app", "web/app/1", false).await.unwrap();
-        logs.append("us-east-1", "/app", "web/app/1", [(1, "a".to_owned()), (1, "b".to_owned())]).await.unwrap();
-        let other = logs.append("us-east-2", "/app", "web/app/1", [(1, "a".to_owned())]).await;
+        logs.open_stream("us-east-1", "/app", "web/app/1", true)
+            .await
+            .unwrap();
+        logs.open_stream("us-east-1", "/app", "web/app/1", false)
+            .await
+            .unwrap();
+        logs.append(
+            "us-east-1",
+            "/app",
+            "web/app/1",
+            [(1, "a".to_owned()), (1, "b".to_owned())],
+        )
+        .await
+        .unwrap();
+        let other = logs
+            .append("us-east-2", "/app", "web/app/1", [(1, "a".to_owned())])
+            .await;
         assert!(matches!(other, Err(LogsError::NoGroup)));
 
         let again = Logs::open(folder.path().join("logs"));
         let group = again.group("us-east-1", "/app").unwrap().unwrap();
-        let lines: Vec<String> = lock(&group).streams["web/app/1"].read().unwrap().into_iter().map(|e| e.message).collect();
+        let lines: Vec<String> = lock(&group).streams["web/app/1"]
+            .read()
+            .unwrap()
+            .into_iter()
+            .map(|e| e.message)
+            .collect();
         assert_eq!(lines, ["a", "b"]);
     }
 
@@ -309,7 +386,14 @@ mod tests {
         for stream in ["one", "two", "three"] {
             logs.open_stream("r", "g", stream, true).await.unwrap();
             for _ in 0..3 {
-                logs.append("r", "g", stream, [(1, "x".repeat(600 << 10)), (2, "y".repeat(600 << 10))]).await.unwrap();
+                logs.append(
+                    "r",
+                    "g",
+                    stream,
+                    [(1, "x".repeat(600 << 10)), (2, "y".repeat(600 << 10))],
+                )
+                .await
+                .unwrap();
             }
         }
         logs.sweep().unwrap();

@@ -63,8 +63,18 @@ impl Stream {
     /// Makes a new stream in `folder`.
     pub fn create(folder: PathBuf, described: Described) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        crate::settings::write_whole(&folder.join("stream.json"), &serde_json::to_vec(&described)?)?;
-        Ok(Self { described, folder, segments: Vec::new(), first_event: None, last_event: None, last_ingestion: None })
+        crate::settings::write_whole(
+            &folder.join("stream.json"),
+            &serde_json::to_vec(&described)?,
+        )?;
+        Ok(Self {
+            described,
+            folder,
+            segments: Vec::new(),
+            first_event: None,
+            last_event: None,
+            last_ingestion: None,
+        })
     }
 
     /// Opens the stream in `folder`; `None` if it has none (a crash while it was made).
@@ -78,17 +88,29 @@ impl Stream {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|n| n.parse::<u64>().ok());
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".log"))
+                .and_then(|n| n.parse::<u64>().ok());
             if let Some(number) = number {
                 segments.push((number, entry.metadata()?.len()));
             }
         }
         segments.sort_unstable();
-        let mut stream =
-            Self { described, folder, segments, first_event: None, last_event: None, last_ingestion: None };
+        let mut stream = Self {
+            described,
+            folder,
+            segments,
+            first_event: None,
+            last_event: None,
+            last_ingestion: None,
+        };
         if let Some(&(first, _)) = stream.segments.first() {
             let mut head = vec![0; HEAD + FIXED];
-            if File::open(stream.path(first))?.read_exact(&mut head).is_ok() {
+            if File::open(stream.path(first))?
+                .read_exact(&mut head)
+                .is_ok()
+            {
                 stream.first_event = Some(i64::from_le_bytes(array(&head[HEAD..])));
             }
         }
@@ -97,7 +119,10 @@ impl Stream {
             let bytes = fs::read(stream.path(number))?;
             let (events, whole) = parse(&bytes);
             if whole < bytes.len() {
-                OpenOptions::new().write(true).open(stream.path(number))?.set_len(whole as u64)?;
+                OpenOptions::new()
+                    .write(true)
+                    .open(stream.path(number))?
+                    .set_len(whole as u64)?;
             }
             stream.segments[last].1 = whole as u64;
             stream.last_event = events.iter().map(|event| event.timestamp).max();
@@ -167,7 +192,9 @@ impl Stream {
 
     /// When each segment was last written, oldest first.
     pub fn ages(&self) -> io::Result<Vec<(std::time::SystemTime, u64)>> {
-        let of = |(number, size): &(u64, u64)| Ok((fs::metadata(self.path(*number))?.modified()?, *size));
+        let of = |(number, size): &(u64, u64)| {
+            Ok((fs::metadata(self.path(*number))?.modified()?, *size))
+        };
         self.segments.iter().map(of).collect()
     }
 
@@ -206,7 +233,11 @@ fn frame(event: &Event, out: &mut Vec<u8>) {
     payload.extend(event.ingestion.to_le_bytes());
     payload.extend(event.number.to_le_bytes());
     payload.extend(message);
-    out.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(
+        u32::try_from(payload.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
     out.extend(checksum(&payload).to_le_bytes());
     out.extend(payload);
 }
@@ -217,7 +248,9 @@ fn parse(bytes: &[u8]) -> (Vec<Event>, usize) {
     while bytes.len() - at >= HEAD {
         let length = u32::from_le_bytes(array(&bytes[at..])) as usize;
         let sum = u32::from_le_bytes(array(&bytes[at + 4..]));
-        let Some(payload) = bytes.get(at + HEAD..at + HEAD + length) else { break };
+        let Some(payload) = bytes.get(at + HEAD..at + HEAD + length) else {
+            break;
+        };
         if !(FIXED..=LONGEST).contains(&length) || checksum(payload) != sum {
             break;
         }
@@ -240,7 +273,9 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 /// FNV-1a: enough to tell a whole frame from a torn one.
 fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -248,11 +283,19 @@ mod tests {
     use super::*;
 
     fn event(number: u64, message: &str) -> Event {
-        Event { timestamp: 1_000 + i64::try_from(number).unwrap(), ingestion: 2_000, number, message: message.into() }
+        Event {
+            timestamp: 1_000 + i64::try_from(number).unwrap(),
+            ingestion: 2_000,
+            number,
+            message: message.into(),
+        }
     }
 
     fn described() -> Described {
-        Described { name: "web/app/1".into(), created: 5 }
+        Described {
+            name: "web/app/1".into(),
+            created: 5,
+        }
     }
 
     #[test]
@@ -264,7 +307,10 @@ mod tests {
         stream.append(&events[1..]).unwrap();
         let again = Stream::open(folder.path().join("s")).unwrap().unwrap();
         assert_eq!(again.read().unwrap(), events);
-        assert_eq!((again.first_event, again.last_event, again.last_ingestion), (Some(1001), Some(1003), Some(2000)));
+        assert_eq!(
+            (again.first_event, again.last_event, again.last_ingestion),
+            (Some(1001), Some(1003), Some(2000))
+        );
         assert_eq!(again.described, described());
     }
 
@@ -273,11 +319,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let mut stream = Stream::create(path.clone(), described()).unwrap();
-        stream.append(&[event(1, "whole"), event(2, "torn")]).unwrap();
+        stream
+            .append(&[event(1, "whole"), event(2, "torn")])
+            .unwrap();
         let file = segment(&path, 0);
         let length = fs::metadata(&file).unwrap().len();
         for cut in 1..12 {
-            OpenOptions::new().write(true).open(&file).unwrap().set_len(length - cut).unwrap();
+            OpenOptions::new()
+                .write(true)
+                .open(&file)
+                .unwrap()
+                .set_len(length - cut)
+                .unwrap();
             let mut again = Stream::open(path.clone()).unwrap().unwrap();
             assert_eq!(again.read().unwrap(), [event(1, "whole")]);
             again.append(&[event(2, "torn")]).unwrap();
@@ -296,6 +349,11 @@ mod tests {
         assert!(stream.bytes() <= (SEGMENTS as u64) * (SEGMENT + (300 << 10)));
         let read = stream.read().unwrap();
         assert_eq!(read.last().unwrap().number, 199);
-        assert!(read[0].number > 0 && read.windows(2).all(|pair| pair[0].number + 1 == pair[1].number));
+        assert!(
+            read[0].number > 0
+                && read
+                    .windows(2)
+                    .all(|pair| pair[0].number + 1 == pair[1].number)
+        );
     }
 }

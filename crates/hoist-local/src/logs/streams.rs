@@ -19,17 +19,30 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 pub fn create(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     let name = required(call, "logStreamName")?;
     check_name(name)?;
-    let group = logs.group(&call.region, required(call, "logGroupName")?)?.ok_or(LogsError::NoGroup)?;
-    if !lock(&group).create_stream(name, clock::now()).map_err(|source| logs.disk(source))? {
-        return Err(ApiError::new("ResourceAlreadyExistsException", "The specified log stream already exists"));
+    let group = logs
+        .group(&call.region, required(call, "logGroupName")?)?
+        .ok_or(LogsError::NoGroup)?;
+    if !lock(&group)
+        .create_stream(name, clock::now())
+        .map_err(|source| logs.disk(source))?
+    {
+        return Err(ApiError::new(
+            "ResourceAlreadyExistsException",
+            "The specified log stream already exists",
+        ));
     }
     Ok(Value::Null)
 }
 
 pub fn delete(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     let name = required(call, "logStreamName")?;
-    let group = logs.group(&call.region, required(call, "logGroupName")?)?.ok_or(LogsError::NoGroup)?;
-    if !lock(&group).delete_stream(name).map_err(|source| logs.disk(source))? {
+    let group = logs
+        .group(&call.region, required(call, "logGroupName")?)?
+        .ok_or(LogsError::NoGroup)?;
+    if !lock(&group)
+        .delete_stream(name)
+        .map_err(|source| logs.disk(source))?
+    {
         return Err(LogsError::NoStream.into());
     }
     Ok(Value::Null)
@@ -44,15 +57,22 @@ pub fn describe(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
         None | Some("LogStreamName") => false,
         Some("LastEventTime") => true,
         Some(other) => {
-            return Err(invalid(format!("1 validation error detected: Value '{other}' at 'orderBy' failed to satisfy constraint: Member must satisfy enum value set: [LogStreamName, LastEventTime]")));
+            return Err(invalid(format!(
+                "1 validation error detected: Value '{other}' at 'orderBy' failed to satisfy constraint: Member must satisfy enum value set: [LogStreamName, LastEventTime]"
+            )));
         }
     };
     if by_time && prefix.is_some() {
-        return Err(invalid("Cannot order by LastEventTime with a logStreamNamePrefix."));
+        return Err(invalid(
+            "Cannot order by LastEventTime with a logStreamNamePrefix.",
+        ));
     }
     let limit = usize::try_from(number(call, "limit", 1, 50)?.unwrap_or(50)).unwrap_or(50);
-    let mut streams: Vec<&Stream> =
-        group.streams.values().filter(|s| prefix.is_none_or(|prefix| s.described.name.starts_with(prefix))).collect();
+    let mut streams: Vec<&Stream> = group
+        .streams
+        .values()
+        .filter(|s| prefix.is_none_or(|prefix| s.described.name.starts_with(prefix)))
+        .collect();
     if by_time {
         streams.sort_by_key(|stream| stream.last_event);
     }
@@ -90,7 +110,10 @@ pub fn describe(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     };
     let page: Vec<Value> = streams.iter().skip(start).take(limit).map(shown).collect();
     let more = streams.len() > start + page.len();
-    let last = page.last().and_then(|last| last["logStreamName"].as_str()).map(str::to_owned);
+    let last = page
+        .last()
+        .and_then(|last| last["logStreamName"].as_str())
+        .map(str::to_owned);
     let mut answer = json!({"logStreams": page});
     if let Some(last) = last.filter(|_| more) {
         answer["nextToken"] = last.into();

@@ -17,15 +17,31 @@ fn targets(call: &Call, group: &TargetGroup) -> Result<Vec<Registration>, ApiErr
         let ip: IpAddr = match id.parse() {
             Ok(ip) => ip,
             Err(_) if group.shown.target_type == "instance" => {
-                return Err(ApiError::new("InvalidTarget", format!("The following targets are not in a running state and cannot be registered: '{id}'")));
+                return Err(ApiError::new(
+                    "InvalidTarget",
+                    format!(
+                        "The following targets are not in a running state and cannot be registered: '{id}'"
+                    ),
+                ));
             }
-            Err(_) => return Err(invalid(format!("The IP address '{id}' is not a valid IPv4 address"))),
+            Err(_) => {
+                return Err(invalid(format!(
+                    "The IP address '{id}' is not a valid IPv4 address"
+                )));
+            }
         };
-        let port = match text("Port") {
-            None => group.shown.port,
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| invalid(format!("Port '{port}' must be in the range 1-65535")))?,
-        };
-        Ok(Registration { id: ip, port, availability_zone: text("AvailabilityZone").map(str::to_owned) })
+        let port =
+            match text("Port") {
+                None => group.shown.port,
+                Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
+                    invalid(format!("Port '{port}' must be in the range 1-65535"))
+                })?,
+            };
+        Ok(Registration {
+            id: ip,
+            port,
+            availability_zone: text("AvailabilityZone").map(str::to_owned),
+        })
     };
     call.list("Targets").iter().map(read).collect()
 }
@@ -45,16 +61,24 @@ pub async fn deregister(balancers: &Balancers, call: &Call) -> Result<Value, Api
     let _changing = balancers.changing().await;
     let group = named(balancers, call)?;
     let targets = targets(call, &group)?;
-    let addresses: Vec<SocketAddr> = targets.iter().map(|t| SocketAddr::new(t.id, t.port)).collect();
+    let addresses: Vec<SocketAddr> = targets
+        .iter()
+        .map(|t| SocketAddr::new(t.id, t.port))
+        .collect();
     balancers.deregister(&group.shown.target_group_arn, &addresses)?;
     Ok(json!({}))
 }
 
 pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
     let group = named(balancers, call)?;
-    let conditions = balancers.health(&group.shown.target_group_arn).unwrap_or_default();
+    let conditions = balancers
+        .health(&group.shown.target_group_arn)
+        .unwrap_or_default();
     let shown = |address: SocketAddr, condition: &Condition| {
-        let zone = group.targets.iter().find(|t| t.id == address.ip() && t.port == address.port());
+        let zone = group
+            .targets
+            .iter()
+            .find(|t| t.id == address.ip() && t.port == address.port());
         let zone = zone.and_then(|target| target.availability_zone.as_deref());
         let mut health = Map::from_iter([("State".to_owned(), condition.state.as_str().into())]);
         if let Some(reason) = condition.reason {
@@ -80,7 +104,10 @@ pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
     };
     let asked = targets(call, &group)?;
     let found: Vec<Value> = if asked.is_empty() {
-        conditions.iter().map(|(address, condition)| shown(*address, condition)).collect()
+        conditions
+            .iter()
+            .map(|(address, condition)| shown(*address, condition))
+            .collect()
     } else {
         let one = |target: &Registration| {
             let address = SocketAddr::new(target.id, target.port);

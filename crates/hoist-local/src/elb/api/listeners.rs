@@ -5,7 +5,9 @@ use super::load_balancers;
 use crate::api::{ApiError, Call};
 use crate::elb::Balancers;
 use crate::elb::balancers::group_not_found;
-use crate::elb::model::{Act, ForwardConfig, Listener, ShownListener, Stickiness, Weighted, listener_attributes};
+use crate::elb::model::{
+    Act, ForwardConfig, Listener, ShownListener, Stickiness, Weighted, listener_attributes,
+};
 use crate::ids;
 
 pub fn not_found() -> ApiError {
@@ -18,7 +20,11 @@ pub fn named(balancers: &Balancers, call: &Call) -> Result<Listener, ApiError> {
     if !arn.starts_with("arn:") || !arn.contains(":listener/") {
         return Err(invalid(format!("'{arn}' is not a valid listener ARN")));
     }
-    balancers.tables().listeners.get(&call.region, arn)?.ok_or_else(not_found)
+    balancers
+        .tables()
+        .listeners
+        .get(&call.region, arn)?
+        .ok_or_else(not_found)
 }
 
 /// Every group that a listener or one of its rules leads to, with that listener.
@@ -26,9 +32,16 @@ pub fn uses(balancers: &Balancers, region: &str) -> Result<Vec<(Listener, String
     let rules = balancers.tables().rules.list(region)?;
     let mut found = Vec::new();
     for (arn, listener) in balancers.tables().listeners.list(region)? {
-        let own = rules.iter().filter(|(_, rule)| rule.listener == arn).flat_map(|(_, rule)| &rule.shown.actions);
+        let own = rules
+            .iter()
+            .filter(|(_, rule)| rule.listener == arn)
+            .flat_map(|(_, rule)| &rule.shown.actions);
         for act in own.chain(&listener.shown.default_actions) {
-            found.extend(act.groups().into_iter().map(|group| (listener.clone(), group.to_owned())));
+            found.extend(
+                act.groups()
+                    .into_iter()
+                    .map(|group| (listener.clone(), group.to_owned())),
+            );
         }
     }
     Ok(found)
@@ -47,20 +60,34 @@ pub fn actions(
         return Err(invalid("At least one action must be specified"));
     }
     if acts.len() > 1 {
-        return Err(ApiError::new("InvalidLoadBalancerAction", "Only one action of the types 'forward', 'redirect' and 'fixed-response' can be specified"));
+        return Err(ApiError::new(
+            "InvalidLoadBalancerAction",
+            "Only one action of the types 'forward', 'redirect' and 'fixed-response' can be specified",
+        ));
     }
     let bad = |why: &str| ApiError::new("InvalidLoadBalancerAction", why);
     for act in &mut acts {
         match act.kind.as_str() {
             "forward" => forward(act)?,
             "redirect" if protocol == "HTTP" => {
-                let config = act.redirect_config.as_ref().ok_or_else(|| bad("A redirect configuration must be specified"))?;
+                let config = act
+                    .redirect_config
+                    .as_ref()
+                    .ok_or_else(|| bad("A redirect configuration must be specified"))?;
                 if !matches!(config.status_code.as_str(), "HTTP_301" | "HTTP_302") {
-                    return Err(invalid(format!("The redirect status code '{}' must be HTTP_301 or HTTP_302", config.status_code)));
+                    return Err(invalid(format!(
+                        "The redirect status code '{}' must be HTTP_301 or HTTP_302",
+                        config.status_code
+                    )));
                 }
-                let unchanged = config.protocol == "#{protocol}" && config.host == "#{host}" && config.port == "#{port}" && config.path == "/#{path}";
+                let unchanged = config.protocol == "#{protocol}"
+                    && config.host == "#{host}"
+                    && config.port == "#{port}"
+                    && config.path == "/#{path}";
                 if unchanged {
-                    return Err(bad("The redirect configuration is not valid because it creates a loop."));
+                    return Err(bad(
+                        "The redirect configuration is not valid because it creates a loop.",
+                    ));
                 }
             }
             "fixed-response" if protocol == "HTTP" => {
@@ -70,30 +97,52 @@ pub fn actions(
                     .ok_or_else(|| bad("A fixed response configuration must be specified"))?;
                 let code: u16 = config.status_code.parse().unwrap_or(0);
                 if !(200..600).contains(&code) || (300..400).contains(&code) {
-                    return Err(invalid(format!("The fixed-response status code '{}' must be 2XX, 4XX or 5XX", config.status_code)));
+                    return Err(invalid(format!(
+                        "The fixed-response status code '{}' must be 2XX, 4XX or 5XX",
+                        config.status_code
+                    )));
                 }
-                if config.message_body.as_ref().is_some_and(|body| body.len() > 1024) {
-                    return Err(invalid("The message body of a fixed response must be at most 1024 characters long"));
+                if config
+                    .message_body
+                    .as_ref()
+                    .is_some_and(|body| body.len() > 1024)
+                {
+                    return Err(invalid(
+                        "The message body of a fixed response must be at most 1024 characters long",
+                    ));
                 }
-                config.content_type.get_or_insert_with(|| "text/plain".into());
+                config
+                    .content_type
+                    .get_or_insert_with(|| "text/plain".into());
             }
             other => {
-                return Err(bad(&format!("The action type '{other}' is not valid with {protocol} listeners")));
+                return Err(bad(&format!(
+                    "The action type '{other}' is not valid with {protocol} listeners"
+                )));
             }
         }
         for group in act.groups() {
-            let kept = balancers.tables().groups.get(&call.region, group)?.ok_or_else(group_not_found)?;
+            let kept = balancers
+                .tables()
+                .groups
+                .get(&call.region, group)?
+                .ok_or_else(group_not_found)?;
             if kept.shown.protocol != protocol {
                 return Err(ApiError::new(
                     "IncompatibleProtocols",
-                    format!("The protocol '{protocol}' of the listener and the protocol '{}' of the target group are not compatible", kept.shown.protocol),
+                    format!(
+                        "The protocol '{protocol}' of the listener and the protocol '{}' of the target group are not compatible",
+                        kept.shown.protocol
+                    ),
                 ));
             }
             for (listener, used) in uses(balancers, &call.region)? {
                 if used == group && listener.shown.load_balancer_arn != balancer {
                     return Err(ApiError::new(
                         "TargetGroupAssociationLimit",
-                        format!("The following target groups cannot be associated with more than one load balancer: {group}"),
+                        format!(
+                            "The following target groups cannot be associated with more than one load balancer: {group}"
+                        ),
                     ));
                 }
             }
@@ -107,48 +156,76 @@ fn forward(act: &mut Act) -> Result<(), ApiError> {
     let config = match (act.forward_config.take(), act.target_group_arn.clone()) {
         (Some(config), _) => config,
         (None, Some(arn)) => ForwardConfig {
-            target_groups: vec![Weighted { target_group_arn: arn, weight: Some(1) }],
+            target_groups: vec![Weighted {
+                target_group_arn: arn,
+                weight: Some(1),
+            }],
             target_group_stickiness_config: Stickiness::default(),
         },
         (None, None) => return Err(bad("A target group ARN must be specified")),
     };
     let mut config = config;
     if config.target_groups.is_empty() || config.target_groups.len() > 5 {
-        return Err(bad("A forward action must have between 1 and 5 target groups"));
+        return Err(bad(
+            "A forward action must have between 1 and 5 target groups",
+        ));
     }
     for (i, group) in config.target_groups.iter().enumerate() {
-        if config.target_groups[..i].iter().any(|other| other.target_group_arn == group.target_group_arn) {
-            return Err(bad("A target group must be named only once in a forward action"));
+        if config.target_groups[..i]
+            .iter()
+            .any(|other| other.target_group_arn == group.target_group_arn)
+        {
+            return Err(bad(
+                "A target group must be named only once in a forward action",
+            ));
         }
         if group.weight.is_some_and(|weight| weight > 999) {
-            return Err(invalid("The weight of a target group must be in the range 0-999"));
+            return Err(invalid(
+                "The weight of a target group must be in the range 0-999",
+            ));
         }
     }
     for group in &mut config.target_groups {
         group.weight.get_or_insert(1);
     }
-    config.target_group_stickiness_config.enabled.get_or_insert(false);
+    config
+        .target_group_stickiness_config
+        .enabled
+        .get_or_insert(false);
     let named = act.target_group_arn.take();
     act.target_group_arn = match config.target_groups.as_slice() {
         [only] => Some(only.target_group_arn.clone()),
         _ => None,
     };
-    if named.is_some_and(|named| !config.target_groups.iter().any(|group| group.target_group_arn == named)) {
-        return Err(bad("You cannot specify both a target group ARN and a forward configuration with other target groups"));
+    if named.is_some_and(|named| {
+        !config
+            .target_groups
+            .iter()
+            .any(|group| group.target_group_arn == named)
+    }) {
+        return Err(bad(
+            "You cannot specify both a target group ARN and a forward configuration with other target groups",
+        ));
     }
     act.forward_config = Some(config);
     Ok(())
 }
 
 fn protocol_of<'a>(call: &'a Call, kind: &str) -> Result<&'a str, ApiError> {
-    let protocol = call.str("Protocol").ok_or_else(|| invalid("A listener protocol must be specified"))?;
+    let protocol = call
+        .str("Protocol")
+        .ok_or_else(|| invalid("A listener protocol must be specified"))?;
     match (kind, protocol) {
         ("application", "HTTP") | ("network", "TCP") => Ok(protocol),
         ("application", "HTTPS") | ("network", "TLS") => Err(ApiError::new(
             "UnsupportedProtocol",
-            format!("Protocol '{protocol}' is not supported by the embedded AWS, which has no certificates"),
+            format!(
+                "Protocol '{protocol}' is not supported by the embedded AWS, which has no certificates"
+            ),
         )),
-        _ => Err(invalid(format!("Protocol '{protocol}' is not supported on {kind} load balancers"))),
+        _ => Err(invalid(format!(
+            "Protocol '{protocol}' is not supported on {kind} load balancers"
+        ))),
     }
 }
 
@@ -164,17 +241,28 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let tags = tags(call)?;
     let all = balancers.tables().listeners.list(&call.region)?;
     let there = all.into_iter().map(|(_, listener)| listener);
-    if let Some(there) = there.into_iter().find(|l| l.shown.load_balancer_arn == *balancer_arn && l.asked_port == port) {
-        if there.shown.protocol == protocol && there.shown.default_actions == acts && there.tags == tags {
+    if let Some(there) = there
+        .into_iter()
+        .find(|l| l.shown.load_balancer_arn == *balancer_arn && l.asked_port == port)
+    {
+        if there.shown.protocol == protocol
+            && there.shown.default_actions == acts
+            && there.tags == tags
+        {
             return Ok(json!({"Listeners": [there.shown]}));
         }
         return Err(ApiError::new(
             "DuplicateListener",
-            format!("A listener already exists on this port for this load balancer '{balancer_arn}'"),
+            format!(
+                "A listener already exists on this port for this load balancer '{balancer_arn}'"
+            ),
         ));
     }
     let id = ids::hex(16);
-    let arn = format!("{}/{id}", balancer_arn.replacen(":loadbalancer/", ":listener/", 1));
+    let arn = format!(
+        "{}/{id}",
+        balancer_arn.replacen(":loadbalancer/", ":listener/", 1)
+    );
     let mut listener = Listener {
         shown: ShownListener {
             listener_arn: arn.clone(),
@@ -186,15 +274,34 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
         asked_port: port,
         attributes: listener_attributes(protocol),
         tags,
-        default_rule: format!("{}/{}", arn.replacen(":listener/", ":listener-rule/", 1), ids::hex(16)),
+        default_rule: format!(
+            "{}/{}",
+            arn.replacen(":listener/", ":listener-rule/", 1),
+            ids::hex(16)
+        ),
     };
-    listener.shown.port = balancers.start_listener(&arn, &listener, &balancer).await.map_err(|error| {
-        ApiError::internal(format!("failed to listen on {}: {error}", balancer.shown.dns_name))
-    })?;
+    listener.shown.port = balancers
+        .start_listener(&arn, &listener, &balancer)
+        .await
+        .map_err(|error| {
+            ApiError::internal(format!(
+                "failed to listen on {}: {error}",
+                balancer.shown.dns_name
+            ))
+        })?;
     if listener.shown.port != port {
-        tracing::warn!(listener = arn, asked = port, got = listener.shown.port, "the port cannot be bound; listening on another");
+        tracing::warn!(
+            listener = arn,
+            asked = port,
+            got = listener.shown.port,
+            "the port cannot be bound; listening on another"
+        );
     }
-    if let Err(error) = balancers.tables().listeners.put(&call.region, &arn, &listener) {
+    if let Err(error) = balancers
+        .tables()
+        .listeners
+        .put(&call.region, &arn, &listener)
+    {
         balancers.stop_listener(&arn);
         return Err(error.into());
     }
@@ -203,11 +310,19 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
 }
 
 pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
-    let mut all: Vec<Listener> =
-        balancers.tables().listeners.list(&call.region)?.into_iter().map(|(_, listener)| listener).collect();
+    let mut all: Vec<Listener> = balancers
+        .tables()
+        .listeners
+        .list(&call.region)?
+        .into_iter()
+        .map(|(_, listener)| listener)
+        .collect();
     let arns = call.strings("ListenerArns");
     if !arns.is_empty() {
-        if !arns.iter().all(|arn| all.iter().any(|l| l.shown.listener_arn == *arn)) {
+        if !arns
+            .iter()
+            .all(|arn| all.iter().any(|l| l.shown.listener_arn == *arn))
+        {
             return Err(not_found());
         }
         all.retain(|l| arns.contains(&l.shown.listener_arn.as_str()));
@@ -215,7 +330,9 @@ pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
         let balancer = load_balancers::named(balancers, call)?;
         all.retain(|l| l.shown.load_balancer_arn == balancer.shown.load_balancer_arn);
     } else {
-        return Err(invalid("You must specify either listener ARNs or a load balancer ARN"));
+        return Err(invalid(
+            "You must specify either listener ARNs or a load balancer ARN",
+        ));
     }
     let (listeners, marker) = page(call, all.into_iter().map(|l| l.shown).collect())?;
     Ok(json!({"Listeners": listeners, "NextMarker": marker}))
@@ -234,25 +351,46 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     }
     if call.params.get("DefaultActions").is_some() {
         let balancer = &balancer.shown.load_balancer_arn;
-        listener.shown.default_actions =
-            actions(balancers, call, "DefaultActions", &listener.shown.protocol, balancer)?;
+        listener.shown.default_actions = actions(
+            balancers,
+            call,
+            "DefaultActions",
+            &listener.shown.protocol,
+            balancer,
+        )?;
     }
     let arn = listener.shown.listener_arn.clone();
     let port = number(call, "Port", 1, 65535, "Port")?.and_then(|port| u16::try_from(port).ok());
-    if let Some(port) = port.filter(|port| *port != listener.asked_port && *port != listener.shown.port) {
+    if let Some(port) =
+        port.filter(|port| *port != listener.asked_port && *port != listener.shown.port)
+    {
         let all = balancers.tables().listeners.list(&call.region)?;
-        if all.iter().any(|(_, l)| l.shown.load_balancer_arn == listener.shown.load_balancer_arn && l.asked_port == port) {
+        if all.iter().any(|(_, l)| {
+            l.shown.load_balancer_arn == listener.shown.load_balancer_arn && l.asked_port == port
+        }) {
             return Err(ApiError::new(
                 "DuplicateListener",
-                format!("A listener already exists on this port for this load balancer '{}'", listener.shown.load_balancer_arn),
+                format!(
+                    "A listener already exists on this port for this load balancer '{}'",
+                    listener.shown.load_balancer_arn
+                ),
             ));
         }
         (listener.asked_port, listener.shown.port) = (port, port);
-        listener.shown.port = balancers.start_listener(&arn, &listener, &balancer).await.map_err(|error| {
-            ApiError::internal(format!("failed to listen on {}: {error}", balancer.shown.dns_name))
-        })?;
+        listener.shown.port = balancers
+            .start_listener(&arn, &listener, &balancer)
+            .await
+            .map_err(|error| {
+                ApiError::internal(format!(
+                    "failed to listen on {}: {error}",
+                    balancer.shown.dns_name
+                ))
+            })?;
     }
-    balancers.tables().listeners.put(&call.region, &arn, &listener)?;
+    balancers
+        .tables()
+        .listeners
+        .put(&call.region, &arn, &listener)?;
     balancers.refresh(&call.region)?;
     Ok(json!({"Listeners": [listener.shown]}))
 }
@@ -290,6 +428,9 @@ pub async fn modify_attributes(balancers: &Balancers, call: &Call) -> Result<Val
     let _changing = balancers.changing().await;
     let mut listener = named(balancers, call)?;
     change_attributes(call, &mut listener.attributes, "Listener")?;
-    balancers.tables().listeners.put(&call.region, &listener.shown.listener_arn, &listener)?;
+    balancers
+        .tables()
+        .listeners
+        .put(&call.region, &listener.shown.listener_arn, &listener)?;
     Ok(json!({"Attributes": listed(&listener.attributes)}))
 }

@@ -11,7 +11,10 @@ use crate::elb::model::{LoadBalancer, ShownLoadBalancer, Zone, load_balancer_att
 use crate::ids;
 
 pub fn not_found() -> ApiError {
-    ApiError::new("LoadBalancerNotFound", "One or more load balancers not found")
+    ApiError::new(
+        "LoadBalancerNotFound",
+        "One or more load balancers not found",
+    )
 }
 
 /// The load balancer that `LoadBalancerArn` names.
@@ -20,7 +23,11 @@ pub fn named(balancers: &Balancers, call: &Call) -> Result<LoadBalancer, ApiErro
     if !arn.starts_with("arn:") || !arn.contains(":loadbalancer/") {
         return Err(invalid(format!("'{arn}' is not a valid load balancer ARN")));
     }
-    balancers.tables().balancers.get(&call.region, arn)?.ok_or_else(not_found)
+    balancers
+        .tables()
+        .balancers
+        .get(&call.region, arn)?
+        .ok_or_else(not_found)
 }
 
 pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
@@ -28,17 +35,26 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     let called = required(call, "Name")?;
     name(called, "The load balancer")?;
     if called.starts_with("internal-") {
-        return Err(invalid("A load balancer name cannot begin with 'internal-'"));
+        return Err(invalid(
+            "A load balancer name cannot begin with 'internal-'",
+        ));
     }
     let kind = call.str("Type").unwrap_or("application");
     let letters = match kind {
         "application" => "app",
         "network" => "net",
-        other => return Err(invalid(format!("Load balancer type '{other}' is not supported by the embedded AWS"))),
+        other => {
+            return Err(invalid(format!(
+                "Load balancer type '{other}' is not supported by the embedded AWS"
+            )));
+        }
     };
     let scheme = call.str("Scheme").unwrap_or("internet-facing");
     if !matches!(scheme, "internet-facing" | "internal") {
-        return Err(ApiError::new("InvalidScheme", format!("Scheme '{scheme}' must be one of 'internet-facing' or 'internal'")));
+        return Err(ApiError::new(
+            "InvalidScheme",
+            format!("Scheme '{scheme}' must be one of 'internet-facing' or 'internal'"),
+        ));
     }
     let (vpc, zones) = zones(ec2, call, kind)?;
     let security_groups = match kind {
@@ -47,12 +63,17 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     };
     let tags = tags(call)?;
     let all = balancers.tables().balancers.list(&call.region)?;
-    if let Some((_, there)) = all.into_iter().find(|(_, b)| b.shown.load_balancer_name == called) {
+    if let Some((_, there)) = all
+        .into_iter()
+        .find(|(_, b)| b.shown.load_balancer_name == called)
+    {
         let shown = &there.shown;
-        let sorted = |groups: &Option<Vec<String>>| groups.clone().map(|mut groups| {
-            groups.sort();
-            groups
-        });
+        let sorted = |groups: &Option<Vec<String>>| {
+            groups.clone().map(|mut groups| {
+                groups.sort();
+                groups
+            })
+        };
         let same = shown.kind == kind
             && shown.scheme == scheme
             && shown.availability_zones == zones
@@ -61,7 +82,9 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         if !same {
             return Err(ApiError::new(
                 "DuplicateLoadBalancerName",
-                format!("A load balancer with the same name '{called}' exists, but with different settings"),
+                format!(
+                    "A load balancer with the same name '{called}' exists, but with different settings"
+                ),
             ));
         }
         return Ok(json!({"LoadBalancers": [shown]}));
@@ -73,7 +96,10 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     );
     let balancer = LoadBalancer {
         shown: ShownLoadBalancer {
-            dns_name: balancers.loopback().take(&format!("{}/{letters}/{called}", call.region))?.to_string(),
+            dns_name: balancers
+                .loopback()
+                .take(&format!("{}/{letters}/{called}", call.region))?
+                .to_string(),
             load_balancer_arn: arn.clone(),
             canonical_hosted_zone_id: "Z0HOISTLOCAL0".into(),
             created_time: clock::iso8601(clock::now()),
@@ -89,35 +115,58 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         attributes: load_balancer_attributes(kind),
         tags,
     };
-    balancers.tables().balancers.put(&call.region, &arn, &balancer)?;
+    balancers
+        .tables()
+        .balancers
+        .put(&call.region, &arn, &balancer)?;
     Ok(json!({"LoadBalancers": [balancer.shown]}))
 }
 
 /// The VPC and the zones of the subnets that the call names.
 fn zones(ec2: &Ec2, call: &Call, kind: &str) -> Result<(String, Vec<Zone>), ApiError> {
     let mut ids: Vec<&str> = call.strings("Subnets");
-    ids.extend(call.list("SubnetMappings").iter().filter_map(|m| m.get("SubnetId")).filter_map(Value::as_str));
+    ids.extend(
+        call.list("SubnetMappings")
+            .iter()
+            .filter_map(|m| m.get("SubnetId"))
+            .filter_map(Value::as_str),
+    );
     let mut vpc = None;
     let mut zones: Vec<Zone> = Vec::new();
     for id in ids {
         let subnet = ec2.subnet(&call.region, id)?.ok_or_else(|| {
-            ApiError::new("SubnetNotFound", format!("The subnet ID '{id}' is not valid"))
+            ApiError::new(
+                "SubnetNotFound",
+                format!("The subnet ID '{id}' is not valid"),
+            )
         })?;
         if vpc.get_or_insert_with(|| subnet.vpc_id.clone()) != &subnet.vpc_id {
-            return Err(ApiError::new("InvalidConfigurationRequest", "All subnets must belong to the same VPC"));
+            return Err(ApiError::new(
+                "InvalidConfigurationRequest",
+                "All subnets must belong to the same VPC",
+            ));
         }
-        if zones.iter().any(|zone| zone.zone_name == subnet.availability_zone) {
+        if zones
+            .iter()
+            .any(|zone| zone.zone_name == subnet.availability_zone)
+        {
             return Err(ApiError::new(
                 "InvalidConfigurationRequest",
                 "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
             ));
         }
-        zones.push(Zone { zone_name: subnet.availability_zone, subnet_id: id.to_owned(), load_balancer_addresses: Vec::new() });
+        zones.push(Zone {
+            zone_name: subnet.availability_zone,
+            subnet_id: id.to_owned(),
+            load_balancer_addresses: Vec::new(),
+        });
     }
     zones.sort_by(|a, b| a.zone_name.cmp(&b.zone_name));
     match vpc {
         Some(vpc) if zones.len() >= 2 || kind == "network" => Ok((vpc, zones)),
-        Some(_) => Err(invalid("At least two subnets in two different Availability Zones must be specified")),
+        Some(_) => Err(invalid(
+            "At least two subnets in two different Availability Zones must be specified",
+        )),
         None => Err(invalid("At least one subnet must be specified")),
     }
 }
@@ -128,33 +177,53 @@ fn security_groups(ec2: &Ec2, call: &Call, vpc: &str) -> Result<Vec<String>, Api
         return Ok(vec![ec2.default_security_group(&call.region)]);
     }
     for id in &asked {
-        if ec2.security_group(&call.region, id)?.is_none_or(|group| group.vpc_id != vpc) {
-            return Err(ApiError::new("InvalidSecurityGroup", "One or more security groups are invalid"));
+        if ec2
+            .security_group(&call.region, id)?
+            .is_none_or(|group| group.vpc_id != vpc)
+        {
+            return Err(ApiError::new(
+                "InvalidSecurityGroup",
+                "One or more security groups are invalid",
+            ));
         }
     }
     Ok(asked.into_iter().map(str::to_owned).collect())
 }
 
 pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
-    let mut all: Vec<LoadBalancer> =
-        balancers.tables().balancers.list(&call.region)?.into_iter().map(|(_, balancer)| balancer).collect();
+    let mut all: Vec<LoadBalancer> = balancers
+        .tables()
+        .balancers
+        .list(&call.region)?
+        .into_iter()
+        .map(|(_, balancer)| balancer)
+        .collect();
     let (arns, names) = (call.strings("LoadBalancerArns"), call.strings("Names"));
     if !arns.is_empty() && !names.is_empty() {
-        return Err(invalid("Load balancer names and load balancer ARNs cannot be specified at the same time"));
+        return Err(invalid(
+            "Load balancer names and load balancer ARNs cannot be specified at the same time",
+        ));
     }
     for arn in &arns {
         if !all.iter().any(|b| b.shown.load_balancer_arn == *arn) {
             return Err(not_found());
         }
     }
-    let missing: Vec<&str> =
-        names.iter().copied().filter(|name| !all.iter().any(|b| b.shown.load_balancer_name == *name)).collect();
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !all.iter().any(|b| b.shown.load_balancer_name == *name))
+        .collect();
     if !missing.is_empty() {
-        return Err(ApiError::new("LoadBalancerNotFound", format!("Load balancers '[{}]' not found", missing.join(", "))));
+        return Err(ApiError::new(
+            "LoadBalancerNotFound",
+            format!("Load balancers '[{}]' not found", missing.join(", ")),
+        ));
     }
     if !arns.is_empty() || !names.is_empty() {
         all.retain(|b| {
-            arns.contains(&b.shown.load_balancer_arn.as_str()) || names.contains(&b.shown.load_balancer_name.as_str())
+            arns.contains(&b.shown.load_balancer_arn.as_str())
+                || names.contains(&b.shown.load_balancer_name.as_str())
         });
     }
     let (shown, marker) = page(call, all.into_iter().map(|b| b.shown).collect())?;
@@ -165,11 +234,19 @@ pub async fn delete(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let _changing = balancers.changing().await;
     let arn = required(call, "LoadBalancerArn")?;
     // Deleting what is not there succeeds, as on the real service.
-    let Some(balancer) = balancers.tables().balancers.get(&call.region, arn)? else { return Ok(json!({})) };
-    if balancer.attributes.get("deletion_protection.enabled").is_some_and(|on| on == "true") {
+    let Some(balancer) = balancers.tables().balancers.get(&call.region, arn)? else {
+        return Ok(json!({}));
+    };
+    if balancer
+        .attributes
+        .get("deletion_protection.enabled")
+        .is_some_and(|on| on == "true")
+    {
         return Err(ApiError::new(
             "OperationNotPermitted",
-            format!("Load balancer '{arn}' cannot be deleted because deletion protection is enabled"),
+            format!(
+                "Load balancer '{arn}' cannot be deleted because deletion protection is enabled"
+            ),
         ));
     }
     for (listener, kept) in balancers.tables().listeners.list(&call.region)? {
@@ -193,7 +270,10 @@ pub async fn modify_attributes(balancers: &Balancers, call: &Call) -> Result<Val
     let _changing = balancers.changing().await;
     let mut balancer = named(balancers, call)?;
     change_attributes(call, &mut balancer.attributes, "Load balancer")?;
-    balancers.tables().balancers.put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
+    balancers
+        .tables()
+        .balancers
+        .put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
     balancers.refresh(&call.region)?;
     Ok(json!({"Attributes": listed(&balancer.attributes)}))
 }
@@ -203,14 +283,26 @@ pub async fn set_subnets(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Resul
     let mut balancer = named(balancers, call)?;
     let (vpc, zones) = zones(ec2, call, &balancer.shown.kind)?;
     if vpc != balancer.shown.vpc_id {
-        return Err(ApiError::new("InvalidConfigurationRequest", "The subnets must belong to the VPC of the load balancer"));
+        return Err(ApiError::new(
+            "InvalidConfigurationRequest",
+            "The subnets must belong to the VPC of the load balancer",
+        ));
     }
     balancer.shown.availability_zones = zones;
-    balancers.tables().balancers.put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
-    Ok(json!({"AvailabilityZones": balancer.shown.availability_zones, "IpAddressType": balancer.shown.ip_address_type}))
+    balancers
+        .tables()
+        .balancers
+        .put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
+    Ok(
+        json!({"AvailabilityZones": balancer.shown.availability_zones, "IpAddressType": balancer.shown.ip_address_type}),
+    )
 }
 
-pub async fn set_security_groups(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
+pub async fn set_security_groups(
+    balancers: &Balancers,
+    ec2: &Ec2,
+    call: &Call,
+) -> Result<Value, ApiError> {
     let _changing = balancers.changing().await;
     let mut balancer = named(balancers, call)?;
     if balancer.shown.security_groups.is_none() {
@@ -221,7 +313,10 @@ pub async fn set_security_groups(balancers: &Balancers, ec2: &Ec2, call: &Call) 
     }
     let groups = security_groups(ec2, call, &balancer.shown.vpc_id)?;
     balancer.shown.security_groups = Some(groups);
-    balancers.tables().balancers.put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
+    balancers
+        .tables()
+        .balancers
+        .put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
     Ok(json!({"SecurityGroupIds": balancer.shown.security_groups}))
 }
 
@@ -230,9 +325,14 @@ pub async fn set_ip_address_type(balancers: &Balancers, call: &Call) -> Result<V
     let mut balancer = named(balancers, call)?;
     let kind = required(call, "IpAddressType")?;
     if kind != "ipv4" {
-        return Err(invalid(format!("IP address type '{kind}' is not supported by the embedded AWS; use ipv4")));
+        return Err(invalid(format!(
+            "IP address type '{kind}' is not supported by the embedded AWS; use ipv4"
+        )));
     }
     kind.clone_into(&mut balancer.shown.ip_address_type);
-    balancers.tables().balancers.put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
+    balancers
+        .tables()
+        .balancers
+        .put(&call.region, &balancer.shown.load_balancer_arn, &balancer)?;
     Ok(json!({"IpAddressType": kind}))
 }

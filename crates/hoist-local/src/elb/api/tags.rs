@@ -8,7 +8,12 @@ use crate::elb::balancers::group_not_found;
 use crate::elb::model::Pairs;
 
 /// Lets `look` see, and change, the tags of one resource.
-fn with(balancers: &Balancers, region: &str, arn: &str, look: impl FnOnce(&mut Pairs)) -> Result<(), ApiError> {
+fn with(
+    balancers: &Balancers,
+    region: &str,
+    arn: &str,
+    look: impl FnOnce(&mut Pairs),
+) -> Result<(), ApiError> {
     let tables = balancers.tables();
     macro_rules! change {
         ($table:ident, $missing:expr) => {{
@@ -21,27 +26,42 @@ fn with(balancers: &Balancers, region: &str, arn: &str, look: impl FnOnce(&mut P
             Ok(())
         }};
     }
-    match arn.split(':').nth(5).and_then(|resource| resource.split('/').next()) {
+    match arn
+        .split(':')
+        .nth(5)
+        .and_then(|resource| resource.split('/').next())
+    {
         Some("loadbalancer") => change!(balancers, load_balancers::not_found),
         Some("targetgroup") => change!(groups, group_not_found),
         Some("listener") => change!(listeners, listeners::not_found),
         Some("listener-rule") => {
-            change!(rules, || ApiError::new("RuleNotFound", "One or more rules not found"))
+            change!(rules, || ApiError::new(
+                "RuleNotFound",
+                "One or more rules not found"
+            ))
         }
-        _ => Err(invalid(format!("'{arn}' is not a valid load balancer, target group, listener or listener rule ARN"))),
+        _ => Err(invalid(format!(
+            "'{arn}' is not a valid load balancer, target group, listener or listener rule ARN"
+        ))),
     }
 }
 
 fn resources(call: &Call) -> Result<Vec<&str>, ApiError> {
     let arns = call.strings("ResourceArns");
-    if arns.is_empty() { Err(invalid("A resource ARN must be specified")) } else { Ok(arns) }
+    if arns.is_empty() {
+        Err(invalid("A resource ARN must be specified"))
+    } else {
+        Ok(arns)
+    }
 }
 
 pub async fn add(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
     let _changing = balancers.changing().await;
     let added = tags(call)?;
     for arn in resources(call)? {
-        with(balancers, &call.region, arn, |tags| tags.extend(added.clone()))?;
+        with(balancers, &call.region, arn, |tags| {
+            tags.extend(added.clone())
+        })?;
     }
     Ok(json!({}))
 }
@@ -50,7 +70,9 @@ pub async fn remove(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let _changing = balancers.changing().await;
     let keys = call.strings("TagKeys");
     for arn in resources(call)? {
-        with(balancers, &call.region, arn, |tags| tags.retain(|key, _| !keys.contains(&key.as_str())))?;
+        with(balancers, &call.region, arn, |tags| {
+            tags.retain(|key, _| !keys.contains(&key.as_str()))
+        })?;
     }
     Ok(json!({}))
 }

@@ -18,7 +18,11 @@ pub fn named(balancers: &Balancers, call: &Call) -> Result<TargetGroup, ApiError
     if !arn.starts_with("arn:") || !arn.contains(":targetgroup/") {
         return Err(invalid(format!("'{arn}' is not a valid target group ARN")));
     }
-    balancers.tables().groups.get(&call.region, arn)?.ok_or_else(group_not_found)
+    balancers
+        .tables()
+        .groups
+        .get(&call.region, arn)?
+        .ok_or_else(group_not_found)
 }
 
 pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
@@ -27,14 +31,23 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     name(called, "Target group")?;
     let target_type = call.str("TargetType").unwrap_or("instance");
     if !matches!(target_type, "instance" | "ip") {
-        return Err(invalid(format!("Target type '{target_type}' is not supported by the embedded AWS; use ip")));
+        return Err(invalid(format!(
+            "Target type '{target_type}' is not supported by the embedded AWS; use ip"
+        )));
     }
-    let protocol = call.str("Protocol").ok_or_else(|| invalid("A protocol must be specified"))?;
+    let protocol = call
+        .str("Protocol")
+        .ok_or_else(|| invalid("A protocol must be specified"))?;
     if !matches!(protocol, "HTTP" | "TCP") {
-        return Err(invalid(format!("Protocol '{protocol}' is not supported by the embedded AWS; use HTTP or TCP")));
+        return Err(invalid(format!(
+            "Protocol '{protocol}' is not supported by the embedded AWS; use HTTP or TCP"
+        )));
     }
-    let port = number(call, "Port", 1, 65535, "Port")?.ok_or_else(|| invalid("A port must be specified"))?;
-    let vpc_id = call.str("VpcId").ok_or_else(|| invalid("A VPC ID must be specified"))?;
+    let port = number(call, "Port", 1, 65535, "Port")?
+        .ok_or_else(|| invalid("A port must be specified"))?;
+    let vpc_id = call
+        .str("VpcId")
+        .ok_or_else(|| invalid("A VPC ID must be specified"))?;
     if !ec2.has_vpc(&call.region, vpc_id) {
         return Err(invalid(format!("The VPC ID '{vpc_id}' is not found")));
     }
@@ -62,23 +75,41 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         protocol_version: http.then(|| call.str("ProtocolVersion").unwrap_or("HTTP1").to_owned()),
         ip_address_type: call.str("IpAddressType").unwrap_or("ipv4").to_owned(),
     };
-    if shown.protocol_version.as_deref().is_some_and(|version| version != "HTTP1") {
-        return Err(invalid("Only the protocol version HTTP1 is supported by the embedded AWS"));
+    if shown
+        .protocol_version
+        .as_deref()
+        .is_some_and(|version| version != "HTTP1")
+    {
+        return Err(invalid(
+            "Only the protocol version HTTP1 is supported by the embedded AWS",
+        ));
     }
     health_settings(call, &mut shown)?;
     let tags = tags(call)?;
     let all = balancers.tables().groups.list(&call.region)?;
-    if let Some((arn, there)) = all.into_iter().find(|(_, group)| group.shown.target_group_name == called) {
+    if let Some((arn, there)) = all
+        .into_iter()
+        .find(|(_, group)| group.shown.target_group_name == called)
+    {
         shown.target_group_arn = arn;
         if shown != there.shown || tags != there.tags {
             return Err(ApiError::new(
                 "DuplicateTargetGroupName",
-                format!("A target group with the same name '{called}' exists, but with different settings"),
+                format!(
+                    "A target group with the same name '{called}' exists, but with different settings"
+                ),
             ));
         }
-        return Ok(json!({"TargetGroups": [answer(&there, &associations(balancers, &call.region)?)?]}));
+        return Ok(
+            json!({"TargetGroups": [answer(&there, &associations(balancers, &call.region)?)?]}),
+        );
     }
-    let group = TargetGroup { shown, attributes: target_group_attributes(protocol), tags, targets: Vec::new() };
+    let group = TargetGroup {
+        shown,
+        attributes: target_group_attributes(protocol),
+        tags,
+        targets: Vec::new(),
+    };
     let arn = group.shown.target_group_arn.clone();
     balancers.tables().groups.put(&call.region, &arn, &group)?;
     balancers.start_group(&arn, &group, false);
@@ -89,32 +120,63 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
 fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiError> {
     if let Some(protocol) = call.str("HealthCheckProtocol") {
         if !matches!(protocol, "HTTP" | "TCP") || (shown.protocol == "HTTP" && protocol == "TCP") {
-            return Err(invalid(format!("Health check protocol '{protocol}' is not supported for target groups with the {} protocol", shown.protocol)));
+            return Err(invalid(format!(
+                "Health check protocol '{protocol}' is not supported for target groups with the {} protocol",
+                shown.protocol
+            )));
         }
         protocol.clone_into(&mut shown.health_check_protocol);
     }
     if let Some(port) = call.str("HealthCheckPort") {
         if port != "traffic-port" && !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err(invalid(format!("Health check port '{port}' must be 'traffic-port' or in the range 1-65535")));
+            return Err(invalid(format!(
+                "Health check port '{port}' must be 'traffic-port' or in the range 1-65535"
+            )));
         }
         port.clone_into(&mut shown.health_check_port);
     }
     if let Some(on) = call.boolean("HealthCheckEnabled") {
         if !on {
-            return Err(invalid("Health check enabled must be true for target groups with target type 'ip' or 'instance'"));
+            return Err(invalid(
+                "Health check enabled must be true for target groups with target type 'ip' or 'instance'",
+            ));
         }
         shown.health_check_enabled = on;
     }
-    if let Some(n) = number(call, "HealthCheckIntervalSeconds", 5, 300, "Health check interval")? {
+    if let Some(n) = number(
+        call,
+        "HealthCheckIntervalSeconds",
+        5,
+        300,
+        "Health check interval",
+    )? {
         shown.health_check_interval_seconds = n;
     }
-    if let Some(n) = number(call, "HealthCheckTimeoutSeconds", 2, 120, "Health check timeout")? {
+    if let Some(n) = number(
+        call,
+        "HealthCheckTimeoutSeconds",
+        2,
+        120,
+        "Health check timeout",
+    )? {
         shown.health_check_timeout_seconds = n;
     }
-    if let Some(n) = number(call, "HealthyThresholdCount", 2, 10, "Healthy threshold count")? {
+    if let Some(n) = number(
+        call,
+        "HealthyThresholdCount",
+        2,
+        10,
+        "Healthy threshold count",
+    )? {
         shown.healthy_threshold_count = n;
     }
-    if let Some(n) = number(call, "UnhealthyThresholdCount", 2, 10, "Unhealthy threshold count")? {
+    if let Some(n) = number(
+        call,
+        "UnhealthyThresholdCount",
+        2,
+        10,
+        "Unhealthy threshold count",
+    )? {
         shown.unhealthy_threshold_count = n;
     }
     let longer = if shown.protocol == "HTTP" {
@@ -123,26 +185,51 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
         shown.health_check_interval_seconds >= shown.health_check_timeout_seconds
     };
     if !longer {
-        return Err(invalid("Health check interval must be greater than the timeout."));
+        return Err(invalid(
+            "Health check interval must be greater than the timeout.",
+        ));
     }
     let path = call.str("HealthCheckPath");
-    let code = call.params.get("Matcher").and_then(|matcher| matcher.get("HttpCode")).and_then(Value::as_str);
+    let code = call
+        .params
+        .get("Matcher")
+        .and_then(|matcher| matcher.get("HttpCode"))
+        .and_then(Value::as_str);
     if shown.health_check_protocol == "HTTP" {
         if let Some(path) = path {
-            if !path.starts_with('/') || path.len() > 1024 || path.parse::<http::uri::PathAndQuery>().is_err() {
-                return Err(invalid(format!("Health check path '{path}' must begin with a '/' character and be at most 1024 characters long")));
+            if !path.starts_with('/')
+                || path.len() > 1024
+                || path.parse::<http::uri::PathAndQuery>().is_err()
+            {
+                return Err(invalid(format!(
+                    "Health check path '{path}' must begin with a '/' character and be at most 1024 characters long"
+                )));
             }
         }
         if let Some(code) = code {
-            code.parse::<Matcher>().map_err(|_| invalid(format!("Health check matcher HTTP code '{code}' must be within '200-499' inclusive")))?;
+            code.parse::<Matcher>().map_err(|_| {
+                invalid(format!(
+                    "Health check matcher HTTP code '{code}' must be within '200-499' inclusive"
+                ))
+            })?;
         }
-        let path = path.map(str::to_owned).or_else(|| shown.health_check_path.take());
+        let path = path
+            .map(str::to_owned)
+            .or_else(|| shown.health_check_path.take());
         shown.health_check_path = Some(path.unwrap_or_else(|| "/".into()));
-        let code = code.map(|code| HttpMatcher { http_code: code.to_owned() }).or_else(|| shown.matcher.take());
-        shown.matcher = Some(code.unwrap_or(HttpMatcher { http_code: "200".into() }));
+        let code = code
+            .map(|code| HttpMatcher {
+                http_code: code.to_owned(),
+            })
+            .or_else(|| shown.matcher.take());
+        shown.matcher = Some(code.unwrap_or(HttpMatcher {
+            http_code: "200".into(),
+        }));
     } else {
         if path.is_some() || code.is_some() {
-            return Err(invalid("Health check path and matcher are not supported for TCP health checks"));
+            return Err(invalid(
+                "Health check path and matcher are not supported for TCP health checks",
+            ));
         }
         (shown.health_check_path, shown.matcher) = (None, None);
     }
@@ -150,7 +237,10 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
 }
 
 /// Which load balancers lead to which group.
-fn associations(balancers: &Balancers, region: &str) -> Result<BTreeMap<String, Vec<String>>, ApiError> {
+fn associations(
+    balancers: &Balancers,
+    region: &str,
+) -> Result<BTreeMap<String, Vec<String>>, ApiError> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (listener, group) in super::listeners::uses(balancers, region)? {
         let arns = found.entry(group).or_default();
@@ -161,43 +251,70 @@ fn associations(balancers: &Balancers, region: &str) -> Result<BTreeMap<String, 
     Ok(found)
 }
 
-fn answer(group: &TargetGroup, associations: &BTreeMap<String, Vec<String>>) -> Result<Value, ApiError> {
+fn answer(
+    group: &TargetGroup,
+    associations: &BTreeMap<String, Vec<String>>,
+) -> Result<Value, ApiError> {
     let mut shown = match serde_json::to_value(&group.shown) {
         Ok(Value::Object(members)) => members,
         _ => Map::new(),
     };
-    let arns = associations.get(&group.shown.target_group_arn).cloned().unwrap_or_default();
+    let arns = associations
+        .get(&group.shown.target_group_arn)
+        .cloned()
+        .unwrap_or_default();
     shown.insert("LoadBalancerArns".into(), arns.into());
     Ok(shown.into())
 }
 
 pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
-    let mut all: Vec<TargetGroup> =
-        balancers.tables().groups.list(&call.region)?.into_iter().map(|(_, group)| group).collect();
+    let mut all: Vec<TargetGroup> = balancers
+        .tables()
+        .groups
+        .list(&call.region)?
+        .into_iter()
+        .map(|(_, group)| group)
+        .collect();
     let (arns, names) = (call.strings("TargetGroupArns"), call.strings("Names"));
     if !arns.is_empty() && !names.is_empty() {
-        return Err(invalid("Target group names and target group ARNs cannot be specified at the same time"));
+        return Err(invalid(
+            "Target group names and target group ARNs cannot be specified at the same time",
+        ));
     }
     let known = |wanted: &str| {
-        all.iter().any(|g| g.shown.target_group_arn == wanted || g.shown.target_group_name == wanted)
+        all.iter()
+            .any(|g| g.shown.target_group_arn == wanted || g.shown.target_group_name == wanted)
     };
     if !arns.iter().chain(&names).all(|wanted| known(wanted)) {
         return Err(group_not_found());
     }
     if !arns.is_empty() || !names.is_empty() {
         all.retain(|g| {
-            arns.contains(&g.shown.target_group_arn.as_str()) || names.contains(&g.shown.target_group_name.as_str())
+            arns.contains(&g.shown.target_group_arn.as_str())
+                || names.contains(&g.shown.target_group_name.as_str())
         });
     }
     let associations = associations(balancers, &call.region)?;
     if let Some(arn) = call.str("LoadBalancerArn") {
-        if balancers.tables().balancers.get(&call.region, arn)?.is_none() {
+        if balancers
+            .tables()
+            .balancers
+            .get(&call.region, arn)?
+            .is_none()
+        {
             return Err(super::load_balancers::not_found());
         }
-        all.retain(|g| associations.get(&g.shown.target_group_arn).is_some_and(|arns| arns.iter().any(|a| a == arn)));
+        all.retain(|g| {
+            associations
+                .get(&g.shown.target_group_arn)
+                .is_some_and(|arns| arns.iter().any(|a| a == arn))
+        });
     }
     let (groups, marker) = page(call, all)?;
-    let groups = groups.iter().map(|group| answer(group, &associations)).collect::<Result<Vec<_>, _>>()?;
+    let groups = groups
+        .iter()
+        .map(|group| answer(group, &associations))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(json!({"TargetGroups": groups, "NextMarker": marker}))
 }
 
@@ -210,7 +327,10 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
 }
 
 fn save(balancers: &Balancers, call: &Call, group: &TargetGroup) -> Result<(), ApiError> {
-    balancers.tables().groups.put(&call.region, &group.shown.target_group_arn, group)?;
+    balancers
+        .tables()
+        .groups
+        .put(&call.region, &group.shown.target_group_arn, group)?;
     Ok(balancers.refresh(&call.region)?)
 }
 

@@ -5,8 +5,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Millis};
 use crate::driver::Driver;
+use crate::ec2::Ec2;
+use crate::elb::Balancers;
 use crate::home::Home;
 use crate::keys::Keys;
+use crate::logs::Logs;
 use crate::settings::Settings;
 use crate::state::State;
 
@@ -29,6 +32,12 @@ pub struct Inner {
     pub settings: Settings,
     /// The scheduler of ECS.
     pub driver: Driver,
+    /// The load balancers.
+    pub balancers: Balancers,
+    /// The network.
+    pub ec2: Ec2,
+    /// What containers print.
+    pub logs: Logs,
     /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.
     pub host: String,
     /// Cancelled when the daemon stops; every background task ends with it.
@@ -38,27 +47,6 @@ pub struct Inner {
 impl Ctx {
     pub(crate) fn new(inner: Inner) -> Ctx {
         Ctx(Arc::new(inner))
-    }
-
-    /// A context on a state in memory, for tests. Nothing runs in the background.
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> (tempfile::TempDir, Ctx) {
-        let folder = tempfile::tempdir().expect("a temporary directory");
-        let home = Home::at(folder.path());
-        let state = State::in_memory().expect("a state in memory");
-        let keys = Keys::open(&home, &state).expect("a root key");
-        let settings = Settings::default();
-        let (driver, _) = Driver::restore(&state, settings.pace).expect("an empty world");
-        let ctx = Ctx::new(Inner {
-            home,
-            driver,
-            state,
-            keys,
-            settings,
-            host: "127.0.0.1:4566".to_owned(),
-            stopping: CancellationToken::new(),
-        });
-        (folder, ctx)
     }
 
     /// The time now.

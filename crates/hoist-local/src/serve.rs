@@ -1,6 +1,7 @@
 use std::fs::TryLockError;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,7 +16,10 @@ use crate::clock;
 use crate::control::{self, ControlError, DETACHED, Status};
 use crate::ctx::{Ctx, Inner};
 use crate::driver::{Driver, RestoreError};
+use crate::ec2::{Ec2, Loopback};
+use crate::elb::{self, Balancers, Dialer, Direct};
 use crate::home::Home;
+use crate::logs::Logs;
 use crate::keys::Keys;
 use crate::settings::{Pace, Settings, write_whole};
 use crate::state::{State, StateError};
@@ -54,6 +58,9 @@ pub enum ServeError {
     /// What ran last time.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The load balancers.
+    #[error(transparent)]
+    Balancers(#[from] elb::OpenError),
     /// Something of the system.
     #[error("failed to {doing}")]
     System {
@@ -75,7 +82,7 @@ impl ServeError {
             }
             ServeError::State(error) => error.hint().map(str::to_owned),
             ServeError::Restore(_) => Some("start afresh with `hoist local reset`".to_owned()),
-            ServeError::System { .. } => None,
+            ServeError::Balancers(_) | ServeError::System { .. } => None,
         }
     }
 }
@@ -135,8 +142,17 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
     settings.save(home).map_err(system("write the settings"))?;
     let state = State::open(&home.file("state.redb"))?;
     let (driver, inbox) = Driver::restore(&state, settings.pace)?;
+    let tag = home.tag();
+    let loopback = Loopback::open(&state, &tag);
+    let dialer: Arc<dyn Dialer> = Arc::new(Direct);
+    let (messages, _target_messages) = tokio::sync::mpsc::unbounded_channel();
+    let balancers =
+        Balancers::open(&state, loopback.clone(), dialer.clone(), messages, settings.pace).await?;
     let ctx = Ctx::new(Inner {
         driver,
+        balancers,
+        ec2: Ec2::open(&state, &tag, loopback, dialer)?,
+        logs: Logs::open(home.file("logs")),
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         state,

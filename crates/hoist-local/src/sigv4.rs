@@ -383,3 +383,127 @@ fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::state::State;
+
+    const SUITE: &str = include_str!("../testdata/sigv4.txt");
+    /// 20150830T123600Z, when every request of the suite was made.
+    const THEN: Millis = 1_440_938_160_000;
+
+    fn example_key(token: Option<&str>) -> Key {
+        Key {
+            id: "AKIDEXAMPLE".to_owned(),
+            secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
+            session_token: token.map(str::to_owned),
+            arn: "arn:aws:iam::000000000000:user/example".to_owned(),
+            user_id: "AIDAEXAMPLE".to_owned(),
+            expires: None,
+        }
+    }
+
+    fn keys(key: &Key) -> (tempfile::TempDir, Keys) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::in_memory().unwrap();
+        state.table("keys").put("", &key.id, key).unwrap();
+        let keys = Keys::open(&Home::at(folder.path()), &state).unwrap();
+        (folder, keys)
+    }
+
+    /// A request of the suite, as a server would get it, and its body.
+    fn request(text: &str, authorization: &str) -> (Parts, Vec<u8>) {
+        let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+        let mut lines = head.trim_end().lines();
+        let line = lines.next().unwrap();
+        let (method, rest) = line.split_once(' ').unwrap();
+        let (uri, _) = rest.rsplit_once(' ').unwrap();
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for line in lines {
+            let (name, value) = line.split_once(':').unwrap();
+            request = request.header(name, value.trim());
+        }
+        let (parts, ()) = request.header("authorization", authorization).body(()).unwrap().into_parts();
+        (parts, body.trim_end_matches('\n').as_bytes().to_vec())
+    }
+
+    #[test]
+    fn every_request_of_the_published_suite_is_accepted_and_no_changed_one() {
+        let mut count = 0;
+        for case in SUITE.split("\n=== ").skip(1) {
+            let (name, rest) = case.split_once('\n').unwrap();
+            let (authorization, text) = rest.split_once("\n---\n").unwrap();
+            let (parts, mut body) = request(text, authorization);
+            let token = parts.headers.get("x-amz-security-token").map(|it| it.to_str().unwrap().to_owned());
+            let (_folder, keys) = keys(&example_key(token.as_deref()));
+            let signed = verify(&keys, &parts, &body, THEN).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!((signed.region.as_str(), signed.service.as_str()), ("us-east-1", "service"), "{name}");
+            body.push(b'!');
+            let changed = verify(&keys, &parts, &body, THEN);
+            assert!(matches!(changed, Err(SignatureError::Mismatch(_))), "{name}: {changed:?}");
+            count += 1;
+        }
+        assert_eq!(count, 31);
+    }
+
+    const GET: &str = "GET / HTTP/1.1\nHost:example.amazonaws.com\nX-Amz-Date:20150830T123600Z\n";
+    const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
+
+    #[test]
+    fn a_request_more_than_five_minutes_off_is_refused() {
+        let (_folder, keys) = keys(&example_key(None));
+        let (parts, body) = request(GET, AUTHORIZATION);
+        for off in [-300_000, 0, 300_000] {
+            verify(&keys, &parts, &body, THEN + off).unwrap();
+        }
+        let late = verify(&keys, &parts, &body, THEN + 301_000).unwrap_err().to_string();
+        assert_eq!(
+            late,
+            "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z (20150830T124101Z - 5 min.)"
+        );
+        let early = verify(&keys, &parts, &body, THEN - 301_000).unwrap_err().to_string();
+        assert_eq!(
+            early,
+            "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z (20150830T123059Z + 5 min.)"
+        );
+    }
+
+    #[test]
+    fn unknown_keys_wrong_tokens_and_ended_sessions_are_told_apart() {
+        let (parts, body) = request(GET, AUTHORIZATION);
+        let (_folder, none) = keys(&Key { id: "AKIDOTHER".to_owned(), ..example_key(None) });
+        assert!(matches!(verify(&none, &parts, &body, THEN), Err(SignatureError::UnknownKey)));
+        let (_folder, session) = keys(&example_key(Some("token")));
+        assert!(matches!(verify(&session, &parts, &body, THEN), Err(SignatureError::UnknownKey)));
+        let (_folder, ended) = keys(&Key { expires: Some(THEN), ..example_key(None) });
+        assert!(matches!(verify(&ended, &parts, &body, THEN), Err(SignatureError::Expired)));
+        let (mut unsigned, body) = request(GET, "");
+        unsigned.headers.remove("authorization");
+        assert!(matches!(verify(&ended, &unsigned, &body, THEN), Err(SignatureError::Missing)));
+    }
+
+    #[test]
+    fn a_presigned_request_is_good_for_as_long_as_it_says() {
+        // The query-string example of the S3 reference with an empty body, for a service that hashes the body.
+        let key = example_key(None);
+        let (_folder, keys) = keys(&key);
+        let query = "Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=\
+                     AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fsts%2Faws4_request&X-Amz-Date=20150830T123600Z&X-Amz-Expires=60\
+                     &X-Amz-SignedHeaders=host";
+        let request = |query: &str| {
+            let uri = format!("/?{query}");
+            let request = http::Request::builder().uri(uri).header("host", "sts.amazonaws.com").body(()).unwrap();
+            request.into_parts().0
+        };
+        // The signature leaves itself out, so it can be computed from the unsigned request.
+        let bare = request(&format!("{query}&X-Amz-Signature=x"));
+        let claim = read_claim(&bare).unwrap();
+        let signature = signature(&key.secret, &claim, &canonical_request(&bare, &claim.signed_headers, b""));
+        let parts = request(&format!("{query}&X-Amz-Signature={signature}"));
+        verify(&keys, &parts, b"", THEN + 60_000).unwrap();
+        assert!(matches!(verify(&keys, &parts, b"", THEN + 61_000), Err(SignatureError::Mismatch(_))));
+    }
+}

@@ -146,11 +146,9 @@ impl Service {
 pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     match call.service {
         Service::Ecs => crate::ecs::handle(ctx, call).await,
-        Service::Ecr
-        | Service::Logs
-        | Service::Elbv2
-        | Service::Sts
-        | Service::Iam
-        | Service::Ec2 => Err(ApiError::unknown_operation(call.service, &call.action)),
+        Service::Logs => crate::logs::handle(&ctx.logs, call).await,
+        Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
+        Service::Ec2 => crate::ec2::handle(&ctx.ec2, call),
+        Service::Ecr | Service::Sts | Service::Iam => Err(ApiError::unknown_operation(call.service, &call.action)),
     }
 }

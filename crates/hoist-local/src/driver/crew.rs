@@ -1,0 +1,139 @@
+//! What runs: for each task its network, its images, its processes; and the one step that starts each command.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hoist_fargate::{Arn, Command, Event};
+use hoist_oci::spec::ContainerConfig;
+use hoist_runtime::{PreparedImage, TaskProcess};
+use tokio_util::sync::CancellationToken;
+
+use super::{containers, health, network, targets};
+use crate::ctx::Ctx;
+
+/// Carries out commands. Cheap to clone.
+#[derive(Clone)]
+pub struct Crew {
+    pub ctx: Ctx,
+    work: Arc<Mutex<Work>>,
+}
+
+#[derive(Default)]
+struct Work {
+    runs: HashMap<Arn, Arc<Run>>,
+    targets: HashMap<(Arn, SocketAddr), Arn>,
+}
+
+/// What there is of one task on this machine.
+#[derive(Default)]
+pub struct Run {
+    /// Cancelled when the task is removed: pulls and waits end.
+    pub gone: CancellationToken,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    images: HashMap<String, (PreparedImage, ContainerConfig)>,
+    processes: HashMap<String, Arc<dyn TaskProcess>>,
+}
+
+impl Run {
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the image that a container will be started from.
+    pub fn keep_image(&self, container: &str, image: PreparedImage, config: ContainerConfig) {
+        self.parts().images.insert(container.to_owned(), (image, config));
+    }
+
+    /// The image that a container is started from.
+    pub fn image(&self, container: &str) -> Option<(PreparedImage, ContainerConfig)> {
+        self.parts().images.get(container).cloned()
+    }
+
+    /// Keeps a container's process, to signal it and to run health checks beside it.
+    pub fn keep_process(&self, container: &str, process: Arc<dyn TaskProcess>) {
+        self.parts().processes.insert(container.to_owned(), process);
+    }
+
+    /// The process of a container that was started.
+    pub fn process(&self, container: &str) -> Option<Arc<dyn TaskProcess>> {
+        self.parts().processes.get(container).cloned()
+    }
+}
+
+impl Crew {
+    /// A crew that has nothing to do yet.
+    pub fn new(ctx: Ctx) -> Crew {
+        Crew { ctx, work: Arc::default() }
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is of a task; made when it is first asked for.
+    pub fn run(&self, task: &str) -> Arc<Run> {
+        self.work().runs.entry(task.to_owned()).or_default().clone()
+    }
+
+    /// Forgets a task and returns what there was of it.
+    pub fn forget(&self, task: &str) -> Option<Arc<Run>> {
+        self.work().runs.remove(task)
+    }
+
+    /// Remembers whose target this is.
+    pub fn keep_target(&self, group: &str, address: SocketAddr, task: &str) {
+        self.work().targets.insert((group.to_owned(), address), task.to_owned());
+    }
+
+    /// Whose target this is.
+    pub fn target(&self, group: &str, address: SocketAddr) -> Option<Arn> {
+        self.work().targets.get(&(group.to_owned(), address)).cloned()
+    }
+
+    /// Forgets a target and returns whose it was.
+    pub fn forget_target(&self, group: &str, address: SocketAddr) -> Option<Arn> {
+        self.work().targets.remove(&(group.to_owned(), address))
+    }
+
+    /// Reports to the scheduler.
+    pub fn tell(&self, event: Event) {
+        self.ctx.driver.tell(event);
+    }
+
+    /// Starts one command and returns at once.
+    pub fn carry_out(&self, command: Command) {
+        let crew = self.clone();
+        tokio::spawn(async move {
+            match command {
+                // The actor answers calls itself; an answer here is to a call that nobody made.
+                Command::Answer(_) => {}
+                Command::ResolveImages { revision, region, images } => {
+                    containers::resolve(&crew, revision, &region, images).await;
+                }
+                Command::ProvisionTask { task } => network::provision(&crew, &task).await,
+                Command::PullImage { task, container, image, digest } => {
+                    containers::pull(&crew, task, container, &image, digest).await;
+                }
+                Command::StartContainer { task, container } => containers::start(&crew, task, container).await,
+                Command::RunHealthCheck { task, container, command, timeout } => {
+                    health::check(&crew, task, container, command, timeout).await;
+                }
+                Command::StopContainer { task, container, timeout } => {
+                    containers::stop(&crew, &task, &container, timeout).await;
+                }
+                Command::RemoveTask { task } => network::remove(&crew, task).await,
+                Command::RegisterTarget { task, target_group, ip, port, availability_zone } => {
+                    targets::register(&crew, task, target_group, &ip, port, &availability_zone).await;
+                }
+                Command::DeregisterTarget { task, target_group, ip, port } => {
+                    targets::deregister(&crew, task, target_group, &ip, port).await;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,19 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use hoist_runtime::Runtime;
+use tokio::net::TcpStream;
+
+use crate::elb::Dialer;
+
+/// Opens connections to tasks by way of the runtime, which knows where their addresses are.
+#[derive(Clone)]
+pub struct RuntimeDialer(pub Arc<dyn Runtime>);
+
+impl Dialer for RuntimeDialer {
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+        self.0.connect(to)
+    }
+}

@@ -1,0 +1,109 @@
+//! Where the images of tasks come from: the registry of this instance, or one elsewhere.
+
+use hoist_oci::spec::{Descriptor, Platform};
+use hoist_oci::{Digest, Image, ImageRef, RegistryError, Silent, Store, StoreError};
+use hoist_runtime::RuntimeError;
+
+use crate::api::ApiError;
+use crate::ctx::Ctx;
+
+/// An image that is in a store of this machine.
+pub struct Found {
+    pub store: Store,
+    pub image: Image,
+    /// What the reference stands for: the digest of the manifest or of the index.
+    pub digest: Digest,
+}
+
+/// Why an image is not to be had, in the words that follow `CannotPullContainerError: `.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    #[error("invalid reference format: {0}")]
+    BadReference(String),
+    #[error("pull image manifest has been retried 1 time(s): failed to resolve ref {0}: {0}: not found")]
+    NotFound(String),
+    #[error(
+        "pull image manifest has been retried 1 time(s): failed to resolve ref {0}: pull access denied, repository does not exist \
+         or may require authorization: server message: insufficient_scope: authorization failed"
+    )]
+    Denied(String),
+    #[error("pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform '{os}/{architecture}'")]
+    NoPlatform { os: String, architecture: String },
+    #[error("pull image manifest has been retried 1 time(s): failed to resolve ref {image}: failed to do request: {source}")]
+    Remote { image: String, source: RegistryError },
+    #[error("failed to extract layer: {0}")]
+    Unpack(RuntimeError),
+    #[error("failed to copy: {0}")]
+    Store(StoreError),
+    #[error("{0}")]
+    Registry(ApiError),
+}
+
+/// The region of the ECR registry that holds an image, if its host is one: `ACCOUNT.dkr.ecr.REGION.amazonaws.com`, or this
+/// instance, which stands for the registry of every region.
+fn ours<'a>(ctx: &Ctx, region: &'a str, image: &'a ImageRef) -> Option<&'a str> {
+    if image.host() == ctx.host {
+        return Some(region);
+    }
+    let (_, rest) = image.host().split_once(".dkr.ecr.")?;
+    Some(rest.split('.').next().unwrap_or(region))
+}
+
+/// What a reference stands for now.
+///
+/// # Errors
+/// When it stands for nothing, or its registry cannot be asked.
+pub async fn resolve(ctx: &Ctx, region: &str, image: &ImageRef) -> Result<Descriptor, PullError> {
+    let name = image.to_string();
+    if let Some(region) = ours(ctx, region, image) {
+        let found = ctx.registry.resolve(region, image).map_err(PullError::Registry)?;
+        return found.ok_or(PullError::NotFound(name));
+    }
+    match ctx.remote.head(image).await {
+        Ok(Some(descriptor)) => Ok(descriptor),
+        Ok(None) => Err(PullError::NotFound(name)),
+        Err(error) => Err(remote(name, error)),
+    }
+}
+
+/// Brings an image into a store of this machine.
+///
+/// # Errors
+/// When it is not to be had.
+pub async fn fetch(ctx: &Ctx, region: &str, image: &ImageRef, platform: &Platform) -> Result<Found, PullError> {
+    let descriptor = resolve(ctx, region, image).await?;
+    let digest = descriptor.digest;
+    if ours(ctx, region, image).is_some() {
+        let store = ctx.registry.store().clone();
+        let image = tokio::task::block_in_place(|| store.image(&descriptor, platform)).map_err(stored)?;
+        return Ok(Found { store, image, digest });
+    }
+    let store = Store::open(&ctx.home.file("pulled")).map_err(PullError::Store)?;
+    let name = image.to_string();
+    let pulled = ctx.remote.pull(&image.with_digest(digest), platform, &store, &Silent).await;
+    match pulled {
+        Ok(image) => Ok(Found { store, image, digest }),
+        Err(RegistryError::Store(error)) => Err(stored(error)),
+        Err(error) => Err(remote(name, error)),
+    }
+}
+
+fn stored(error: StoreError) -> PullError {
+    match error {
+        StoreError::NoSuchPlatform { .. } => {
+            let host = Platform::host();
+            PullError::NoPlatform { os: host.os, architecture: host.architecture }
+        }
+        other => PullError::Store(other),
+    }
+}
+
+fn remote(image: String, error: RegistryError) -> PullError {
+    if error.is_not_found() {
+        PullError::NotFound(image)
+    } else if error.is_denied() {
+        PullError::Denied(image)
+    } else {
+        PullError::Remote { image, source: error }
+    }
+}

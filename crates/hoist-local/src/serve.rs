@@ -19,8 +19,8 @@ use crate::driver::{Driver, RestoreError};
 use crate::ec2::{Ec2, Loopback};
 use crate::elb::{self, Balancers, Dialer, Direct};
 use crate::home::Home;
-use crate::logs::Logs;
 use crate::keys::Keys;
+use crate::logs::Logs;
 use crate::settings::{Pace, Settings, write_whole};
 use crate::state::{State, StateError};
 
@@ -146,8 +146,14 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
     let loopback = Loopback::open(&state, &tag);
     let dialer: Arc<dyn Dialer> = Arc::new(Direct);
     let (messages, _target_messages) = tokio::sync::mpsc::unbounded_channel();
-    let balancers =
-        Balancers::open(&state, loopback.clone(), dialer.clone(), messages, settings.pace).await?;
+    let balancers = Balancers::open(
+        &state,
+        loopback.clone(),
+        dialer.clone(),
+        messages,
+        settings.pace,
+    )
+    .await?;
     let ctx = Ctx::new(Inner {
         driver,
         balancers,

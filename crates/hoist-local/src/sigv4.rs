@@ -425,7 +425,11 @@ mod tests {
             let (name, value) = line.split_once(':').unwrap();
             request = request.header(name, value.trim());
         }
-        let (parts, ()) = request.header("authorization", authorization).body(()).unwrap().into_parts();
+        let (parts, ()) = request
+            .header("authorization", authorization)
+            .body(())
+            .unwrap()
+            .into_parts();
         (parts, body.trim_end_matches('\n').as_bytes().to_vec())
     }
 
@@ -436,13 +440,24 @@ mod tests {
             let (name, rest) = case.split_once('\n').unwrap();
             let (authorization, text) = rest.split_once("\n---\n").unwrap();
             let (parts, mut body) = request(text, authorization);
-            let token = parts.headers.get("x-amz-security-token").map(|it| it.to_str().unwrap().to_owned());
+            let token = parts
+                .headers
+                .get("x-amz-security-token")
+                .map(|it| it.to_str().unwrap().to_owned());
             let (_folder, keys) = keys(&example_key(token.as_deref()));
-            let signed = verify(&keys, &parts, &body, THEN).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!((signed.region.as_str(), signed.service.as_str()), ("us-east-1", "service"), "{name}");
+            let signed = verify(&keys, &parts, &body, THEN)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(
+                (signed.region.as_str(), signed.service.as_str()),
+                ("us-east-1", "service"),
+                "{name}"
+            );
             body.push(b'!');
             let changed = verify(&keys, &parts, &body, THEN);
-            assert!(matches!(changed, Err(SignatureError::Mismatch(_))), "{name}: {changed:?}");
+            assert!(
+                matches!(changed, Err(SignatureError::Mismatch(_))),
+                "{name}: {changed:?}"
+            );
             count += 1;
         }
         assert_eq!(count, 31);
@@ -459,12 +474,16 @@ mod tests {
         for off in [-300_000, 0, 300_000] {
             verify(&keys, &parts, &body, THEN + off).unwrap();
         }
-        let late = verify(&keys, &parts, &body, THEN + 301_000).unwrap_err().to_string();
+        let late = verify(&keys, &parts, &body, THEN + 301_000)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             late,
             "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z (20150830T124101Z - 5 min.)"
         );
-        let early = verify(&keys, &parts, &body, THEN - 301_000).unwrap_err().to_string();
+        let early = verify(&keys, &parts, &body, THEN - 301_000)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             early,
             "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z (20150830T123059Z + 5 min.)"
@@ -474,15 +493,33 @@ mod tests {
     #[test]
     fn unknown_keys_wrong_tokens_and_ended_sessions_are_told_apart() {
         let (parts, body) = request(GET, AUTHORIZATION);
-        let (_folder, none) = keys(&Key { id: "AKIDOTHER".to_owned(), ..example_key(None) });
-        assert!(matches!(verify(&none, &parts, &body, THEN), Err(SignatureError::UnknownKey)));
+        let (_folder, none) = keys(&Key {
+            id: "AKIDOTHER".to_owned(),
+            ..example_key(None)
+        });
+        assert!(matches!(
+            verify(&none, &parts, &body, THEN),
+            Err(SignatureError::UnknownKey)
+        ));
         let (_folder, session) = keys(&example_key(Some("token")));
-        assert!(matches!(verify(&session, &parts, &body, THEN), Err(SignatureError::UnknownKey)));
-        let (_folder, ended) = keys(&Key { expires: Some(THEN), ..example_key(None) });
-        assert!(matches!(verify(&ended, &parts, &body, THEN), Err(SignatureError::Expired)));
+        assert!(matches!(
+            verify(&session, &parts, &body, THEN),
+            Err(SignatureError::UnknownKey)
+        ));
+        let (_folder, ended) = keys(&Key {
+            expires: Some(THEN),
+            ..example_key(None)
+        });
+        assert!(matches!(
+            verify(&ended, &parts, &body, THEN),
+            Err(SignatureError::Expired)
+        ));
         let (mut unsigned, body) = request(GET, "");
         unsigned.headers.remove("authorization");
-        assert!(matches!(verify(&ended, &unsigned, &body, THEN), Err(SignatureError::Missing)));
+        assert!(matches!(
+            verify(&ended, &unsigned, &body, THEN),
+            Err(SignatureError::Missing)
+        ));
     }
 
     #[test]
@@ -495,15 +532,26 @@ mod tests {
                      &X-Amz-SignedHeaders=host";
         let request = |query: &str| {
             let uri = format!("/?{query}");
-            let request = http::Request::builder().uri(uri).header("host", "sts.amazonaws.com").body(()).unwrap();
+            let request = http::Request::builder()
+                .uri(uri)
+                .header("host", "sts.amazonaws.com")
+                .body(())
+                .unwrap();
             request.into_parts().0
         };
         // The signature leaves itself out, so it can be computed from the unsigned request.
         let bare = request(&format!("{query}&X-Amz-Signature=x"));
         let claim = read_claim(&bare).unwrap();
-        let signature = signature(&key.secret, &claim, &canonical_request(&bare, &claim.signed_headers, b""));
+        let signature = signature(
+            &key.secret,
+            &claim,
+            &canonical_request(&bare, &claim.signed_headers, b""),
+        );
         let parts = request(&format!("{query}&X-Amz-Signature={signature}"));
         verify(&keys, &parts, b"", THEN + 60_000).unwrap();
-        assert!(matches!(verify(&keys, &parts, b"", THEN + 61_000), Err(SignatureError::Mismatch(_))));
+        assert!(matches!(
+            verify(&keys, &parts, b"", THEN + 61_000),
+            Err(SignatureError::Mismatch(_))
+        ));
     }
 }

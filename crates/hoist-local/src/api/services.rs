@@ -149,6 +149,8 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Logs => crate::logs::handle(&ctx.logs, call).await,
         Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
         Service::Ec2 => crate::ec2::handle(&ctx.ec2, call),
-        Service::Ecr | Service::Sts | Service::Iam => Err(ApiError::unknown_operation(call.service, &call.action)),
+        Service::Ecr | Service::Sts | Service::Iam => {
+            Err(ApiError::unknown_operation(call.service, &call.action))
+        }
     }
 }

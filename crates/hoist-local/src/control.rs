@@ -256,6 +256,13 @@ pub fn stop(home: &Home) -> Result<bool, ControlError> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    // The lock goes a moment before the process does.
+    while signalled.is_some_and(is_alive) {
+        if begun.elapsed() > PATIENCE {
+            return Err(ControlError::Stuck { pid: signalled.unwrap_or(0), what: "end" });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     Ok(true)
 }
 
@@ -335,6 +342,15 @@ fn is_locked(home: &Home) -> Result<bool, ControlError> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(file("lock", home.file("daemon.lock"))(source)),
     }
+}
+
+/// Whether a process is there. One that has ended and waits for its parent (who may be us) counts as gone.
+fn is_alive(pid: i32) -> bool {
+    if kill(Pid::from_raw(pid), None).is_err() {
+        return false;
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
 fn recorded(home: &Home) -> Option<Status> {

@@ -155,7 +155,7 @@ fn find_definition(ctx: &Ctx, call: &Call) -> Result<TaskDefinition, ApiError> {
     Ok(definition)
 }
 
-fn check_network(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result<(), ApiError> {
+fn check_network(ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result<(), ApiError> {
     let awsvpc = definition
         .document
         .get("networkMode")
@@ -190,6 +190,22 @@ fn check_network(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result
     }
     if strings("securityGroups").len() > 5 {
         return Err(invalid("securityGroups can have at most 5 items."));
+    }
+    for id in &subnets {
+        if ctx.ec2.subnet(&call.region, id)?.is_none() {
+            let all = subnets.join(", ");
+            return Err(invalid(format!(
+                "Error retrieving subnet information for [{all}]: The subnet ID '{id}' does not exist (ErrorCode: InvalidSubnetID.NotFound)"
+            )));
+        }
+    }
+    for id in strings("securityGroups") {
+        if ctx.ec2.security_group(&call.region, id)?.is_none() {
+            let all = strings("securityGroups").join(", ");
+            return Err(invalid(format!(
+                "Error retrieving security group information for [{all}]: The security group '{id}' does not exist (ErrorCode: InvalidGroup.NotFound)"
+            )));
+        }
     }
     Ok(())
 }
@@ -229,7 +245,7 @@ fn check_deployment(call: &Call) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_balancers(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result<(), ApiError> {
+fn check_balancers(ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Result<(), ApiError> {
     let balancers = call.list("loadBalancers");
     if balancers.len() > 5 {
         return Err(invalid("load balancers can have at most 5 items."));
@@ -283,6 +299,27 @@ fn check_balancers(_ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Resu
                 "The container {name} did not have a container port {port} defined."
             )));
         }
+        check_group(ctx, text("targetGroupArn").unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// A target group must be there, take addresses, and be behind a load balancer.
+fn check_group(ctx: &Ctx, arn: &str) -> Result<(), ApiError> {
+    let Some(group) = ctx.balancers.standing(arn)? else {
+        return Err(invalid(format!("The specified target group does not exist. ({arn})")));
+    };
+    if group.target_type != "ip" {
+        return Err(invalid(format!(
+            "The provided target group {arn} has target type {}, which is incompatible with the awsvpc network mode specified in the \
+             task definition.",
+            group.target_type
+        )));
+    }
+    if !group.has_balancer {
+        return Err(invalid(format!(
+            "The target group with targetGroupArn {arn} does not have an associated load balancer."
+        )));
     }
     Ok(())
 }

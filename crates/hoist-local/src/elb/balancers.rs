@@ -50,6 +50,15 @@ struct Live {
     listeners: HashMap<String, LiveListener>,
 }
 
+/// How a target group stands: see [`Balancers::standing`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `ip` or `instance`.
+    pub target_type: String,
+    /// Whether a listener or a rule leads to it.
+    pub has_balancer: bool,
+}
+
 /// Why the load balancers could not be brought up.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -200,6 +209,22 @@ impl Balancers {
             .groups
             .get(group)
             .map(|group| group.conditions())
+    }
+
+    /// What ECS has to know of a group before it puts tasks into it; `None` if there is no such group.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn standing(&self, group: &str) -> Result<Option<Standing>, ApiError> {
+        let region = region_of(group);
+        let Some(kept) = self.tables().groups.get(region, group)? else {
+            return Ok(None);
+        };
+        let uses = super::api::uses(self, region)?;
+        Ok(Some(Standing {
+            target_type: kept.shown.target_type,
+            has_balancer: uses.iter().any(|(_, used)| used == group),
+        }))
     }
 
     pub(super) fn register(&self, group: &str, targets: Vec<Registration>) -> Result<(), ApiError> {

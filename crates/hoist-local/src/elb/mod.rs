@@ -21,7 +21,7 @@ mod target;
 mod tunnel;
 
 pub use api::handle;
-pub use balancers::{Balancers, OpenError};
+pub use balancers::{Balancers, OpenError, Standing};
 pub use dial::{Dialer, Direct};
 pub(crate) use listen::bind;
 pub(crate) use rule::{Block, wild};

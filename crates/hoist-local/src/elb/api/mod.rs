@@ -10,3 +10,4 @@ mod tags;
 mod target_groups;
 
 pub use handle::handle;
+pub(super) use listeners::uses;

@@ -259,7 +259,10 @@ pub fn stop(home: &Home) -> Result<bool, ControlError> {
     // The lock goes a moment before the process does.
     while signalled.is_some_and(is_alive) {
         if begun.elapsed() > PATIENCE {
-            return Err(ControlError::Stuck { pid: signalled.unwrap_or(0), what: "end" });
+            return Err(ControlError::Stuck {
+                pid: signalled.unwrap_or(0),
+                what: "end",
+            });
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -350,7 +353,10 @@ fn is_alive(pid: i32) -> bool {
         return false;
     }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+    !stat
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| rest.starts_with('Z'))
 }
 
 fn recorded(home: &Home) -> Option<Status> {

@@ -18,11 +18,17 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let folder = tempfile::tempdir().unwrap();
-        Place { home: Home::at(folder.path()), _folder: folder }
+        Place {
+            home: Home::at(folder.path()),
+            _folder: folder,
+        }
     }
 
     fn options(&self) -> StartOptions {
-        StartOptions { program: Some(env!("CARGO_BIN_EXE_hoist-local").into()), ..StartOptions::default() }
+        StartOptions {
+            program: Some(env!("CARGO_BIN_EXE_hoist-local").into()),
+            ..StartOptions::default()
+        }
     }
 
     fn start(&self) -> Status {
@@ -46,7 +52,11 @@ impl Drop for Place {
 
 fn get(status: &Status, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", status.port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -55,7 +65,9 @@ fn get(status: &Status, path: &str) -> String {
 fn is_alive(pid: i32) -> bool {
     // A zombie answers signals but runs no more.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 #[test]
@@ -66,7 +78,11 @@ fn it_answers_when_start_returns_and_is_gone_when_stop_returns() {
     assert!(get(&status, "/_hoist/health").contains("\"running\""));
     assert!(get(&status, "/").starts_with("HTTP/1.1 200"));
     assert_eq!(control::status(&place.home).unwrap(), Some(status.clone()));
-    assert_eq!(place.start().pid, status.pid, "a second start finds it running");
+    assert_eq!(
+        place.start().pid,
+        status.pid,
+        "a second start finds it running"
+    );
     assert!(control::stop(&place.home).unwrap());
     assert!(!is_alive(status.pid));
     assert!(!control::stop(&place.home).unwrap());
@@ -78,7 +94,10 @@ fn of_many_starts_at_once_one_starts_it_and_all_return_the_same() {
     let place = Place::new();
     let pids: Vec<i32> = std::thread::scope(|scope| {
         let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| place.start().pid)).collect();
-        starts.into_iter().map(|start| start.join().unwrap()).collect()
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap())
+            .collect()
     });
     assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
 }
@@ -95,19 +114,38 @@ fn it_leaves_the_session_of_whoever_started_it() {
 #[test]
 fn the_port_is_kept_and_the_pace_is_kept_until_changed() {
     let place = Place::new();
-    let first = control::start(&place.home, &StartOptions { pace: Some(Pace::Fargate), ..place.options() }).unwrap();
+    let first = control::start(
+        &place.home,
+        &StartOptions {
+            pace: Some(Pace::Fargate),
+            ..place.options()
+        },
+    )
+    .unwrap();
     control::stop(&place.home).unwrap();
     let second = place.start();
     assert_eq!((second.port, second.pace), (first.port, Pace::Fargate));
-    let other = control::start(&place.home, &StartOptions { port: Some(1), ..place.options() });
-    assert!(matches!(other, Err(ControlError::OtherPort { asked: 1, .. })), "{other:?}");
+    let other = control::start(
+        &place.home,
+        &StartOptions {
+            port: Some(1),
+            ..place.options()
+        },
+    );
+    assert!(
+        matches!(other, Err(ControlError::OtherPort { asked: 1, .. })),
+        "{other:?}"
+    );
 }
 
 #[test]
 fn after_kill_nine_the_next_start_serves_again() {
     let place = Place::new();
     let first = place.start();
-    Command::new("kill").args(["-9", &first.pid.to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-9", &first.pid.to_string()])
+        .status()
+        .unwrap();
     let second = place.start();
     assert_ne!(second.pid, first.pid);
     assert_eq!(second.port, first.port);
@@ -119,8 +157,20 @@ fn a_taken_port_is_an_error_that_names_it() {
     let place = Place::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
-    let error = control::start(&place.home, &StartOptions { port: Some(port), ..place.options() }).unwrap_err();
-    assert!(error.to_string().contains(&format!("failed to listen on 127.0.0.1:{port}")), "{error}");
+    let error = control::start(
+        &place.home,
+        &StartOptions {
+            port: Some(port),
+            ..place.options()
+        },
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("failed to listen on 127.0.0.1:{port}")),
+        "{error}"
+    );
     assert_eq!(control::status(&place.home).unwrap(), None);
 }
 
@@ -131,7 +181,10 @@ fn a_second_daemon_on_one_home_is_refused() {
     let output = place.run(&["local", "serve"]);
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("another embedded AWS already serves this home"), "{said}");
+    assert!(
+        said.contains("another embedded AWS already serves this home"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -139,8 +192,14 @@ fn a_state_of_another_version_is_refused_and_reset_is_the_way_out() {
     let place = Place::new();
     place.home.create().unwrap();
     let path = place.home.file("state.redb");
-    State::open(&path).unwrap().table::<u64>("meta").put("", "schema", &99).unwrap();
-    let error = control::start(&place.home, &place.options()).unwrap_err().to_string();
+    State::open(&path)
+        .unwrap()
+        .table::<u64>("meta")
+        .put("", "schema", &99)
+        .unwrap();
+    let error = control::start(&place.home, &place.options())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("has layout 99"), "{error}");
     control::reset(&place.home).unwrap();
     place.start();
@@ -149,15 +208,22 @@ fn a_state_of_another_version_is_refused_and_reset_is_the_way_out() {
 #[test]
 fn env_names_the_endpoint_and_a_key_and_needs_a_first_start() {
     let place = Place::new();
-    assert!(matches!(control::env(&place.home), Err(ControlError::NeverStarted { .. })));
+    assert!(matches!(
+        control::env(&place.home),
+        Err(ControlError::NeverStarted { .. })
+    ));
     let status = place.start();
-    let env: std::collections::HashMap<_, _> = control::env(&place.home).unwrap().into_iter().collect();
+    let env: std::collections::HashMap<_, _> =
+        control::env(&place.home).unwrap().into_iter().collect();
     assert_eq!(env["AWS_ENDPOINT_URL"], status.endpoint());
     assert!(env["AWS_ACCESS_KEY_ID"].starts_with("AKIA"));
     assert_eq!(env["AWS_SECRET_ACCESS_KEY"].len(), 40);
     assert!(!env["AWS_REGION"].is_empty());
     let lines = String::from_utf8(place.run(&["local", "env"]).stdout).unwrap();
-    assert!(lines.lines().all(|line| line.starts_with("export AWS_")), "{lines}");
+    assert!(
+        lines.lines().all(|line| line.starts_with("export AWS_")),
+        "{lines}"
+    );
     let mode = |name: &str| mode_of(&place.home.file(name));
     assert_eq!(mode("root-key.json"), 0o600, "nobody else reads the secret");
 }

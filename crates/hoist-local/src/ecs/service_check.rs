@@ -307,7 +307,9 @@ fn check_balancers(ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Resul
 /// A target group must be there, take addresses, and be behind a load balancer.
 fn check_group(ctx: &Ctx, arn: &str) -> Result<(), ApiError> {
     let Some(group) = ctx.balancers.standing(arn)? else {
-        return Err(invalid(format!("The specified target group does not exist. ({arn})")));
+        return Err(invalid(format!(
+            "The specified target group does not exist. ({arn})"
+        )));
     };
     if group.target_type != "ip" {
         return Err(invalid(format!(

@@ -23,7 +23,8 @@ const NO_ROUTE: &[&str] = &[
 fn finds(facts: &Facts<'_>) -> Option<Finding> {
     facts
         .said_with(&["CannotPullContainer"], NO_ROUTE)
-        .or_else(|| facts.said_with(&["registry auth"], NO_ROUTE))?;
+        .or_else(|| facts.said_with(&["registry auth from Amazon ECR"], NO_ROUTE))
+        .or_else(|| facts.said_with(&["retrieve ecr registry auth"], NO_ROUTE))?;
     Finding::new(
         "the task cannot reach the image registry from its subnet",
         "give the task a way out: assignPublicIp ENABLED in a public subnet, a NAT gateway in a private one, or VPC endpoints for ecr.api, ecr.dkr and S3; and allow port 443 out in the security group",

@@ -13,7 +13,6 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
     facts.said_with(
         &["CannotPullContainer"],
         &[
-            "repository does not exist",
             "The repository with name",
             "RepositoryNotFoundException",
             "name unknown",

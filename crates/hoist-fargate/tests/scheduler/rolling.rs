@@ -1,20 +1,9 @@
 //! The rules of the rolling update, each as a story on the stage.
 
-mod stage;
-
 use hoist_fargate::*;
 use serde_json::json;
-use stage::*;
 
-fn completed(world: &World) -> bool {
-    world
-        .clusters(REGION)
-        .flat_map(|it| world.services(&it.arn))
-        .all(|it| {
-            it.primary()
-                .is_some_and(|it| it.rollout_state == RolloutState::Completed)
-        })
-}
+use crate::stage::*;
 
 #[test]
 fn a_new_service_starts_its_tasks_and_reaches_a_steady_state() {

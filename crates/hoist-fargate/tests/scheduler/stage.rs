@@ -2,12 +2,10 @@
 //!
 //! The image of a container names its part (`app:good`); what the part does is an [`App`].
 
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_fargate::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub const REGION: &str = "eu-central-1";
 pub const GROUP: &str =
@@ -775,11 +773,21 @@ pub fn with(mut one: Value, other: Value) -> Value {
     one
 }
 
-pub fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(it) => it,
-        _ => panic!("not an object"),
-    }
+/// Every service has completed its deployment.
+pub fn completed(world: &World) -> bool {
+    in_state(world, RolloutState::Completed)
+}
+
+/// Every service's deployment was given up.
+pub fn failed(world: &World) -> bool {
+    in_state(world, RolloutState::Failed)
+}
+
+fn in_state(world: &World, state: RolloutState) -> bool {
+    world
+        .clusters(REGION)
+        .flat_map(|it| world.services(&it.arn))
+        .all(|it| it.primary().is_some_and(|it| it.rollout_state == state))
 }
 
 fn fold(hash: u64, now: Millis, command: &Command) -> u64 {

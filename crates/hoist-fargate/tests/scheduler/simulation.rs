@@ -1,0 +1,274 @@
+//! Random schedules against what must always hold: apps that die, hang, pull slowly and flap, calls in any order, restarts.
+//!
+//! `HOIST_SEED=N` replays one schedule and prints its story; `HOIST_SCHEDULES=N` sets how many run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hoist_fargate::*;
+use serde_json::json;
+
+use crate::stage::*;
+
+/// The apps that a schedule plays with.
+const IMAGES: [&str; 4] = ["app:a", "app:b", "app:c", "app:d"];
+
+fn random_app(dice: &mut Dice) -> App {
+    let range = |dice: &mut Dice, most: u64| {
+        let low = dice.between((0, most));
+        (low, low + dice.between((0, most)))
+    };
+    let mut app = App {
+        pull: range(dice, 2_000),
+        start: range(dice, 500),
+        target: range(dice, 5_000),
+        stop: range(dice, 3_000),
+        drain: range(dice, 6_000),
+        ..App::good()
+    };
+    match dice.between((0, 9)) {
+        0 => app.pull_fails = dice.between((20, 100)),
+        1 => app.start_fails = dice.between((20, 100)),
+        2 => {
+            app.exits = Some((range(dice, 3_000), 1));
+            app.exit_chance = dice.between((20, 100));
+            app.oom = dice.percent(20);
+        }
+        3 => app.target_fails = dice.between((20, 100)),
+        4 => app.target_flaps = dice.between((20, 70)),
+        5 => app.check_fails = dice.between((20, 100)),
+        // It hangs: the stop timeout ends it.
+        6 => app.stop = (30_000, 30_000),
+        7 => app.pull = (30_000, 120_000),
+        _ => {}
+    }
+    app
+}
+
+fn random_service(dice: &mut Dice) -> serde_json::Value {
+    let minimum = [0, 25, 50, 75, 100][dice.between((0, 4)) as usize];
+    let maximum = [100, 125, 150, 200, 300][dice.between((0, 4)) as usize];
+    let (minimum, maximum) = if minimum == 100 && maximum == 100 {
+        (50, 100)
+    } else {
+        (minimum, maximum)
+    };
+    let kinds = ["BOUNDED_PERCENT", "UNBOUNDED_PERCENT", "COUNT"];
+    let kind = kinds[dice.between((0, 2)) as usize];
+    let breaker = json!({
+        "enable": dice.percent(70),
+        "rollback": dice.percent(80),
+        "resetOnHealthyTask": dice.percent(50),
+        "thresholdConfiguration": {
+            "type": kind,
+            "value": dice.between((1, 100)),
+        },
+    });
+    let mut request = json!({ "deploymentConfiguration": {
+        "minimumHealthyPercent": minimum, "maximumPercent": maximum,
+        "deploymentCircuitBreaker": breaker,
+    }});
+    if dice.percent(60) {
+        merge(&mut request, balanced());
+        merge(
+            &mut request,
+            json!({ "healthCheckGracePeriodSeconds": dice.between((0, 5)) }),
+        );
+    }
+    request
+}
+
+/// Plays one schedule; returns the trace of all its commands and the number of steps.
+fn play(seed: u64) -> (u64, u64) {
+    let mut dice = Dice::new(seed);
+    let mut stage = Stage::new(seed);
+    stage.keep_commands = false;
+    for image in IMAGES {
+        let app = random_app(&mut dice);
+        stage.app(image, app);
+    }
+    let checked = dice.percent(30);
+    let register = |stage: &mut Stage, dice: &mut Dice| {
+        let image = IMAGES[dice.between((0, 3)) as usize];
+        let mut container = json!({ "name": "web", "image": image });
+        if checked {
+            container["healthCheck"] = json!({
+                "command": ["CMD", "true"], "interval": 5,
+                "retries": dice.between((1, 3)), "startPeriod": dice.between((0, 10)),
+            });
+        }
+        stage.register_with("web", json!([container]))
+    };
+    let definition = register(&mut stage, &mut dice);
+    let shape = random_service(&mut dice);
+    stage.create(&definition, dice.between((0, 5)) as u32, shape);
+    for _ in 0..dice.between((3, 12)) {
+        let pause = match dice.between((0, 3)) {
+            0 => dice.between((0, 50)),
+            1 => dice.between((0, 2_000)),
+            _ => dice.between((0, 30_000)),
+        };
+        stage.run_for(pause);
+        match dice.between((0, 11)) {
+            0..=2 => {
+                let definition = register(&mut stage, &mut dice);
+                stage.update(json!({ "taskDefinition": definition }));
+            }
+            3 => stage.update(json!({ "forceNewDeployment": true })),
+            4 | 5 => stage.update(json!({ "desiredCount": dice.between((0, 6)) })),
+            6 => {
+                let shape = random_service(&mut dice);
+                stage.update(json!({
+                    "deploymentConfiguration": shape["deploymentConfiguration"]
+                }));
+            }
+            7 => stage.restart(),
+            8 => {
+                let record = stage.record().arn.clone();
+                // Whether there is something to roll back to is its own business.
+                let _ = stage.ask(
+                    Action::StopServiceDeployment,
+                    json!({ "serviceDeploymentArn": record }),
+                );
+            }
+            9 => {
+                let tasks: Vec<Arn> = stage.tasks().iter().map(|it| it.arn.clone()).collect();
+                if !tasks.is_empty() {
+                    let victim = &tasks[dice.next() as usize % tasks.len()];
+                    stage
+                        .ask(Action::StopTask, json!({ "task": victim }))
+                        .unwrap();
+                }
+            }
+            10 => {
+                let image = IMAGES[dice.between((0, 3)) as usize];
+                let app = random_app(&mut dice);
+                stage.app(image, app);
+            }
+            _ => {
+                let target = stage
+                    .tasks()
+                    .iter()
+                    .find(|it| it.status == TaskStatus::Running && !it.targets.is_empty())
+                    .map(|it| it.arn.clone());
+                if let Some(task) = target {
+                    stage.happen(target_health(task, GROUP.to_owned(), 8080, false));
+                }
+            }
+        }
+    }
+    if dice.percent(10) {
+        stage
+            .ask(
+                Action::DeleteService,
+                json!({ "service": "web", "force": true }),
+            )
+            .unwrap();
+        stage.run_for(300_000);
+        assert_eq!(stage.service().status, ServiceStatus::Inactive);
+        return (stage.trace, stage.steps);
+    }
+    // The faults cease, the bounds leave a way, and every deployment comes to its end.
+    for image in IMAGES {
+        stage.app(image, App::good());
+    }
+    stage.update(json!({ "deploymentConfiguration": { "maximumPercent": 200 } }));
+    stage.run_for(900_000);
+    check_the_end(&stage);
+    (stage.trace, stage.steps)
+}
+
+fn check_the_end(stage: &Stage) {
+    let service = stage.service();
+    let primary = stage.primary();
+    for record in stage.world.service_deployments(&service.arn) {
+        assert!(
+            record.status.is_final() && record.finished_at.is_some(),
+            "{} never ended\n{}",
+            record.arn,
+            stage.picture()
+        );
+    }
+    match primary.rollout_state {
+        RolloutState::Completed => {
+            assert!(service.steady, "not steady\n{}", stage.picture());
+            assert_eq!(service.deployments.len(), 1);
+            assert_eq!(service.running_count, service.desired_count);
+            assert_eq!(service.pending_count, 0);
+            assert!(
+                stage
+                    .tasks()
+                    .iter()
+                    .filter(|it| it.is_wanted())
+                    .all(|it| it.revision.as_ref() == Some(&primary.revision))
+            );
+        }
+        RolloutState::Failed => {
+            // A stall: the breaker tripped and there was no way back.
+            let record = stage.record();
+            assert!(
+                matches!(
+                    record.status,
+                    ServiceDeploymentStatus::Stopped | ServiceDeploymentStatus::RollbackFailed
+                ),
+                "{:?}\n{}",
+                record.status,
+                stage.picture()
+            );
+            assert_eq!(service.pending_count, 0, "{}", stage.picture());
+        }
+        RolloutState::InProgress => panic!("still in progress\n{}", stage.picture()),
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_the_bounds_hold_the_counts_agree_and_every_deployment_ends() {
+    if let Some(seed) = number("HOIST_SEED") {
+        play(seed);
+        return;
+    }
+    let schedules = number("HOIST_SCHEDULES").unwrap_or(20_000);
+    let first = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64
+        % 1_000_000_000
+        * 1_000_000;
+    let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
+    let failure = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                scope.spawn(move || {
+                    (worker..schedules)
+                        .step_by(threads as usize)
+                        .map(|n| first + n)
+                        .find_map(|seed| {
+                            let played = catch_unwind(AssertUnwindSafe(|| play(seed)));
+                            played.is_err().then_some(seed)
+                        })
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .filter_map(|it| it.join().unwrap())
+            .min()
+    });
+    assert_eq!(
+        failure,
+        None,
+        "a schedule failed; HOIST_SEED={} replays it",
+        failure.unwrap_or_default()
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..200 {
+        assert_eq!(play(seed), play(seed), "seed {seed}");
+    }
+    assert_ne!(play(1).0, play(2).0);
+}

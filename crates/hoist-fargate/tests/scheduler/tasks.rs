@@ -1,0 +1,438 @@
+//! The life of single tasks, each as a story on the stage.
+
+use hoist_fargate::*;
+use serde_json::{Value, json};
+
+use crate::stage::*;
+
+fn run(stage: &mut Stage, definition: &str) -> Arn {
+    let request = json!({ "taskDefinition": definition, "startedBy": "me" });
+    match stage.ask(Action::RunTask, request) {
+        Ok(Answer::Tasks(arns)) => arns[0].clone(),
+        other => panic!("run {other:?}"),
+    }
+}
+
+/// The commands that were given about containers, as words.
+fn doings(stage: &Stage) -> Vec<String> {
+    stage
+        .commands
+        .iter()
+        .filter_map(|(_, command)| match command {
+            Command::StartContainer { container, .. } => Some(format!("start {container}")),
+            Command::StopContainer { container, .. } => Some(format!("stop {container}")),
+            Command::RemoveTask { .. } => Some("remove".to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_standalone_task_lives_and_ends_with_the_exit_code_of_its_container() {
+    let mut stage = Stage::new(1);
+    stage.app("job:1", App::exiting(5_000, 3));
+    let definition = stage.register("job", "job:1");
+    let arn = run(&mut stage, &definition);
+    let began = stage.now;
+    stage.run_for(60_000);
+    let task = stage.world.task(&arn).unwrap();
+    assert_eq!(task.status, TaskStatus::Stopped);
+    assert_eq!(task.stop_code, Some(StopCode::EssentialContainerExited));
+    assert_eq!(
+        task.stopped_reason.as_deref(),
+        Some("Essential container in task exited")
+    );
+    assert_eq!(task.containers[0].exit_code, Some(3));
+    assert_eq!(task.group, "family:job");
+    assert_eq!(task.started_by.as_deref(), Some("me"));
+    let since = |at: Option<Millis>| at.unwrap() - began;
+    assert_eq!(
+        [
+            since(task.connectivity_at),
+            since(task.pull_started_at),
+            since(task.pull_stopped_at),
+            since(task.started_at),
+            since(task.stopping_at),
+            since(task.execution_stopped_at),
+            since(task.stopped_at),
+        ],
+        [20, 20, 120, 170, 5_170, 5_170, 5_190]
+    );
+}
+
+#[test]
+fn a_task_stopped_by_a_user_says_so() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("job", "job:1");
+    for (reason, said) in [
+        (json!({}), "Task stopped by user"),
+        (json!({ "reason": "enough" }), "enough"),
+    ] {
+        let arn = run(&mut stage, &definition);
+        stage.run_for(5_000);
+        stage
+            .ask(Action::StopTask, with(json!({ "task": arn }), reason))
+            .unwrap();
+        stage.run_for(5_000);
+        let task = stage.world.task(&arn).unwrap();
+        assert_eq!(task.status, TaskStatus::Stopped);
+        assert_eq!(task.stop_code, Some(StopCode::UserInitiated));
+        assert_eq!(task.stopped_reason.as_deref(), Some(said));
+        assert_eq!(task.containers[0].exit_code, Some(143));
+    }
+}
+
+#[test]
+fn a_task_can_be_stopped_at_every_moment_of_its_life() {
+    for after in (0..300).step_by(5) {
+        let mut stage = Stage::new(after);
+        let definition = stage.register("job", "job:1");
+        let arn = run(&mut stage, &definition);
+        stage.run_for(after);
+        stage.ask(Action::StopTask, json!({ "task": arn })).unwrap();
+        stage.run_for(5_000);
+        let task = stage.world.task(&arn).unwrap();
+        assert_eq!(task.status, TaskStatus::Stopped, "after {after} ms");
+        assert_eq!(doings(&stage).last().map(String::as_str), Some("remove"));
+    }
+}
+
+fn ordered(condition: &str, essential: bool) -> Value {
+    json!([
+        { "name": "web", "image": "web:1", "dependsOn": [
+            { "containerName": "first", "condition": condition }
+        ]},
+        { "name": "first", "image": "first:1", "essential": essential,
+          "healthCheck": { "command": ["CMD", "true"], "interval": 5 } },
+    ])
+}
+
+#[test]
+fn containers_start_in_the_order_of_their_dependencies_and_stop_in_reverse() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register_with("job", ordered("START", true));
+    let arn = run(&mut stage, &definition);
+    stage.run_for(2_000);
+    stage.ask(Action::StopTask, json!({ "task": arn })).unwrap();
+    stage.run_for(5_000);
+    assert_eq!(
+        doings(&stage),
+        [
+            "start first",
+            "start web",
+            "stop web",
+            "stop first",
+            "remove"
+        ]
+    );
+}
+
+#[test]
+fn a_dependency_on_health_waits_for_the_first_passed_check() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register_with("job", ordered("HEALTHY", true));
+    let arn = run(&mut stage, &definition);
+    stage.run_for(5_000);
+    assert_eq!(doings(&stage), ["start first"]);
+    assert_eq!(
+        stage.world.task(&arn).unwrap().status,
+        TaskStatus::Activating
+    );
+    stage.run_for(1_000);
+    assert_eq!(doings(&stage), ["start first", "start web"]);
+    assert_eq!(stage.world.task(&arn).unwrap().status, TaskStatus::Running);
+}
+
+#[test]
+fn a_dependency_on_success_waits_for_exit_code_zero() {
+    for (code, started) in [(0, true), (1, false)] {
+        let mut stage = Stage::new(1);
+        stage.app("first:1", App::exiting(1_000, code));
+        let definition = stage.register_with("job", ordered("SUCCESS", false));
+        let arn = run(&mut stage, &definition);
+        stage.run_for(5_000);
+        let task = stage.world.task(&arn).unwrap();
+        assert_eq!(
+            doings(&stage).contains(&"start web".to_owned()),
+            started,
+            "exit code {code}"
+        );
+        if !started {
+            assert_eq!(task.status, TaskStatus::Stopped);
+            assert_eq!(task.stop_code, Some(StopCode::TaskFailedToStart));
+            assert_eq!(
+                task.stopped_reason.as_deref(),
+                Some(
+                    "dependency graph: failed to resolve container ordering dependency [first] for target [web] as dependency did not exit successfully."
+                )
+            );
+        }
+    }
+}
+
+#[test]
+fn a_dependency_on_completion_takes_any_exit_code() {
+    let mut stage = Stage::new(1);
+    stage.app("first:1", App::exiting(1_000, 9));
+    let definition = stage.register_with("job", ordered("COMPLETE", false));
+    let arn = run(&mut stage, &definition);
+    stage.run_for(5_000);
+    let task = stage.world.task(&arn).unwrap();
+    assert_eq!(task.status, TaskStatus::Running);
+    assert_eq!(task.container("first").unwrap().exit_code, Some(9));
+}
+
+#[test]
+fn a_dependency_that_takes_longer_than_its_start_timeout_fails_the_task() {
+    let mut stage = Stage::new(1);
+    let mut containers = ordered("COMPLETE", false);
+    containers[1]["startTimeout"] = json!(2);
+    let definition = stage.register_with("job", containers);
+    let arn = run(&mut stage, &definition);
+    stage.run_for(60_000);
+    let task = stage.world.task(&arn).unwrap();
+    assert_eq!(task.status, TaskStatus::Stopped);
+    let first = task.container("first").unwrap();
+    assert_eq!(task.stopping_at.unwrap(), first.started_at.unwrap() + 2_000);
+}
+
+#[test]
+fn a_container_that_is_not_essential_may_go_while_the_task_stays() {
+    let mut stage = Stage::new(1);
+    stage.app("side:1", App::exiting(1_000, 1));
+    let definition = stage.register_with(
+        "job",
+        json!([
+            { "name": "web", "image": "web:1" },
+            { "name": "side", "image": "side:1", "essential": false },
+        ]),
+    );
+    let arn = run(&mut stage, &definition);
+    stage.run_for(60_000);
+    let task = stage.world.task(&arn).unwrap();
+    assert_eq!(task.status, TaskStatus::Running);
+    assert_eq!(
+        task.container("side").unwrap().status,
+        ContainerStatus::Stopped
+    );
+}
+
+#[test]
+fn an_essential_container_takes_the_others_with_it() {
+    let mut stage = Stage::new(1);
+    stage.app("web:1", App::exiting(1_000, 1));
+    let definition = stage.register_with(
+        "job",
+        json!([
+            { "name": "web", "image": "web:1" },
+            { "name": "side", "image": "side:1", "essential": false, "stopTimeout": 7 },
+        ]),
+    );
+    let arn = run(&mut stage, &definition);
+    stage.run_for(60_000);
+    assert_eq!(
+        stage.world.task(&arn).unwrap().stop_code,
+        Some(StopCode::EssentialContainerExited)
+    );
+    assert!(stage.commands.iter().any(|(_, it)| matches!(
+        it,
+        Command::StopContainer { container, timeout: 7_000, .. } if container == "side"
+    )));
+}
+
+#[test]
+fn a_container_killed_for_its_memory_says_so() {
+    let mut stage = Stage::new(1);
+    stage.app(
+        "job:1",
+        App {
+            oom: true,
+            ..App::exiting(1_000, 137)
+        },
+    );
+    let definition = stage.register("job", "job:1");
+    let arn = run(&mut stage, &definition);
+    stage.run_for(60_000);
+    let task = stage.world.task(&arn).unwrap();
+    assert_eq!(
+        task.containers[0].reason.as_deref(),
+        Some("OutOfMemoryError: Container killed due to memory usage")
+    );
+    assert_eq!(task.containers[0].exit_code, Some(137));
+}
+
+#[test]
+fn a_container_that_cannot_start_fails_its_task() {
+    let mut stage = Stage::new(1);
+    stage.app(
+        "job:1",
+        App {
+            start_fails: 100,
+            ..App::good()
+        },
+    );
+    let definition = stage.register("job", "job:1");
+    let arn = run(&mut stage, &definition);
+    stage.run_for(60_000);
+    let task = stage.world.task(&arn).unwrap();
+    assert_eq!(task.stop_code, Some(StopCode::TaskFailedToStart));
+    assert_eq!(
+        task.stopped_reason.as_deref(),
+        Some("CannotStartContainerError: exec format error")
+    );
+    assert_eq!(doings(&stage), ["start web", "remove"]);
+}
+
+#[test]
+fn health_checks_run_at_their_interval_and_the_start_period_forgives() {
+    let mut stage = Stage::new(1);
+    stage.app(
+        "job:1",
+        App {
+            check_fails: 100,
+            ..App::good()
+        },
+    );
+    let definition = stage.register_with(
+        "job",
+        json!([{ "name": "web", "image": "job:1", "healthCheck": {
+            "command": ["CMD-SHELL", "curl -f localhost"],
+            "interval": 10, "timeout": 3, "retries": 2, "startPeriod": 15
+        }}]),
+    );
+    let arn = run(&mut stage, &definition);
+    stage.run_to("unhealthy", |world| {
+        world
+            .task(&arn)
+            .is_some_and(|it| it.health == Health::Unhealthy)
+    });
+    let task = stage.world.task(&arn).unwrap();
+    let started = task.containers[0].started_at.unwrap();
+    let checks: Vec<_> = stage
+        .commands
+        .iter()
+        .filter(|(_, it)| {
+            matches!(it, Command::RunHealthCheck { command, timeout: 3_000, .. }
+                if command == &["CMD-SHELL", "curl -f localhost"])
+        })
+        .map(|(at, _)| at - started)
+        .collect();
+    // The first falls into the start period; each answer takes 20 ms.
+    assert_eq!(checks, [10_000, 20_020, 30_040]);
+    // A standalone task is only reported; nobody replaces it.
+    assert!(task.is_wanted());
+    stage.app("job:1", App::good());
+    stage.run_for(11_000);
+    assert_eq!(stage.world.task(&arn).unwrap().health, Health::Healthy);
+}
+
+#[test]
+fn a_task_whose_container_exited_does_not_wait_for_its_target_to_drain() {
+    let mut stage = Stage::new(1);
+    stage.app(
+        "app:1",
+        App {
+            exits: Some(((2_000, 2_000), 1)),
+            exit_chance: 100,
+            drain: (300_000, 300_000),
+            ..App::good()
+        },
+    );
+    let definition = stage.register("web", "app:1");
+    stage.create(&definition, 1, balanced());
+    stage.run_for(3_000);
+    let first = stage.tasks()[0];
+    assert_eq!(first.status, TaskStatus::Stopped);
+    assert!(first.targets[0].deregistered_at.is_some());
+}
+
+#[test]
+fn a_target_group_that_refuses_fails_the_task_and_the_service_says_why() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("web", "app:1");
+    stage.create(&definition, 1, balanced());
+    stage.run_to("registration", |world| {
+        world
+            .clusters(REGION)
+            .flat_map(|it| world.tasks(&it.arn))
+            .any(|it| it.targets.iter().any(|it| it.registered_at.is_some()))
+    });
+    let task = stage.tasks()[0].arn.clone();
+    stage.happen(Event::TargetRefused {
+        task: task.clone(),
+        target_group: GROUP.to_owned(),
+        port: 8080,
+        reason: "TargetGroupNotFound".to_owned(),
+    });
+    assert_eq!(
+        stage.world.task(&task).unwrap().stop_code,
+        Some(StopCode::TaskFailedToStart)
+    );
+    assert_eq!(stage.primary().failed_tasks, 1);
+    assert!(stage.story().iter().any(|it| it
+        == "(service web) failed to register targets in (target-group GROUP) with (error TargetGroupNotFound)"));
+}
+
+#[test]
+fn stopped_tasks_are_forgotten_after_an_hour() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("job", "job:1");
+    let arn = run(&mut stage, &definition);
+    stage.run_for(1_000);
+    stage.ask(Action::StopTask, json!({ "task": arn })).unwrap();
+    stage.run_for(3_599_000);
+    assert!(stage.world.task(&arn).is_some());
+    stage.run_for(10_000);
+    assert!(stage.world.task(&arn).is_none());
+    assert_eq!(stage.world.next_wakeup(), None);
+}
+
+#[test]
+fn late_and_repeated_reports_change_nothing() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("web", "app:1");
+    stage.create(&definition, 1, balanced());
+    stage.run_to("completion", completed);
+    let task = stage.tasks()[0].clone();
+    let (arn, container) = (task.arn.clone(), "web".to_owned());
+    for event in [
+        Event::TaskProvisioned {
+            task: arn.clone(),
+            ip: "10.9.9.9".into(),
+            availability_zone: "x".into(),
+            attachments: vec![],
+        },
+        Event::ImagePulled {
+            task: arn.clone(),
+            container: container.clone(),
+            digest: Some("sha256:other".into()),
+        },
+        Event::PullFailed {
+            task: arn.clone(),
+            container: container.clone(),
+            reason: "late".into(),
+        },
+        Event::ContainerStarted {
+            task: arn.clone(),
+            container: container.clone(),
+            runtime_id: "other".into(),
+        },
+        Event::StartFailed {
+            task: arn.clone(),
+            container,
+            reason: "late".into(),
+        },
+        Event::TaskRemoved { task: arn.clone() },
+        Event::TargetDrained {
+            task: arn.clone(),
+            target_group: GROUP.into(),
+            port: 8080,
+        },
+        Event::TaskRemoved {
+            task: "arn:of:nothing".into(),
+        },
+    ] {
+        stage.happen(event);
+        assert_eq!(stage.world.task(&arn), Some(&task));
+    }
+}

@@ -6,7 +6,7 @@ use crate::{Answer, Arn, Millis, Refusal};
 
 /// One thing to do. Commands are carried out in any order and at the same time unless their documentation says otherwise; each
 /// that has an answer gets exactly one, as an [`crate::Event`], however it goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Command {
     /// The answer to the API call that was the event.
     Answer(Result<Answer, Refusal>),

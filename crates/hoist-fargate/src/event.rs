@@ -136,7 +136,7 @@ pub enum Action {
 }
 
 /// What an API call came to: where to read the answer in the world.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     Cluster(Arn),
     TaskDefinition(Arn),
@@ -149,7 +149,7 @@ pub enum Answer {
 }
 
 /// An API call that was refused, with AWS's error code and message. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
     /// Such as `ClusterNotFoundException`.

@@ -103,11 +103,12 @@ impl Turn<'_> {
     /// Notes when a task of a service is healthy for the first time, and when it is found unhealthy after its grace period.
     pub fn judge(&mut self, task: &mut Task) {
         let Some(service) = &task.service else { return };
+        task.healthy = self.world.is_healthy(task, self.now);
         if !task.is_wanted() || task.status != TaskStatus::Running || task.unhealthy_at.is_some() {
             return;
         }
-        if task.healthy_at.is_none() && self.is_healthy(task) {
-            task.healthy_at = Some(self.now);
+        if task.healthy {
+            task.healthy_at.get_or_insert(self.now);
         }
         let grace = self.grace_of(service);
         let grace_over = task.started_at.is_some_and(|at| self.now >= at + grace);
@@ -128,15 +129,10 @@ impl Turn<'_> {
                 })
         };
         if let Some(reason) = reason {
+            task.healthy = false;
             task.unhealthy_at = Some(self.now);
             task.unhealthy_reason = Some(reason);
         }
-    }
-
-    /// Whether a task counts towards the minimum: RUNNING, its checks passed, its targets healthy; with neither checks nor
-    /// targets, after it ran for [`crate::Pace::settle`].
-    pub fn is_healthy(&self, task: &Task) -> bool {
-        self.world.is_healthy(task, self.now)
     }
 
     pub fn grace_of(&self, service: &str) -> Millis {

@@ -82,11 +82,15 @@ impl Turn<'_> {
             ..Task::default()
         };
         if let Some(service) = birth.service {
-            self.world
-                .tasks_of_service
-                .entry(service)
-                .or_default()
-                .insert(arn.clone());
+            for index in [
+                &mut self.world.tasks_of_service,
+                &mut self.world.live_of_service,
+            ] {
+                index
+                    .entry(service.clone())
+                    .or_default()
+                    .insert(arn.clone());
+            }
         }
         self.world.touch(Kind::Task, &arn);
         self.world.tasks.insert(arn.clone(), task.clone());
@@ -104,7 +108,11 @@ impl Turn<'_> {
         task.stopped_reason = Some(reason.into());
         task.stopping_at = Some(self.now);
         task.version += 1;
+        task.healthy = false;
         self.queue_task(&task.arn);
+        if let Some(service) = &task.service {
+            self.queue_service(service);
+        }
     }
 
     /// [`Turn::stop`] for a task in the world.
@@ -476,13 +484,15 @@ impl Turn<'_> {
     /// When a task has something to do by itself, after now.
     pub fn next_alarm(&self, task: &Task) -> Option<Millis> {
         let pace = &self.world.settings.pace;
-        let mut times = Vec::new();
+        let mut times = Times(self.now, None);
         match task.status {
             TaskStatus::Provisioning => times.push(task.status_since + pace.provisioning),
             TaskStatus::Pending => times.push(task.status_since + pace.pending),
             TaskStatus::Deprovisioning => times.push(task.status_since + pace.deprovisioning),
             TaskStatus::Stopped => {
-                times.extend(task.stopped_at.map(|at| at + pace.keep_stopped));
+                if let Some(at) = task.stopped_at {
+                    times.push(at + pace.keep_stopped);
+                }
             }
             TaskStatus::Activating if task.is_wanted() => {
                 if let Some(definition) = self.world.task_definitions.get(&task.task_definition) {
@@ -510,15 +520,28 @@ impl Turn<'_> {
             _ => {}
         }
         if task.is_wanted() {
-            times.extend(task.containers.iter().filter_map(|it| it.next_check_at));
+            for at in task.containers.iter().filter_map(|it| it.next_check_at) {
+                times.push(at);
+            }
         }
-        times.into_iter().filter(|at| *at > self.now).min()
+        times.1
     }
 }
 
 impl Task {
     fn started_or_tried(&self) -> bool {
         self.containers.iter().any(|it| it.started_at.is_some())
+    }
+}
+
+/// The earliest time after a given one.
+struct Times(Millis, Option<Millis>);
+
+impl Times {
+    fn push(&mut self, at: Millis) {
+        if at > self.0 {
+            self.1 = Some(self.1.map_or(at, |first| first.min(at)));
+        }
     }
 }
 

@@ -4,8 +4,6 @@
 //! and tasks that are meant to run never exceed the maximum (rounded down). Tasks that drain or stop count for neither, as in the
 //! documentation of `maximumPercent` ("in the RUNNING or PENDING state").
 
-use std::collections::BTreeMap;
-
 use crate::life::Birth;
 use crate::step::Turn;
 use crate::world::Kind;
@@ -24,9 +22,8 @@ pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -
 /// What the rolling update sees of a task that is meant to run.
 struct Seen {
     arn: Arn,
-    id: String,
-    revision: Arn,
-    zone: String,
+    /// The place of its deployment among those of the service; the PRIMARY's is 0.
+    deployment: usize,
     created_at: Millis,
     running: bool,
     healthy: bool,
@@ -93,7 +90,7 @@ impl Turn<'_> {
         self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
         let left = self
             .world
-            .tasks_of(&service.arn)
+            .live_tasks_of(&service.arn)
             .any(|it| it.status != TaskStatus::Stopped);
         if !left {
             service.status = ServiceStatus::Inactive;
@@ -117,16 +114,18 @@ impl Turn<'_> {
     fn crew(&self, service: &Service) -> Crew {
         let mut tasks: Vec<Seen> = self
             .world
-            .tasks_of(&service.arn)
+            .live_tasks_of(&service.arn)
             .filter(|it| it.is_wanted())
             .map(|it| Seen {
                 arn: it.arn.clone(),
-                id: it.id.clone(),
-                revision: it.revision.clone().unwrap_or_default(),
-                zone: it.availability_zone.clone().unwrap_or_default(),
+                deployment: service
+                    .deployments
+                    .iter()
+                    .position(|deployment| it.revision.as_ref() == Some(&deployment.revision))
+                    .unwrap_or(usize::MAX),
                 created_at: it.created_at,
                 running: it.status == TaskStatus::Running,
-                healthy: self.is_healthy(it),
+                healthy: it.healthy,
                 unhealthy: it.unhealthy_at.is_some(),
             })
             .collect();
@@ -140,15 +139,13 @@ impl Turn<'_> {
 
     fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
         let seen = crew.tasks.remove(index);
-        let unhealthy_reason = self
-            .world
-            .task(&seen.arn)
-            .and_then(|it| it.unhealthy_reason.clone());
+        let task = self.world.task(&seen.arn);
+        let id = task.map(|it| it.id.clone()).unwrap_or_default();
+        let unhealthy_reason = task.and_then(|it| it.unhealthy_reason.clone());
         let reason = unhealthy_reason.unwrap_or_else(|| {
             let deployment = service
                 .deployments
-                .iter()
-                .find(|it| it.revision == seen.revision)
+                .get(seen.deployment)
                 .or(service.primary())
                 .map(|it| it.id.clone())
                 .unwrap_or_default();
@@ -156,7 +153,7 @@ impl Turn<'_> {
         });
         self.stop_task(&seen.arn, StopCode::ServiceSchedulerInitiated, &reason);
         if seen.running {
-            crew.stopped_running.push(seen.id);
+            crew.stopped_running.push(id);
         } else {
             crew.stopped_pending += 1;
         }
@@ -186,6 +183,29 @@ impl Turn<'_> {
         stopped
     }
 
+    /// The newest task of the zone that has most of them.
+    fn scale_in_victim(&self, crew: &Crew) -> Option<Arn> {
+        let zone = |it: &Seen| {
+            self.world
+                .task(&it.arn)
+                .and_then(|it| it.availability_zone.as_deref())
+        };
+        let ours = |it: &&Seen| it.deployment == 0 && !it.unhealthy;
+        let beside = |one: &Seen| {
+            let its = zone(one);
+            crew.tasks
+                .iter()
+                .filter(ours)
+                .filter(|it| zone(it) == its)
+                .count()
+        };
+        crew.tasks
+            .iter()
+            .filter(ours)
+            .max_by_key(|it| (beside(it), it.created_at, &it.arn))
+            .map(|it| it.arn.clone())
+    }
+
     /// Whether the PRIMARY may launch now.
     fn may_launch(&self, service: &Service) -> bool {
         service.primary().is_some_and(|it| {
@@ -209,11 +229,10 @@ impl Turn<'_> {
         let Some(primary) = service.primary() else {
             return;
         };
-        let revision = primary.revision.clone();
         let failed = primary.rollout_state == RolloutState::Failed;
         let desired = service.desired_count;
         let (lower, _) = limits(service);
-        let new = |it: &Seen| it.revision == revision;
+        let new = |it: &Seen| it.deployment == 0;
 
         // Unhealthy tasks of the PRIMARY stay until as many others are healthy, or until their room is needed.
         if !failed {
@@ -233,7 +252,7 @@ impl Turn<'_> {
             new(it) && !it.unhealthy && !it.running
         });
         while excess > 0 {
-            let Some(arn) = scale_in_victim(crew, &revision) else {
+            let Some(arn) = self.scale_in_victim(crew) else {
                 break;
             };
             if self.stop_some(service, crew, 1, |it| it.arn == arn) == 0 {
@@ -247,9 +266,8 @@ impl Turn<'_> {
         let olds: Vec<usize> = (1..service.deployments.len()).collect();
         let mut to_free = shortage;
         for &index in &olds {
-            let revision = service.deployments[index].revision.clone();
             let freed = self.stop_some(service, crew, to_free, |it| {
-                it.revision == revision && !it.healthy
+                it.deployment == index && !it.healthy
             });
             let old = &mut service.deployments[index];
             old.desired_count = old.desired_count.saturating_sub(freed);
@@ -271,7 +289,7 @@ impl Turn<'_> {
             for index in in_order {
                 let old = &mut service.deployments[index];
                 if old.rollout_state != RolloutState::Completed {
-                    let healthy = crew.count(|it| it.revision == old.revision && it.healthy);
+                    let healthy = crew.count(|it| it.deployment == index && it.healthy);
                     old.desired_count = old.desired_count.min(healthy);
                 }
                 old.desired_count = old.desired_count.min(keep);
@@ -280,8 +298,8 @@ impl Turn<'_> {
         }
         for index in olds {
             let old = &service.deployments[index];
-            let (revision, wanted) = (old.revision.clone(), old.desired_count);
-            let theirs = |it: &Seen| it.revision == revision;
+            let wanted = old.desired_count;
+            let theirs = |it: &Seen| it.deployment == index;
             let healthy = crew.count(|it| theirs(it) && it.healthy);
             let unhealthy = crew.count(|it| theirs(it) && it.unhealthy);
             let surplus = unhealthy.saturating_sub(wanted.saturating_sub(healthy));
@@ -309,7 +327,7 @@ impl Turn<'_> {
             {
                 continue;
             }
-            let sound = crew.count(|it| it.revision == old.revision && !it.unhealthy);
+            let sound = crew.count(|it| it.deployment == index && !it.unhealthy);
             let room = upper.saturating_sub(crew.total());
             let count = old.desired_count.saturating_sub(sound).min(room);
             self.launch_for(service, index, count, crew);
@@ -374,9 +392,7 @@ impl Turn<'_> {
             });
             crew.tasks.push(Seen {
                 arn: task.arn,
-                id: task.id.clone(),
-                revision: revision.arn.clone(),
-                zone: String::new(),
+                deployment: index,
                 created_at: self.now,
                 running: false,
                 healthy: false,
@@ -393,7 +409,7 @@ impl Turn<'_> {
     fn announce_unhealthy_tasks(&mut self, service: &mut Service) {
         let news: Vec<Task> = self
             .world
-            .tasks_of(&service.arn)
+            .live_tasks_of(&service.arn)
             .filter(|it| it.unhealthy_at.is_some() && !it.unhealthy_announced)
             .cloned()
             .collect();
@@ -428,7 +444,7 @@ impl Turn<'_> {
 
     fn has_stopping_tasks(&self, service: &Service) -> bool {
         self.world
-            .tasks_of(&service.arn)
+            .live_tasks_of(&service.arn)
             .any(|it| !it.is_wanted() && it.status != TaskStatus::Stopped)
     }
 
@@ -436,7 +452,7 @@ impl Turn<'_> {
     fn retire(&mut self, service: &mut Service) {
         let alive: Vec<Arn> = self
             .world
-            .tasks_of(&service.arn)
+            .live_tasks_of(&service.arn)
             .filter(|it| it.status != TaskStatus::Stopped)
             .filter_map(|it| it.revision.clone())
             .collect();
@@ -452,7 +468,7 @@ impl Turn<'_> {
         let Some(primary) = service.primary() else {
             return;
         };
-        let ours = |it: &Seen| it.revision == primary.revision;
+        let ours = |it: &Seen| it.deployment == 0;
         let in_place = service.deployments.len() == 1
             && crew.total() == service.desired_count
             && crew.tasks.iter().all(|it| ours(it) && it.healthy)
@@ -486,8 +502,8 @@ impl Turn<'_> {
     /// Brings the counts of the service, its deployments and the service deployment up to date.
     pub fn count(&mut self, service: &mut Service) {
         let mut of_service = (0, 0);
-        let mut by_revision = BTreeMap::<Arn, (u32, u32)>::new();
-        for task in self.world.tasks_of(&service.arn) {
+        let mut by_revision = vec![(0, 0); service.deployments.len()];
+        for task in self.world.live_tasks_of(&service.arn) {
             let (running, pending) = match task.status {
                 TaskStatus::Running => (1, 0),
                 status if status < TaskStatus::Running => (0, 1),
@@ -495,16 +511,17 @@ impl Turn<'_> {
             };
             of_service.0 += running;
             of_service.1 += pending;
-            let its = by_revision
-                .entry(task.revision.clone().unwrap_or_default())
-                .or_default();
-            its.0 += running;
-            its.1 += pending;
+            let its = service
+                .deployments
+                .iter()
+                .position(|it| task.revision.as_ref() == Some(&it.revision));
+            if let Some(index) = its {
+                by_revision[index].0 += running;
+                by_revision[index].1 += pending;
+            }
         }
         (service.running_count, service.pending_count) = of_service;
-        let of = |revision: &str| by_revision.get(revision).copied().unwrap_or_default();
-        for deployment in &mut service.deployments {
-            let (running, pending) = of(&deployment.revision);
+        for (deployment, (running, pending)) in service.deployments.iter_mut().zip(by_revision) {
             if deployment.status == DeploymentStatus::Primary {
                 deployment.desired_count = service.desired_count;
             }
@@ -520,28 +537,23 @@ impl Turn<'_> {
         let Some(record) = self.world.service_deployments.get_mut(arn) else {
             return;
         };
-        let before = (
-            record.target_revision.clone(),
-            record.source_revisions.clone(),
-        );
+        let mut changed = false;
         for summary in record
             .source_revisions
             .iter_mut()
             .chain(std::iter::once(&mut record.target_revision))
         {
-            (summary.running, summary.pending) = of(&summary.arn);
-            summary.requested = service
+            let deployment = service
                 .deployments
                 .iter()
-                .find(|it| it.revision == summary.arn)
-                .map_or(0, |it| it.desired_count);
+                .find(|it| it.revision == summary.arn);
+            let new = deployment.map_or((0, 0, 0), |it| {
+                (it.desired_count, it.running_count, it.pending_count)
+            });
+            changed |= new != (summary.requested, summary.running, summary.pending);
+            (summary.requested, summary.running, summary.pending) = new;
         }
-        if before
-            != (
-                record.target_revision.clone(),
-                record.source_revisions.clone(),
-            )
-        {
+        if changed {
             record.updated_at = self.now;
             self.world.touch(Kind::ServiceDeployment, arn);
         }
@@ -559,20 +571,8 @@ fn limits(service: &Service) -> (u32, u32) {
 
 /// How many sound tasks the PRIMARY lacks.
 fn missing(service: &Service, crew: &Crew) -> u32 {
-    let Some(primary) = service.primary() else {
-        return 0;
-    };
-    let sound = crew.count(|it| it.revision == primary.revision && !it.unhealthy);
+    let sound = crew.count(|it| it.deployment == 0 && !it.unhealthy);
     service.desired_count.saturating_sub(sound)
-}
-
-fn scale_in_victim(crew: &Crew, revision: &str) -> Option<Arn> {
-    let in_zone = |zone: &str| crew.count(|it| it.revision == revision && it.zone == zone);
-    crew.tasks
-        .iter()
-        .filter(|it| it.revision == revision && !it.unhealthy)
-        .max_by_key(|it| (in_zone(&it.zone), it.created_at, &it.arn))
-        .map(|it| it.arn.clone())
 }
 
 #[cfg(test)]

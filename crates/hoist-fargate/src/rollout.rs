@@ -9,7 +9,7 @@ use crate::world::Kind;
 use crate::{
     Breaker, BreakerStatus, Command, Completed, Deployment, DeploymentStatus, RevisionSummary,
     Rollback, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision,
-    StopCode, Task, TaskStatus, ThresholdKind,
+    StopCode, Task, ThresholdKind,
 };
 
 impl Breaker {
@@ -68,7 +68,7 @@ impl Turn<'_> {
             .map(|it| {
                 let wanted = self
                     .world
-                    .tasks_of(&service.arn)
+                    .live_tasks_of(&service.arn)
                     .filter(|task| {
                         task.is_wanted() && task.revision.as_deref() == Some(&it.revision)
                     })
@@ -228,11 +228,11 @@ impl Turn<'_> {
     pub fn account(&mut self, service: &mut Service) {
         let news: Vec<Task> = self
             .world
-            .tasks_of(&service.arn)
+            .live_tasks_of(&service.arn)
             .filter(|it| {
                 (it.healthy_at.is_some() && !it.counted_healthy)
                     || (has_failed(it) && !it.counted_failed)
-                    || it.status == TaskStatus::Running
+                    || (it.started_at.is_some() && !it.counted_running)
             })
             .cloned()
             .collect();
@@ -244,7 +244,10 @@ impl Turn<'_> {
             else {
                 continue;
             };
-            service.deployments[index].has_run |= task.started_at.is_some();
+            if task.started_at.is_some() && !task.counted_running {
+                self.mark(&task.arn, |it| it.counted_running = true);
+                service.deployments[index].has_run = true;
+            }
             if task.healthy_at.is_some() && !task.counted_healthy {
                 self.mark(&task.arn, |it| it.counted_healthy = true);
                 self.count_success(service, index);

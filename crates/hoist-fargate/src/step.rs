@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::world::{Kind, Sleeper};
+use crate::world::Kind;
 use crate::{
-    Answer, Arn, Call, Command, ContainerStatus, Event, Millis, Refusal, StopCode, Task,
-    TaskStatus, World,
+    Answer, Arn, Call, Command, ContainerStatus, Deployment, Event, Millis, Refusal, Service,
+    ServiceStatus, StopCode, Task, TaskStatus, World,
 };
 
 /// Lets `event` happen at `now` (milliseconds since the Unix epoch; never less than before) and returns what is to be done.
@@ -73,10 +73,11 @@ impl<'w> Turn<'w> {
     }
 
     fn wake_the_due(&mut self) {
-        for sleeper in self.world.take_due(self.now) {
-            match sleeper {
-                Sleeper::Task(task) => self.queue_task(&task),
-                Sleeper::Service(service) => self.queue_service(&service),
+        for arn in self.world.take_due(self.now) {
+            if self.world.services.contains_key(&arn) {
+                self.services.insert(arn);
+            } else {
+                self.tasks.insert(arn);
             }
         }
     }
@@ -101,12 +102,15 @@ impl<'w> Turn<'w> {
             self.forget_task(&task);
             return;
         }
+        let before = facets(&task);
         self.advance(&mut task);
         let alarm = self.next_alarm(&task);
-        self.world.wake(Sleeper::Task(task.arn.clone()), alarm);
+        self.world.wake(arn, alarm);
         self.world.touch(Kind::Task, arn);
-        if let Some(service) = &task.service {
-            self.services.insert(service.clone());
+        if let Some(service) = &task.service
+            && before != facets(&task)
+        {
+            self.queue_service(service);
         }
         self.world.tasks.insert(task.arn.clone(), task);
     }
@@ -119,15 +123,31 @@ impl<'w> Turn<'w> {
             self.forget_service(&service);
             return;
         }
-        let before = service.clone();
+        let before = Fingerprint::of(&service);
         self.reconcile(&mut service);
         let alarm = self.service_alarm(&service);
-        self.world
-            .wake(Sleeper::Service(service.arn.clone()), alarm);
-        if service != before {
+        self.world.wake(arn, alarm);
+        if Fingerprint::of(&service) != before {
             self.world.touch(Kind::Service, arn);
         }
+        self.forget_the_dead(arn);
         self.world.services.insert(service.arn.clone(), service);
+    }
+
+    /// Takes stopped tasks, which are accounted for now, off the list of those to look after.
+    fn forget_the_dead(&mut self, service: &str) {
+        let world = &mut *self.world;
+        if let Some(live) = world.live_of_service.get_mut(service) {
+            live.retain(|arn| {
+                world
+                    .tasks
+                    .get(arn)
+                    .is_some_and(|it| it.status != TaskStatus::Stopped)
+            });
+            if live.is_empty() {
+                world.live_of_service.remove(service);
+            }
+        }
     }
 
     fn is_forgotten(&self, ended_at: Option<Millis>) -> bool {
@@ -135,7 +155,7 @@ impl<'w> Turn<'w> {
     }
 
     fn forget_task(&mut self, task: &Task) {
-        self.world.wake(Sleeper::Task(task.arn.clone()), None);
+        self.world.wake(&task.arn, None);
         self.world.touch(Kind::Task, &task.arn);
         if let Some(service) = &task.service
             && let Some(tasks) = self.world.tasks_of_service.get_mut(service)
@@ -147,8 +167,8 @@ impl<'w> Turn<'w> {
         }
     }
 
-    fn forget_service(&mut self, service: &crate::Service) {
-        self.world.wake(Sleeper::Service(service.arn.clone()), None);
+    fn forget_service(&mut self, service: &Service) {
+        self.world.wake(&service.arn, None);
         self.world.touch(Kind::Service, &service.arn);
     }
 
@@ -366,6 +386,44 @@ impl<'w> Turn<'w> {
                 self.resolve_images(&revision);
             }
             self.queue_service(&service);
+        }
+    }
+}
+
+/// What a service must look at again when it changes in one of its tasks.
+fn facets(task: &Task) -> (TaskStatus, bool, bool, bool) {
+    (
+        task.status,
+        task.is_wanted(),
+        task.healthy,
+        task.unhealthy_at.is_some(),
+    )
+}
+
+/// What reconciling can change of a service.
+#[derive(PartialEq)]
+struct Fingerprint {
+    status: ServiceStatus,
+    deployments: Vec<Deployment>,
+    newest_event: Option<String>,
+    counts: (u32, u32),
+    desired_count: u32,
+    steady: bool,
+    announced: BTreeMap<String, Millis>,
+    in_flight: Option<Arn>,
+}
+
+impl Fingerprint {
+    fn of(service: &Service) -> Self {
+        Fingerprint {
+            status: service.status,
+            deployments: service.deployments.clone(),
+            newest_event: service.events.front().map(|it| it.id.clone()),
+            counts: (service.running_count, service.pending_count),
+            desired_count: service.desired_count,
+            steady: service.steady,
+            announced: service.announced.clone(),
+            in_flight: service.current_service_deployment.clone(),
         }
     }
 }

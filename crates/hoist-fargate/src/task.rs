@@ -243,6 +243,8 @@ pub struct Task {
     /// The members of RunTask or of the service that shape the task, verbatim: `networkConfiguration`, `overrides`, `tags`,
     /// `launchType`, `platformVersion`, `enableExecuteCommand`, `capacityProviderStrategy`, …
     pub request: Map<String, Value>,
+    /// Inner: it counts as healthy now.
+    pub healthy: bool,
     /// Inner: when it was first healthy.
     pub healthy_at: Option<Millis>,
     /// Inner: when it was found unhealthy; it is to be replaced and never counts as healthy again.
@@ -257,6 +259,8 @@ pub struct Task {
     pub removing: bool,
     /// Inner: and answered.
     pub removed: bool,
+    /// Inner: it counted as having run.
+    pub counted_running: bool,
     /// Inner: it counted as a failure of its deployment.
     pub counted_failed: bool,
     /// Inner: it counted as a success of its deployment.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Ids;
 use crate::{
     Arn, Cluster, Millis, Pace, Refusal, Service, ServiceDeployment, ServiceRevision, Task,
-    TaskDefinition,
+    TaskDefinition, TaskStatus,
 };
 
 /// The kinds of records, for a table each.
@@ -79,13 +79,6 @@ pub(crate) struct Settings {
     pub families: BTreeMap<String, u32>,
 }
 
-/// Who wants to be woken.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Sleeper {
-    Task(Arn),
-    Service(Arn),
-}
-
 /// All that the scheduler knows: plain records by ARN. Reading is free; changes come only from [`crate::step`].
 #[derive(Clone, Debug, Default)]
 pub struct World {
@@ -99,9 +92,12 @@ pub struct World {
 
     // What follows is derived and not stored.
     pub(crate) tasks_of_service: BTreeMap<Arn, BTreeSet<Arn>>,
-    dirty: BTreeSet<(Kind, Arn)>,
-    alarms: BTreeSet<(Millis, Sleeper)>,
-    alarm_of: BTreeMap<Sleeper, Millis>,
+    /// Of those, the ones that have not stopped, or not been accounted for yet.
+    pub(crate) live_of_service: BTreeMap<Arn, BTreeSet<Arn>>,
+    dirty: BTreeMap<Kind, BTreeSet<Arn>>,
+    /// Tasks and services by the time at which they want to be woken.
+    alarms: BTreeSet<(Millis, Arn)>,
+    alarm_of: BTreeMap<Arn, Millis>,
 }
 
 impl World {
@@ -150,6 +146,13 @@ impl World {
                     .entry(service.clone())
                     .or_default()
                     .insert(task.arn.clone());
+                if task.status != TaskStatus::Stopped {
+                    world
+                        .live_of_service
+                        .entry(service.clone())
+                        .or_default()
+                        .insert(task.arn.clone());
+                }
             }
         }
         Ok(world)
@@ -158,21 +161,36 @@ impl World {
     /// The records that changed since the last time. Write them in one transaction before carrying out the commands of the
     /// steps that changed them: then nothing is ever done that a restart does not know of.
     pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.dirty)
+        self.take_changed()
             .into_iter()
-            .map(|(kind, key)| {
-                let record = match kind {
-                    Kind::Settings => Some(json(&self.settings)),
-                    Kind::Cluster => self.clusters.get(&key).map(json),
-                    Kind::TaskDefinition => self.task_definitions.get(&key).map(json),
-                    Kind::Service => self.services.get(&key).map(json),
-                    Kind::ServiceDeployment => self.service_deployments.get(&key).map(json),
-                    Kind::ServiceRevision => self.service_revisions.get(&key).map(json),
-                    Kind::Task => self.tasks.get(&key).map(json),
-                };
-                Change { kind, key, record }
+            .map(|(kind, key)| Change {
+                kind,
+                record: self.record(kind, &key),
+                key,
             })
             .collect()
+    }
+
+    /// Kind and key of what [`World::take_changes`] would give out, for a caller that reads the records with
+    /// [`World::record`] itself, later.
+    pub fn take_changed(&mut self) -> Vec<(Kind, Arn)> {
+        std::mem::take(&mut self.dirty)
+            .into_iter()
+            .flat_map(|(kind, keys)| keys.into_iter().map(move |key| (kind, key)))
+            .collect()
+    }
+
+    /// A record as JSON; `None` if there is none.
+    pub fn record(&self, kind: Kind, key: &str) -> Option<Vec<u8>> {
+        match kind {
+            Kind::Settings => Some(json(&self.settings)),
+            Kind::Cluster => self.clusters.get(key).map(json),
+            Kind::TaskDefinition => self.task_definitions.get(key).map(json),
+            Kind::Service => self.services.get(key).map(json),
+            Kind::ServiceDeployment => self.service_deployments.get(key).map(json),
+            Kind::ServiceRevision => self.service_revisions.get(key).map(json),
+            Kind::Task => self.tasks.get(key).map(json),
+        }
     }
 
     /// When [`crate::Event::Tick`] is due; `None` while everything waits for other events. May be in the past.
@@ -238,6 +256,15 @@ impl World {
     /// The tasks of a service, stopped ones that are still visible included.
     pub fn tasks_of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Task> {
         self.tasks_of_service
+            .get(service)
+            .into_iter()
+            .flatten()
+            .filter_map(|arn| self.tasks.get(arn))
+    }
+
+    /// The tasks of a service that have not stopped (or did so in this very step).
+    pub(crate) fn live_tasks_of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Task> {
+        self.live_of_service
             .get(service)
             .into_iter()
             .flatten()
@@ -330,30 +357,39 @@ impl World {
     }
 
     pub(crate) fn touch(&mut self, kind: Kind, key: &str) {
-        self.dirty.insert((kind, key.to_owned()));
+        let keys = self.dirty.entry(kind).or_default();
+        if !keys.contains(key) {
+            keys.insert(key.to_owned());
+        }
     }
 
-    /// Sets, moves or clears the one alarm of a sleeper.
-    pub(crate) fn wake(&mut self, sleeper: Sleeper, at: Option<Millis>) {
-        if let Some(old) = self.alarm_of.remove(&sleeper) {
-            self.alarms.remove(&(old, sleeper.clone()));
+    /// Sets, moves or clears the one alarm of a task or service.
+    pub(crate) fn wake(&mut self, arn: &str, at: Option<Millis>) {
+        let old = self.alarm_of.get(arn).copied();
+        if old == at {
+            return;
         }
-        if let Some(at) = at {
-            self.alarm_of.insert(sleeper.clone(), at);
-            self.alarms.insert((at, sleeper));
+        if let Some(old) = old {
+            self.alarms.remove(&(old, arn.to_owned()));
+        }
+        match at {
+            Some(at) => {
+                self.alarm_of.insert(arn.to_owned(), at);
+                self.alarms.insert((at, arn.to_owned()));
+            }
+            None => {
+                self.alarm_of.remove(arn);
+            }
         }
     }
 
     /// Takes those whose alarm is due.
-    pub(crate) fn take_due(&mut self, now: Millis) -> Vec<Sleeper> {
+    pub(crate) fn take_due(&mut self, now: Millis) -> Vec<Arn> {
         let mut due = Vec::new();
-        while let Some((at, _)) = self.alarms.first() {
-            if *at > now {
-                break;
-            }
-            if let Some((_, sleeper)) = self.alarms.pop_first() {
-                self.alarm_of.remove(&sleeper);
-                due.push(sleeper);
+        while self.alarms.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, arn)) = self.alarms.pop_first() {
+                self.alarm_of.remove(&arn);
+                due.push(arn);
             }
         }
         due

@@ -172,9 +172,27 @@ fn play(seed: u64) -> (u64, u64) {
         stage.app(image, App::good());
     }
     stage.update(json!({ "deploymentConfiguration": { "maximumPercent": 200 } }));
-    stage.run_for(900_000);
+    let limit = stage.now + 1_800_000;
+    while !at_rest(&stage) && stage.now < limit {
+        stage.run_for(2_500);
+    }
     check_the_end(&stage);
     (stage.trace, stage.steps)
+}
+
+/// Nothing is on its way any more.
+fn at_rest(stage: &Stage) -> bool {
+    let service = stage.service();
+    match stage.primary().rollout_state {
+        RolloutState::Completed => service.steady,
+        RolloutState::Failed => {
+            service.pending_count == 0
+                && service.deployments[1..]
+                    .iter()
+                    .all(|it| it.running_count == it.desired_count)
+        }
+        RolloutState::InProgress => false,
+    }
 }
 
 fn check_the_end(stage: &Stage) {

@@ -3,6 +3,7 @@
 //! The image of a container names its part (`app:good`); what the part does is an [`App`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use hoist_fargate::*;
 use serde_json::{Value, json};
@@ -105,14 +106,23 @@ pub struct Stage {
     pub tags: BTreeMap<String, String>,
     queue: BTreeMap<(Millis, u64), Event>,
     number: u64,
-    /// What was written to disk.
+    /// What was written to disk, and what a daemon would have written by now.
     disk: BTreeMap<(Kind, String), Vec<u8>>,
+    unwritten: BTreeSet<(Kind, String)>,
+    /// The tasks of services as they were after the last step, without the stopped ones.
+    cast: BTreeMap<Arn, Seen>,
     running: BTreeSet<(Arn, String)>,
     started: BTreeSet<(Arn, String)>,
     asked_to_stop: BTreeSet<(Arn, String)>,
     removed: BTreeSet<Arn>,
-    /// Look at every step with [`crate::stage::Stage::check`].
-    pub checking: bool,
+}
+
+#[derive(Clone)]
+struct Seen {
+    service: Arn,
+    status: TaskStatus,
+    wanted: bool,
+    was_healthy: bool,
 }
 
 impl Stage {
@@ -124,20 +134,21 @@ impl Stage {
             dice: Dice::new(seed),
             commands: Vec::new(),
             keep_commands: true,
-            trace: 0xcbf2_9ce4_8422_2325,
+            trace: seed,
             steps: 0,
             resolves: true,
             tags: BTreeMap::new(),
             queue: BTreeMap::new(),
             number: 0,
             disk: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
+            cast: BTreeMap::new(),
             running: BTreeSet::new(),
             started: BTreeSet::new(),
             asked_to_stop: BTreeSet::new(),
             removed: BTreeSet::new(),
-            checking: true,
         };
-        stage.write();
+        stage.unwritten.extend(stage.world.take_changed());
         stage.ask(Action::CreateCluster, json!({})).unwrap();
         stage
     }
@@ -157,9 +168,8 @@ impl Stage {
             action,
             request,
         };
-        let before = self.checking.then(|| self.world.clone());
         let (answer, commands) = hoist_fargate::call(&mut self.world, call, self.now);
-        self.finish(before, commands);
+        self.finish(commands);
         answer
     }
 
@@ -258,15 +268,20 @@ impl Stage {
             } if !self.running.contains(&(task.clone(), container.clone())) => return,
             _ => {}
         }
-        let before = self.checking.then(|| self.world.clone());
         let commands = step(&mut self.world, event, self.now);
-        self.finish(before, commands);
+        self.finish(commands);
     }
 
     /// The daemon is killed and comes back with what was on disk.
     pub fn restart(&mut self) {
         self.queue.clear();
         self.running.clear();
+        for (kind, key) in std::mem::take(&mut self.unwritten) {
+            match self.world.record(kind, &key) {
+                Some(record) => self.disk.insert((kind, key), record),
+                None => self.disk.remove(&(kind, key)),
+            };
+        }
         let records: Vec<_> = self
             .disk
             .iter()
@@ -276,14 +291,13 @@ impl Stage {
         self.happen(Event::Restarted);
     }
 
-    fn finish(&mut self, before: Option<World>, commands: Vec<Command>) {
+    fn finish(&mut self, commands: Vec<Command>) {
         self.steps += 1;
-        self.write();
-        if let Some(before) = before {
-            self.check(&before);
-        }
+        self.check();
         for command in commands {
-            self.trace = fold(self.trace, self.now, &command);
+            let mut hasher = DefaultHasher::new();
+            (self.trace, self.now, &command).hash(&mut hasher);
+            self.trace = hasher.finish();
             self.play(&command);
             if self.keep_commands {
                 self.commands.push((self.now, command));
@@ -293,15 +307,6 @@ impl Stage {
             self.world.next_wakeup().is_none_or(|at| at > self.now),
             "an alarm is left in the past"
         );
-    }
-
-    fn write(&mut self) {
-        for change in self.world.take_changes() {
-            match change.record {
-                Some(record) => self.disk.insert((change.kind, change.key), record),
-                None => self.disk.remove(&(change.kind, change.key)),
-            };
-        }
     }
 
     fn later(&mut self, after: u64, event: Event) {
@@ -519,99 +524,134 @@ impl Stage {
 
     // What must always hold.
 
-    fn check(&self, before: &World) {
-        let clusters: Vec<_> = self.world.clusters(REGION).map(|it| &it.arn).collect();
-        for service in clusters.iter().flat_map(|arn| self.world.services(arn)) {
-            self.check_service(before, service);
-        }
-    }
-
-    fn check_service(&self, before: &World, service: &Service) {
-        let tasks: Vec<&Task> = self.world.tasks_of(&service.arn).collect();
-        let count = |which: &dyn Fn(&Task) -> bool| tasks.iter().filter(|it| which(it)).count();
-        let running = count(&|it| it.status == TaskStatus::Running);
-        let pending = count(&|it| it.status < TaskStatus::Running);
-        assert_eq!(
-            (
-                service.running_count as usize,
-                service.pending_count as usize
-            ),
-            (running, pending),
-            "the counts equal the tasks\n{}",
-            self.picture()
-        );
-        for task in &tasks {
-            if let Some(old) = before.task(&task.arn) {
-                assert!(old.status <= task.status, "a task went back");
-                assert!(
-                    old.is_wanted() || !task.is_wanted(),
-                    "a stopped task was wanted again"
-                );
+    fn check(&mut self) {
+        let changed = self.world.take_changed();
+        let mut services = BTreeSet::new();
+        // By service: launched, and healthy ones stopped by the scheduler.
+        let mut launched = BTreeMap::<Arn, u32>::new();
+        let mut stopped = BTreeMap::<Arn, u32>::new();
+        for (kind, key) in &changed {
+            if *kind == Kind::Service {
+                services.insert(key.clone());
+            }
+            let (Kind::Task, Some(task)) = (kind, self.world.task(key)) else {
+                continue;
+            };
+            let Some(service) = &task.service else {
+                continue;
+            };
+            services.insert(service.clone());
+            let old = self.cast.get(key);
+            match old {
+                Some(old) => {
+                    assert!(old.status <= task.status, "a task went back");
+                    assert!(
+                        old.wanted || !task.is_wanted(),
+                        "a stopped task was wanted again"
+                    );
+                    let scheduled =
+                        old.wanted && task.stop_code == Some(StopCode::ServiceSchedulerInitiated);
+                    if scheduled && old.was_healthy && task.unhealthy_at.is_none() {
+                        *stopped.entry(service.clone()).or_default() += 1;
+                    }
+                }
+                None if task.status == TaskStatus::Stopped => {}
+                None => *launched.entry(service.clone()).or_default() += 1,
             }
             if task.status == TaskStatus::Stopped {
                 assert!(task.stop_code.is_some() && task.stopped_reason.is_some());
                 assert!(task.stopped_at >= task.stopping_at && task.stopping_at.is_some());
+                self.cast.remove(key);
+            } else {
+                self.cast.insert(
+                    key.clone(),
+                    Seen {
+                        service: service.clone(),
+                        status: task.status,
+                        wanted: task.is_wanted(),
+                        was_healthy: self.world.is_healthy(task, self.now),
+                    },
+                );
             }
         }
+        for arn in services {
+            let count = |of: &BTreeMap<Arn, u32>| of.get(&arn).copied().unwrap_or_default();
+            self.check_service(&arn, count(&launched), count(&stopped));
+        }
+        self.unwritten.extend(changed);
+    }
+
+    fn check_service(&self, arn: &str, launched: u32, stopped: u32) {
+        let Some(service) = self.world.service(arn) else {
+            return;
+        };
+        let crew: Vec<&Seen> = self.cast.values().filter(|it| it.service == arn).collect();
+        let count =
+            |which: &dyn Fn(&Seen) -> bool| crew.iter().filter(|it| which(it)).count() as u32;
+        assert_eq!(
+            (service.running_count, service.pending_count),
+            (
+                count(&|it| it.status == TaskStatus::Running),
+                count(&|it| it.status < TaskStatus::Running)
+            ),
+            "the counts do not equal the tasks\n{}",
+            self.picture()
+        );
         if service.status != ServiceStatus::Active {
-            assert!(
-                tasks.iter().all(|it| !it.is_wanted()),
-                "a deleted service wants tasks"
-            );
+            assert_eq!(count(&|it| it.wanted), 0, "a deleted service wants tasks");
             return;
         }
-        assert_eq!(
-            service
-                .deployments
-                .iter()
-                .filter(|it| it.status == DeploymentStatus::Primary)
-                .count(),
-            1
-        );
+        let primaries = service
+            .deployments
+            .iter()
+            .filter(|it| it.status == DeploymentStatus::Primary);
+        assert_eq!(primaries.count(), 1);
         let desired = u64::from(service.desired_count);
-        let lower = (desired * u64::from(service.configuration.minimum_healthy_percent))
-            .div_ceil(100) as usize;
-        let upper = (desired * u64::from(service.configuration.maximum_percent) / 100) as usize;
-        let launched = count(&|it| before.task(&it.arn).is_none());
-        let wanted = count(&|it| it.is_wanted());
+        let percent = &service.configuration;
+        let lower = (desired * u64::from(percent.minimum_healthy_percent)).div_ceil(100) as u32;
+        let upper = (desired * u64::from(percent.maximum_percent) / 100) as u32;
+        let wanted = count(&|it| it.wanted);
         assert!(
             launched == 0 || wanted <= upper,
             "{wanted} tasks, at most {upper} allowed\n{}",
             self.picture()
         );
-        let healthy_stopped = count(&|it| {
-            it.stop_code == Some(StopCode::ServiceSchedulerInitiated)
-                && before
-                    .task(&it.arn)
-                    .is_some_and(|old| old.is_wanted() && old.healthy_at.is_some())
-                && it.unhealthy_at.is_none()
-        });
-        let healthy = count(&|it| self.world.is_healthy(it, self.now));
+        let healthy = count(&|it| it.was_healthy);
         assert!(
-            healthy_stopped == 0 || healthy >= lower,
-            "{healthy} healthy tasks, at least {lower} asked for, and {healthy_stopped} were stopped\n{}",
+            stopped == 0 || healthy >= lower,
+            "{healthy} healthy tasks, at least {lower} asked for, and {stopped} were stopped\n{}",
             self.picture()
         );
-        if let Some(primary) = service.primary()
-            && let Some(record) = self.world.service_deployment(&primary.service_deployment)
-            && record.status == ServiceDeploymentStatus::RollbackSuccessful
-            && before
-                .service_deployment(&record.arn)
-                .is_some_and(|it| it.status != record.status)
+        self.check_rollback(service, wanted);
+    }
+
+    /// Rolled back means: the old revision serves, and nothing else.
+    fn check_rollback(&self, service: &Service, wanted: u32) {
+        let Some(primary) = service.primary() else {
+            return;
+        };
+        let Some(record) = self.world.service_deployment(&primary.service_deployment) else {
+            return;
+        };
+        if record.status != ServiceDeploymentStatus::RollbackSuccessful
+            || record.finished_at != Some(self.now)
+            || service.events[0].created_at != self.now
         {
-            assert_eq!(
-                record.rollback.as_ref().map(|it| &it.revision),
-                Some(&primary.revision)
-            );
-            assert!(
-                tasks
-                    .iter()
-                    .filter(|it| it.is_wanted())
-                    .all(|it| it.revision.as_ref() == Some(&primary.revision)
-                        && self.world.is_healthy(it, self.now)),
-                "rolled back, but the old revision does not serve"
-            );
-            assert_eq!(wanted, service.desired_count as usize);
+            return;
+        }
+        assert_eq!(
+            record.rollback.as_ref().map(|it| &it.revision),
+            Some(&primary.revision)
+        );
+        assert_ne!(record.target_revision.arn, primary.revision);
+        assert_eq!(wanted, service.desired_count);
+        for task in self
+            .world
+            .tasks_of(&service.arn)
+            .filter(|it| it.is_wanted())
+        {
+            assert_eq!(task.revision.as_ref(), Some(&primary.revision));
+            assert!(self.world.is_healthy(task, self.now));
         }
     }
 
@@ -788,12 +828,4 @@ fn in_state(world: &World, state: RolloutState) -> bool {
         .clusters(REGION)
         .flat_map(|it| world.services(&it.arn))
         .all(|it| it.primary().is_some_and(|it| it.rollout_state == state))
-}
-
-fn fold(hash: u64, now: Millis, command: &Command) -> u64 {
-    let mut hash = hash ^ now;
-    for byte in format!("{command:?}").bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
 }

@@ -111,6 +111,8 @@ pub struct Stage {
     unwritten: BTreeSet<(Kind, String)>,
     /// The tasks of services as they were after the last step, without the stopped ones.
     cast: BTreeMap<Arn, Seen>,
+    /// Service deployments whose end in a rollback was looked at.
+    rolled_back: BTreeSet<Arn>,
     running: BTreeSet<(Arn, String)>,
     started: BTreeSet<(Arn, String)>,
     asked_to_stop: BTreeSet<(Arn, String)>,
@@ -143,6 +145,7 @@ impl Stage {
             disk: BTreeMap::new(),
             unwritten: BTreeSet::new(),
             cast: BTreeMap::new(),
+            rolled_back: BTreeSet::new(),
             running: BTreeSet::new(),
             started: BTreeSet::new(),
             asked_to_stop: BTreeSet::new(),
@@ -266,6 +269,12 @@ impl Stage {
             Event::HealthChecked {
                 task, container, ..
             } if !self.running.contains(&(task.clone(), container.clone())) => return,
+            // It is not the scheduler's own doing that this one is not healthy any more.
+            Event::TargetHealth { task, state, .. } if *state != TargetState::Healthy => {
+                if let Some(seen) = self.cast.get_mut(task) {
+                    seen.was_healthy = false;
+                }
+            }
             _ => {}
         }
         let commands = step(&mut self.world, event, self.now);
@@ -551,7 +560,7 @@ impl Stage {
                     );
                     let scheduled =
                         old.wanted && task.stop_code == Some(StopCode::ServiceSchedulerInitiated);
-                    if scheduled && old.was_healthy && task.unhealthy_at.is_none() {
+                    if scheduled && old.was_healthy && task.health != Health::Unhealthy {
                         *stopped.entry(service.clone()).or_default() += 1;
                     }
                 }
@@ -581,7 +590,7 @@ impl Stage {
         self.unwritten.extend(changed);
     }
 
-    fn check_service(&self, arn: &str, launched: u32, stopped: u32) {
+    fn check_service(&mut self, arn: &str, launched: u32, stopped: u32) {
         let Some(service) = self.world.service(arn) else {
             return;
         };
@@ -622,23 +631,18 @@ impl Stage {
             "{healthy} healthy tasks, at least {lower} asked for, and {stopped} were stopped\n{}",
             self.picture()
         );
-        self.check_rollback(service, wanted);
+        if let Some(record) = service.primary().map(|it| &it.service_deployment)
+            && let Some(record) = self.world.service_deployment(record)
+            && record.status == ServiceDeploymentStatus::RollbackSuccessful
+            && self.rolled_back.insert(record.arn.clone())
+        {
+            self.check_rollback(service, record, wanted);
+        }
     }
 
     /// Rolled back means: the old revision serves, and nothing else.
-    fn check_rollback(&self, service: &Service, wanted: u32) {
-        let Some(primary) = service.primary() else {
-            return;
-        };
-        let Some(record) = self.world.service_deployment(&primary.service_deployment) else {
-            return;
-        };
-        if record.status != ServiceDeploymentStatus::RollbackSuccessful
-            || record.finished_at != Some(self.now)
-            || service.events[0].created_at != self.now
-        {
-            return;
-        }
+    fn check_rollback(&self, service: &Service, record: &ServiceDeployment, wanted: u32) {
+        let primary = service.primary().unwrap();
         assert_eq!(
             record.rollback.as_ref().map(|it| &it.revision),
             Some(&primary.revision)

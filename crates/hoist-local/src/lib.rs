@@ -26,6 +26,7 @@ pub mod ec2;
 pub mod ecs;
 pub mod elb;
 mod home;
+pub mod iam;
 pub mod ids;
 pub mod keys;
 pub mod logs;
@@ -33,6 +34,7 @@ mod serve;
 mod settings;
 pub mod sigv4;
 pub mod state;
+pub mod sts;
 
 pub use ctx::{ACCOUNT, Ctx};
 pub use home::{Home, HomeError};

@@ -9,6 +9,7 @@ use crate::ec2::Ec2;
 use crate::elb::Balancers;
 use crate::home::Home;
 use crate::keys::Keys;
+use crate::iam::Iam;
 use crate::logs::Logs;
 use crate::settings::Settings;
 use crate::state::State;
@@ -38,6 +39,8 @@ pub struct Inner {
     pub ec2: Ec2,
     /// What containers print.
     pub logs: Logs,
+    /// Roles.
+    pub iam: Iam,
     /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.
     pub host: String,
     /// Cancelled when the daemon stops; every background task ends with it.

@@ -20,6 +20,7 @@ use crate::ec2::{Ec2, Loopback};
 use crate::elb::{self, Balancers, Dialer, Direct};
 use crate::home::Home;
 use crate::keys::Keys;
+use crate::iam::Iam;
 use crate::logs::Logs;
 use crate::settings::{Pace, Settings, write_whole};
 use crate::state::{State, StateError};
@@ -159,6 +160,7 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         balancers,
         ec2: Ec2::open(&state, &tag, loopback, dialer)?,
         logs: Logs::open(home.file("logs")),
+        iam: Iam::open(&state),
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         state,

@@ -149,8 +149,8 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Logs => crate::logs::handle(&ctx.logs, call).await,
         Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
         Service::Ec2 => crate::ec2::handle(&ctx.ec2, call),
-        Service::Ecr | Service::Sts | Service::Iam => {
-            Err(ApiError::unknown_operation(call.service, &call.action))
-        }
+        Service::Iam => crate::iam::handle(&ctx.iam, call).await,
+        Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call),
+        Service::Ecr => Err(ApiError::unknown_operation(call.service, &call.action)),
     }
 }

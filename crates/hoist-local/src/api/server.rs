@@ -65,7 +65,11 @@ async fn call(
         params,
     } = asked;
     let signed = if crate::sts::is_anonymous(service, &action) {
-        Signed { key: anonymous(), region: "us-east-1".to_owned(), service: service.signing_name().to_owned() }
+        Signed {
+            key: anonymous(),
+            region: "us-east-1".to_owned(),
+            service: service.signing_name().to_owned(),
+        }
     } else {
         sigv4::verify(&ctx.keys, parts, body, ctx.now())
             .map_err(|error| ApiError::signature(&error, service.protocol()))?

@@ -23,13 +23,16 @@ pub fn conflict(message: impl Into<String>) -> ApiError {
 
 pub fn constraint(value: &str, name: &str, constraint: &str) -> ApiError {
     let member = name[..1].to_lowercase() + &name[1..];
-    let text = format!("1 validation error detected: Value {value} at '{member}' failed to satisfy constraint: {constraint}");
+    let text = format!(
+        "1 validation error detected: Value {value} at '{member}' failed to satisfy constraint: {constraint}"
+    );
     ApiError::new("ValidationError", text)
 }
 
 /// A parameter that must be there.
 pub fn required<'a>(call: &'a Call, name: &str) -> Result<&'a str, ApiError> {
-    call.str(name).ok_or_else(|| constraint("null", name, "Member must not be null"))
+    call.str(name)
+        .ok_or_else(|| constraint("null", name, "Member must not be null"))
 }
 
 /// A name of letters, digits and `+=,.@-_`, up to `longest` characters.
@@ -37,9 +40,16 @@ pub fn named<'a>(call: &'a Call, parameter: &str, longest: usize) -> Result<&'a 
     let name = required(call, parameter)?;
     let quoted = format!("'{name}'");
     if name.len() > longest {
-        return Err(constraint(&quoted, parameter, &format!("Member must have length less than or equal to {longest}")));
+        return Err(constraint(
+            &quoted,
+            parameter,
+            &format!("Member must have length less than or equal to {longest}"),
+        ));
     }
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_".contains(&b)) {
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_".contains(&b))
+    {
         let text = r"Member must satisfy regular expression pattern: [\w+=,.@-]+";
         return Err(constraint(&quoted, parameter, text));
     }
@@ -52,24 +62,36 @@ pub fn path(call: &Call) -> Result<&str, ApiError> {
     if path.starts_with('/') && path.ends_with('/') && path.len() <= 512 {
         return Ok(path);
     }
-    Err(constraint(&format!("'{path}'"), "Path", r"Member must satisfy regular expression pattern: (\u002F)|(\u002F[\u0021-\u007F]+\u002F)"))
+    Err(constraint(
+        &format!("'{path}'"),
+        "Path",
+        r"Member must satisfy regular expression pattern: (\u002F)|(\u002F[\u0021-\u007F]+\u002F)",
+    ))
 }
 
 /// A policy document: JSON with at least one statement.
 pub fn document<'a>(call: &'a Call, parameter: &str) -> Result<&'a str, ApiError> {
     let text = required(call, parameter)?;
     let malformed = |why: &str| ApiError::new("MalformedPolicyDocument", why);
-    let parsed: Value = serde_json::from_str(text).map_err(|_| malformed("This policy contains invalid Json"))?;
+    let parsed: Value =
+        serde_json::from_str(text).map_err(|_| malformed("This policy contains invalid Json"))?;
     let statements = match parsed.get("Statement") {
         Some(Value::Array(statements)) if !statements.is_empty() => statements.clone(),
         Some(statement @ Value::Object(_)) => vec![statement.clone()],
         _ => return Err(malformed("Syntax errors in policy.")),
     };
     for statement in statements {
-        if !matches!(statement.get("Effect").and_then(Value::as_str), Some("Allow" | "Deny")) {
+        if !matches!(
+            statement.get("Effect").and_then(Value::as_str),
+            Some("Allow" | "Deny")
+        ) {
             return Err(malformed("Syntax errors in policy."));
         }
-        if statement.get("Action").or(statement.get("NotAction")).is_none() {
+        if statement
+            .get("Action")
+            .or(statement.get("NotAction"))
+            .is_none()
+        {
             return Err(malformed("Policy statement must contain actions."));
         }
     }
@@ -80,16 +102,32 @@ pub fn document<'a>(call: &'a Call, parameter: &str) -> Result<&'a str, ApiError
 pub fn tags(call: &Call) -> Result<BTreeMap<String, String>, ApiError> {
     let mut tags = BTreeMap::new();
     for tag in call.list("Tags") {
-        let text = |name: &str| tag.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| {
+            tag.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         if text("Key").is_empty() {
-            return Err(constraint("''", "Tags.1.member.key", "Member must have length greater than or equal to 1"));
+            return Err(constraint(
+                "''",
+                "Tags.1.member.key",
+                "Member must have length greater than or equal to 1",
+            ));
         }
         if tags.insert(text("Key"), text("Value")).is_some() {
-            return Err(ApiError::new("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive."));
+            return Err(ApiError::new(
+                "InvalidInput",
+                "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+            ));
         }
     }
     if tags.len() > 50 {
-        return Err(ApiError::new("LimitExceeded", "The number of tags has reached the maximum limit.").with_status(409));
+        return Err(ApiError::new(
+            "LimitExceeded",
+            "The number of tags has reached the maximum limit.",
+        )
+        .with_status(409));
     }
     Ok(tags)
 }
@@ -101,7 +139,13 @@ pub fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, 
         Some(size) => usize::try_from(size)
             .ok()
             .filter(|size| (1..=1000).contains(size))
-            .ok_or_else(|| constraint(&format!("'{size}'"), "MaxItems", "Member must have value between 1 and 1000"))?,
+            .ok_or_else(|| {
+                constraint(
+                    &format!("'{size}'"),
+                    "MaxItems",
+                    "Member must have value between 1 and 1000",
+                )
+            })?,
     };
     let start = match call.str("Marker") {
         None => 0,

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ask::{already_exists, conflict, constraint, document, named, no_such_entity, paged, path, required, tags};
+use super::ask::{
+    already_exists, conflict, constraint, document, named, no_such_entity, paged, path, required,
+    tags,
+};
 use super::role::{self, encoded};
 use super::roles::{changeable, named_role, save};
 use super::service::Iam;
@@ -36,16 +39,26 @@ fn exists(iam: &Iam, arn: &str) -> Result<bool, ApiError> {
     let Some(name) = arn.strip_prefix("arn:aws:iam::aws:policy/") else {
         return Ok(iam.policies.get("", arn)?.is_some());
     };
-    Ok(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b)))
+    Ok(!name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b)))
 }
 
 fn policy_arn(call: &Call) -> Result<&str, ApiError> {
     let arn = required(call, "PolicyArn")?;
     if arn.len() < 20 {
-        return Err(constraint(&format!("'{arn}'"), "PolicyArn", "Member must have length greater than or equal to 20"));
+        return Err(constraint(
+            &format!("'{arn}'"),
+            "PolicyArn",
+            "Member must have length greater than or equal to 20",
+        ));
     }
     if !arn.starts_with("arn:aws:iam::") {
-        return Err(ApiError::new("InvalidInput", format!("ARN {arn} is not valid.")));
+        return Err(ApiError::new(
+            "InvalidInput",
+            format!("ARN {arn} is not valid."),
+        ));
     }
     Ok(arn)
 }
@@ -54,7 +67,9 @@ pub fn attach(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let mut role = changeable(iam, call)?;
     let arn = policy_arn(call)?;
     if !exists(iam, arn)? {
-        return Err(no_such_entity(format!("Policy {arn} does not exist or is not attachable.")));
+        return Err(no_such_entity(format!(
+            "Policy {arn} does not exist or is not attachable."
+        )));
     }
     // Attaching twice is no error.
     if !role.attached.iter().any(|there| there == arn) {
@@ -79,17 +94,31 @@ pub fn detach(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
 pub fn list_attached(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let role = named_role(iam, call)?;
     let shown = |arn: &String| json!({"PolicyName": arn.rsplit('/').next(), "PolicyArn": arn});
-    paged(call, role.attached.iter().map(shown).collect(), "AttachedPolicies")
+    paged(
+        call,
+        role.attached.iter().map(shown).collect(),
+        "AttachedPolicies",
+    )
 }
 
 pub fn put_inline(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let mut role = changeable(iam, call)?;
     let name = named(call, "PolicyName", 128)?;
-    role.inline.insert(name.to_owned(), document(call, "PolicyDocument")?.to_owned());
+    role.inline.insert(
+        name.to_owned(),
+        document(call, "PolicyDocument")?.to_owned(),
+    );
     // White space does not count towards the quota.
-    let size: usize = role.inline.values().map(|text| text.chars().filter(|c| !c.is_whitespace()).count()).sum();
+    let size: usize = role
+        .inline
+        .values()
+        .map(|text| text.chars().filter(|c| !c.is_whitespace()).count())
+        .sum();
     if size > 10_240 {
-        let text = format!("Maximum policy size of 10240 bytes exceeded for role {}", role.name);
+        let text = format!(
+            "Maximum policy size of 10240 bytes exceeded for role {}",
+            role.name
+        );
         return Err(ApiError::new("LimitExceeded", text).with_status(409));
     }
     save(iam, &role)?;
@@ -109,7 +138,11 @@ pub fn get_inline(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
 
 pub fn list_inline(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let role = named_role(iam, call)?;
-    paged(call, role.inline.keys().map(|name| json!(name)).collect(), "PolicyNames")
+    paged(
+        call,
+        role.inline.keys().map(|name| json!(name)).collect(),
+        "PolicyNames",
+    )
 }
 
 pub fn delete_inline(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
@@ -122,7 +155,12 @@ pub fn delete_inline(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
 
 fn shown(iam: &Iam, policy: &Policy, whole: bool) -> Result<Value, ApiError> {
     let arn = policy.arn();
-    let attached = iam.roles.list("")?.iter().filter(|(_, role)| role.attached.contains(&arn)).count();
+    let attached = iam
+        .roles
+        .list("")?
+        .iter()
+        .filter(|(_, role)| role.attached.contains(&arn))
+        .count();
     let mut shown = json!({
         "PolicyName": policy.name,
         "PolicyId": policy.id,
@@ -144,7 +182,9 @@ fn shown(iam: &Iam, policy: &Policy, whole: bool) -> Result<Value, ApiError> {
 
 fn kept(iam: &Iam, call: &Call) -> Result<Policy, ApiError> {
     let arn = policy_arn(call)?;
-    iam.policies.get("", arn)?.ok_or_else(|| no_such_entity(format!("Policy {arn} was not found.")))
+    iam.policies
+        .get("", arn)?
+        .ok_or_else(|| no_such_entity(format!("Policy {arn} was not found.")))
 }
 
 pub fn create(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
@@ -157,9 +197,16 @@ pub fn create(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
         description: call.str("Description").map(str::to_owned),
         tags: tags(call)?,
     };
-    let taken = iam.policies.list("")?.iter().any(|(_, there)| there.name.eq_ignore_ascii_case(&policy.name));
+    let taken = iam
+        .policies
+        .list("")?
+        .iter()
+        .any(|(_, there)| there.name.eq_ignore_ascii_case(&policy.name));
     if taken {
-        let text = format!("A policy called {} already exists. Duplicate names are not allowed.", policy.name);
+        let text = format!(
+            "A policy called {} already exists. Duplicate names are not allowed.",
+            policy.name
+        );
         return Err(already_exists(text));
     }
     iam.policies.put("", &policy.arn(), &policy)?;
@@ -174,7 +221,10 @@ pub fn get_version(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let policy = kept(iam, call)?;
     let version = required(call, "VersionId")?;
     if version != "v1" {
-        return Err(no_such_entity(format!("Policy {} version {version} does not exist or is not attachable.", policy.arn())));
+        return Err(no_such_entity(format!(
+            "Policy {} version {version} does not exist or is not attachable.",
+            policy.arn()
+        )));
     }
     Ok(json!({"PolicyVersion": {
         "Document": encoded(&policy.document),
@@ -197,7 +247,12 @@ pub fn list(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
 
 pub fn delete(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let arn = kept(iam, call)?.arn();
-    if iam.roles.list("")?.iter().any(|(_, role)| role.attached.contains(&arn)) {
+    if iam
+        .roles
+        .list("")?
+        .iter()
+        .any(|(_, role)| role.attached.contains(&arn))
+    {
         return Err(conflict("Cannot delete a policy attached to entities."));
     }
     iam.policies.delete("", &arn)?;

@@ -28,10 +28,16 @@ fn arn(url: &str) -> String {
 
 pub fn create(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let sent = required(call, "Url")?;
-    let url = sent.strip_prefix("https://").map(|url| url.trim_end_matches('/')).filter(|url| !url.is_empty());
-    let url = url.ok_or_else(|| ApiError::new("ValidationError", "Invalid Open ID Connect Provider URL"))?;
+    let url = sent
+        .strip_prefix("https://")
+        .map(|url| url.trim_end_matches('/'))
+        .filter(|url| !url.is_empty());
+    let url = url
+        .ok_or_else(|| ApiError::new("ValidationError", "Invalid Open ID Connect Provider URL"))?;
     if iam.providers.get("", url)?.is_some() {
-        return Err(already_exists(format!("Provider with url {sent} already exists.")));
+        return Err(already_exists(format!(
+            "Provider with url {sent} already exists."
+        )));
     }
     let own = |name: &str| call.strings(name).into_iter().map(str::to_owned).collect();
     let provider = Provider {
@@ -47,13 +53,17 @@ pub fn create(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
 
 fn named(call: &Call) -> Result<&str, ApiError> {
     let sent = required(call, "OpenIDConnectProviderArn")?;
-    sent.strip_prefix(arn("").as_str()).ok_or_else(|| ApiError::new("InvalidInput", "Invalid ARN"))
+    sent.strip_prefix(arn("").as_str())
+        .ok_or_else(|| ApiError::new("InvalidInput", "Invalid ARN"))
 }
 
 pub fn get(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let url = named(call)?;
     let provider = iam.providers.get("", url)?.ok_or_else(|| {
-        no_such_entity(format!("OpenIDConnect Provider not found for arn {}", arn(url)))
+        no_such_entity(format!(
+            "OpenIDConnect Provider not found for arn {}",
+            arn(url)
+        ))
     })?;
     Ok(json!({
         "Url": provider.url,
@@ -66,7 +76,10 @@ pub fn get(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
 
 pub fn list(iam: &Iam) -> Result<Value, ApiError> {
     let all = iam.providers.list("")?;
-    let shown: Vec<Value> = all.iter().map(|(url, _)| json!({"Arn": arn(url)})).collect();
+    let shown: Vec<Value> = all
+        .iter()
+        .map(|(url, _)| json!({"Arn": arn(url)}))
+        .collect();
     Ok(json!({"OpenIDConnectProviderList": shown}))
 }
 

@@ -45,7 +45,10 @@ impl Role {
             ("RoleId".to_owned(), json!(self.id)),
             ("Arn".to_owned(), json!(self.arn())),
             ("CreateDate".to_owned(), json!(self.created)),
-            ("AssumeRolePolicyDocument".to_owned(), json!(encoded(&self.trust))),
+            (
+                "AssumeRolePolicyDocument".to_owned(),
+                json!(encoded(&self.trust)),
+            ),
             ("MaxSessionDuration".to_owned(), json!(self.max_session)),
         ]);
         if let Some(description) = &self.description {
@@ -57,7 +60,8 @@ impl Role {
                 shown.insert("Tags".to_owned(), tags(&self.tags));
             }
             if let Some(arn) = &self.boundary {
-                let boundary = json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn});
+                let boundary =
+                    json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn});
                 shown.insert("PermissionsBoundary".to_owned(), boundary);
             }
         }
@@ -67,10 +71,16 @@ impl Role {
 
 /// Tags as answers show them.
 pub fn tags(tags: &BTreeMap<String, String>) -> Value {
-    tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect()
+    tags.iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect()
 }
 
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Policy documents are answered percent-encoded (RFC 3986).
 pub fn encoded(document: &str) -> String {

@@ -49,6 +49,9 @@ impl Iam {
     /// When the state cannot be read.
     pub fn audiences(&self, issuer: &str) -> Result<Option<Vec<String>>, StateError> {
         let issuer = issuer.trim_start_matches("https://").trim_end_matches('/');
-        Ok(self.providers.get("", issuer)?.map(|provider| provider.client_ids))
+        Ok(self
+            .providers
+            .get("", issuer)?
+            .map(|provider| provider.client_ids))
     }
 }

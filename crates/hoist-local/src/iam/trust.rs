@@ -12,13 +12,19 @@ pub enum Caller<'a> {
     /// A principal of the account, by its ARN.
     Principal(&'a str),
     /// The bearer of a token.
-    Token { issuer: &'a str, audience: &'a str, subject: &'a str },
+    Token {
+        issuer: &'a str,
+        audience: &'a str,
+        subject: &'a str,
+    },
 }
 
 impl Role {
     /// Whether the trust policy lets `caller` assume the role.
     pub fn trusts(&self, caller: &Caller<'_>) -> bool {
-        let Ok(document) = serde_json::from_str::<Value>(&self.trust) else { return false };
+        let Ok(document) = serde_json::from_str::<Value>(&self.trust) else {
+            return false;
+        };
         let statements = list(document.get("Statement"));
         let (mut allowed, mut denied) = (false, false);
         for statement in statements {
@@ -52,7 +58,9 @@ fn applies(statement: &Value, caller: &Caller<'_>) -> bool {
         Caller::Principal(_) => "sts:AssumeRole",
         Caller::Token { .. } => "sts:AssumeRoleWithWebIdentity",
     };
-    if !strings(statement.get("Action")).any(|pattern| wild(&pattern.to_lowercase(), &action.to_lowercase())) {
+    if !strings(statement.get("Action"))
+        .any(|pattern| wild(&pattern.to_lowercase(), &action.to_lowercase()))
+    {
         return false;
     }
     let principal = statement.get("Principal");
@@ -60,10 +68,16 @@ fn applies(statement: &Value, caller: &Caller<'_>) -> bool {
         Caller::Principal(arn) => {
             let everybody = principal.and_then(Value::as_str) == Some("*");
             let account = format!("arn:aws:iam::{ACCOUNT}:root");
-            let named = |wanted: &str| wanted == "*" || wanted == ACCOUNT || wanted == account || wanted == *arn;
+            let named = |wanted: &str| {
+                wanted == "*" || wanted == ACCOUNT || wanted == account || wanted == *arn
+            };
             everybody || strings(principal.and_then(|p| p.get("AWS"))).any(named)
         }
-        Caller::Token { issuer, audience, subject } => {
+        Caller::Token {
+            issuer,
+            audience,
+            subject,
+        } => {
             let host = issuer.trim_start_matches("https://").trim_end_matches('/');
             let provider = format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{host}");
             strings(principal.and_then(|p| p.get("Federated"))).any(|wanted| wanted == provider)
@@ -73,7 +87,9 @@ fn applies(statement: &Value, caller: &Caller<'_>) -> bool {
 }
 
 fn conditions(statement: &Value, host: &str, audience: &str, subject: &str) -> bool {
-    let Some(operators) = statement.get("Condition").and_then(Value::as_object) else { return true };
+    let Some(operators) = statement.get("Condition").and_then(Value::as_object) else {
+        return true;
+    };
     operators.iter().all(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();
         keys.into_iter().all(|(key, wanted)| {
@@ -84,8 +100,12 @@ fn conditions(statement: &Value, host: &str, audience: &str, subject: &str) -> b
             };
             let mut wanted = strings(Some(wanted));
             match operator.as_str() {
-                "StringEquals" | "ForAnyValue:StringEquals" => wanted.any(|wanted| wanted == actual),
-                "StringLike" | "ForAnyValue:StringLike" => wanted.any(|wanted| wild(wanted, actual)),
+                "StringEquals" | "ForAnyValue:StringEquals" => {
+                    wanted.any(|wanted| wanted == actual)
+                }
+                "StringLike" | "ForAnyValue:StringLike" => {
+                    wanted.any(|wanted| wild(wanted, actual))
+                }
                 "StringNotEquals" => !wanted.any(|wanted| wanted == actual),
                 "StringNotLike" => !wanted.any(|wanted| wild(wanted, actual)),
                 _ => true,
@@ -139,12 +159,28 @@ mod tests {
                 "StringLike": {"token.actions.githubusercontent.com:sub": ["repo:acme/shop:*", "repo:acme/other:*"]},
             },
         }]));
-        let token = |issuer, audience, subject| Caller::Token { issuer, audience, subject };
+        let token = |issuer, audience, subject| Caller::Token {
+            issuer,
+            audience,
+            subject,
+        };
         let issuer = "https://token.actions.githubusercontent.com";
-        assert!(trusting.trusts(&token(issuer, "sts.amazonaws.com", "repo:acme/shop:ref:refs/heads/main")));
-        assert!(!trusting.trusts(&token(issuer, "sts.amazonaws.com", "repo:evil/shop:ref:refs/heads/main")));
+        assert!(trusting.trusts(&token(
+            issuer,
+            "sts.amazonaws.com",
+            "repo:acme/shop:ref:refs/heads/main"
+        )));
+        assert!(!trusting.trusts(&token(
+            issuer,
+            "sts.amazonaws.com",
+            "repo:evil/shop:ref:refs/heads/main"
+        )));
         assert!(!trusting.trusts(&token(issuer, "other", "repo:acme/shop:x")));
-        assert!(!trusting.trusts(&token("https://gitlab.com", "sts.amazonaws.com", "repo:acme/shop:x")));
+        assert!(!trusting.trusts(&token(
+            "https://gitlab.com",
+            "sts.amazonaws.com",
+            "repo:acme/shop:x"
+        )));
         assert!(!trusting.trusts(&ROOT));
     }
 }

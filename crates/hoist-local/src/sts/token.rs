@@ -21,13 +21,29 @@ fn invalid(message: &str) -> ApiError {
 impl Token {
     /// Reads a JWT.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
-        let not_a_jwt = || invalid("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)");
+        let not_a_jwt = || {
+            invalid(
+                "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
+            )
+        };
         let parts: Vec<&str> = text.split('.').collect();
-        let [header, payload, signature] = parts.as_slice() else { return Err(not_a_jwt()) };
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).map_err(|_| not_a_jwt());
-        let read = |part: &str| serde_json::from_slice::<Value>(&decode(part)?).map_err(|_| not_a_jwt());
+        let [header, payload, signature] = parts.as_slice() else {
+            return Err(not_a_jwt());
+        };
+        let decode = |part: &str| {
+            URL_SAFE_NO_PAD
+                .decode(part.trim_end_matches('='))
+                .map_err(|_| not_a_jwt())
+        };
+        let read =
+            |part: &str| serde_json::from_slice::<Value>(&decode(part)?).map_err(|_| not_a_jwt());
         let header = read(header)?;
-        if header.get("alg").and_then(Value::as_str).is_none_or(|alg| alg.eq_ignore_ascii_case("none")) || signature.is_empty() {
+        if header
+            .get("alg")
+            .and_then(Value::as_str)
+            .is_none_or(|alg| alg.eq_ignore_ascii_case("none"))
+            || signature.is_empty()
+        {
             return Err(not_a_jwt());
         }
         decode(signature)?;
@@ -36,14 +52,21 @@ impl Token {
         let missing = |name: &str| invalid(&format!("Missing a required claim: {name}"));
         let audiences = match claims.get("aud") {
             Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(Value::Array(many)) => many
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             _ => return Err(missing("aud")),
         };
         Ok(Self {
             issuer: text("iss").ok_or_else(|| missing("iss"))?,
             subject: text("sub").ok_or_else(|| missing("sub"))?,
             audiences,
-            expires: claims.get("exp").and_then(Value::as_i64).ok_or_else(|| missing("exp"))?,
+            expires: claims
+                .get("exp")
+                .and_then(Value::as_i64)
+                .ok_or_else(|| missing("exp"))?,
         })
     }
 }
@@ -53,21 +76,41 @@ mod tests {
     use super::*;
 
     fn jwt(header: &str, claims: &str) -> String {
-        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
+        format!(
+            "{}.{}.c2ln",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        )
     }
 
     #[test]
     fn a_token_is_three_parts_with_the_claims_that_sts_needs() {
-        let good = jwt(r#"{"alg":"RS256"}"#, r#"{"iss":"https://i","sub":"s","aud":["a","b"],"exp":5}"#);
+        let good = jwt(
+            r#"{"alg":"RS256"}"#,
+            r#"{"iss":"https://i","sub":"s","aud":["a","b"],"exp":5}"#,
+        );
         let token = Token::parse(&good).unwrap();
-        assert_eq!((token.issuer.as_str(), token.audiences.len(), token.expires), ("https://i", 2, 5));
+        assert_eq!(
+            (token.issuer.as_str(), token.audiences.len(), token.expires),
+            ("https://i", 2, 5)
+        );
         for bad in [
             "x.y.z".to_owned(),
             good.rsplit_once('.').unwrap().0.to_owned(),
-            jwt(r#"{"alg":"none"}"#, r#"{"iss":"https://i","sub":"s","aud":"a","exp":5}"#),
-            jwt(r#"{"alg":"RS256"}"#, r#"{"iss":"https://i","aud":"a","exp":5}"#),
+            jwt(
+                r#"{"alg":"none"}"#,
+                r#"{"iss":"https://i","sub":"s","aud":"a","exp":5}"#,
+            ),
+            jwt(
+                r#"{"alg":"RS256"}"#,
+                r#"{"iss":"https://i","aud":"a","exp":5}"#,
+            ),
         ] {
-            assert_eq!(Token::parse(&bad).unwrap_err().code, "InvalidIdentityToken", "{bad}");
+            assert_eq!(
+                Token::parse(&bad).unwrap_err().code,
+                "InvalidIdentityToken",
+                "{bad}"
+            );
         }
     }
 }

@@ -63,13 +63,13 @@ struct Failure {
     server_time: Option<Timestamp>,
 }
 
-impl From<AwsError> for Failure {
+impl From<AwsError> for Box<Failure> {
     fn from(error: AwsError) -> Self {
-        Failure {
+        Box::new(Failure {
             error,
             retry_after: None,
             server_time: None,
-        }
+        })
     }
 }
 
@@ -135,7 +135,7 @@ impl Wire {
                 error,
                 retry_after,
                 server_time,
-            } = failure;
+            } = *failure;
             tracing::debug!(service = %call.service, operation = call.operation, %error, "attempt failed");
             if !clock_corrected && self.correct_clock(&error, server_time) {
                 clock_corrected = true;
@@ -205,7 +205,7 @@ impl Wire {
         call: &Call<'_>,
         endpoint: &Endpoint,
         keys: Option<&Credentials>,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, Box<Failure>> {
         *self
             .calls
             .lock()
@@ -318,7 +318,7 @@ impl Wire {
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
-fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Failure> {
+fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Box<Failure>> {
     let json = matches!(call.service.protocol(), Protocol::Json { .. });
     let text = String::from_utf8_lossy(&reply.body);
     if (200..300).contains(&reply.status) {
@@ -330,7 +330,7 @@ fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Failure> {
             query::answer(&text)
         };
         return answer.map_err(|reason| {
-            Failure::from(AwsError::Decode {
+            Box::<Failure>::from(AwsError::Decode {
                 service: call.service,
                 operation: call.operation.to_owned(),
                 reason,
@@ -353,11 +353,11 @@ fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Failure> {
         status: reply.status,
         request_id,
     };
-    Err(Failure {
+    Err(Box::new(Failure {
         error,
         retry_after: retry_after(reply),
         server_time: reply.header("date").and_then(http_date),
-    })
+    }))
 }
 
 type ErrorParts = (Option<String>, Option<String>, Option<String>);

@@ -25,6 +25,7 @@ impl Turn<'_> {
             message,
         });
         service.events.truncate(KEPT);
+        service.announcements += 1;
     }
 
     /// Writes an event about a condition, unless the same was written less than 6 h ago and the condition lasted since.

@@ -38,7 +38,7 @@ impl Turn<'_> {
 
     /// Takes the answer of a check. A failure within the start period does not count until the first success.
     pub fn health_checked(&mut self, arn: &str, name: &str, passed: bool) {
-        let Some(mut task) = self.world.tasks.remove(arn) else {
+        let Some(mut task) = self.world.take_task(arn) else {
             return;
         };
         let check = self
@@ -76,7 +76,7 @@ impl Turn<'_> {
             }
             self.queue_task(arn);
         }
-        self.world.tasks.insert(task.arn.clone(), task);
+        self.world.put_task(task);
     }
 
     /// The health of a task: that of its essential containers that have a check.

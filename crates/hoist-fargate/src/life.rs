@@ -117,9 +117,9 @@ impl Turn<'_> {
 
     /// [`Turn::stop`] for a task in the world.
     pub fn stop_task(&mut self, arn: &str, code: StopCode, reason: &str) {
-        if let Some(mut task) = self.world.tasks.remove(arn) {
+        if let Some(mut task) = self.world.take_task(arn) {
             self.stop(&mut task, code, reason);
-            self.world.tasks.insert(task.arn.clone(), task);
+            self.world.put_task(task);
         }
     }
 
@@ -407,7 +407,7 @@ impl Turn<'_> {
     }
 
     pub fn image_pulled(&mut self, arn: &str, container: &str, digest: Option<String>) {
-        let Some(mut task) = self.world.tasks.remove(arn) else {
+        let Some(mut task) = self.world.take_task(arn) else {
             return;
         };
         if task.status == TaskStatus::Activating
@@ -419,7 +419,7 @@ impl Turn<'_> {
             self.queue_task(arn);
             self.pin(&task, container, digest);
         }
-        self.world.tasks.insert(task.arn.clone(), task);
+        self.world.put_task(task);
     }
 
     pub fn container_started(&mut self, task: &mut Task, name: &str, runtime_id: String) -> bool {
@@ -570,7 +570,7 @@ fn readiness(other: &Container, condition: Condition) -> Readiness {
 impl Turn<'_> {
     /// A target group would not take a task: the service says so, and the task is replaced as one that cannot start.
     pub fn target_refused(&mut self, arn: &str, target_group: &str, port: u16, reason: &str) {
-        let Some(mut task) = self.world.tasks.remove(arn) else {
+        let Some(mut task) = self.world.take_task(arn) else {
             return;
         };
         let refused = task.targets.iter_mut().find(|it| {
@@ -597,6 +597,6 @@ impl Turn<'_> {
                 self.world.services.insert(service.arn.clone(), service);
             }
         }
-        self.world.tasks.insert(task.arn.clone(), task);
+        self.world.put_task(task);
     }
 }

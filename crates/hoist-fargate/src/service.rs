@@ -222,6 +222,8 @@ pub struct Service {
     pub client_token: Option<String>,
     /// Inner: the newest revision whose deployment was COMPLETED, where a rollback goes.
     pub last_completed: Option<Completed>,
+    /// Inner: how many events it ever had.
+    pub announcements: u64,
     /// Inner: it reached its steady state and has not left it.
     pub steady: bool,
     /// Inner: unresolved conditions that were announced, with the time of the last announcement.

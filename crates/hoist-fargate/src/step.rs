@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::Kind;
 use crate::{
-    Answer, Arn, Call, Command, ContainerStatus, Deployment, Event, Millis, Refusal, Service,
-    ServiceStatus, StopCode, Task, TaskStatus, World,
+    Answer, Arn, Call, Command, ContainerStatus, Event, Millis, Refusal, Service, StopCode, Task,
+    TaskStatus, World,
 };
 
 /// Lets `event` happen at `now` (milliseconds since the Unix epoch; never less than before) and returns what is to be done.
@@ -95,7 +95,7 @@ impl<'w> Turn<'w> {
     }
 
     fn go_on(&mut self, arn: &str) {
-        let Some(mut task) = self.world.tasks.remove(arn) else {
+        let Some(mut task) = self.world.take_task(arn) else {
             return;
         };
         if task.status == TaskStatus::Stopped && self.is_forgotten(task.stopped_at) {
@@ -112,11 +112,11 @@ impl<'w> Turn<'w> {
         {
             self.queue_service(service);
         }
-        self.world.tasks.insert(task.arn.clone(), task);
+        self.world.put_task(task);
     }
 
     fn look_after(&mut self, arn: &str) {
-        let Some(mut service) = self.world.services.remove(arn) else {
+        let Some(mut service) = self.world.services.get_mut(arn).map(std::mem::take) else {
             return;
         };
         if self.is_forgotten(service.deleted_at) {
@@ -131,7 +131,9 @@ impl<'w> Turn<'w> {
             self.world.touch(Kind::Service, arn);
         }
         self.forget_the_dead(arn);
-        self.world.services.insert(service.arn.clone(), service);
+        if let Some(place) = self.world.services.get_mut(arn) {
+            *place = service;
+        }
     }
 
     /// Takes stopped tasks, which are accounted for now, off the list of those to look after.
@@ -155,6 +157,7 @@ impl<'w> Turn<'w> {
     }
 
     fn forget_task(&mut self, task: &Task) {
+        self.world.tasks.remove(&task.arn);
         self.world.wake(&task.arn, None);
         self.world.touch(Kind::Task, &task.arn);
         if let Some(service) = &task.service
@@ -168,19 +171,20 @@ impl<'w> Turn<'w> {
     }
 
     fn forget_service(&mut self, service: &Service) {
+        self.world.services.remove(&service.arn);
         self.world.wake(&service.arn, None);
         self.world.touch(Kind::Service, &service.arn);
     }
 
     /// Runs `change` on a task that has not stopped, and lets it go on if `change` says that it changed something.
     fn with_task(&mut self, arn: &str, change: impl FnOnce(&mut Self, &mut Task) -> bool) {
-        let Some(mut task) = self.world.tasks.remove(arn) else {
+        let Some(mut task) = self.world.take_task(arn) else {
             return;
         };
         if task.status != TaskStatus::Stopped && change(self, &mut task) {
             self.queue_task(arn);
         }
-        self.world.tasks.insert(task.arn.clone(), task);
+        self.world.put_task(task);
     }
 
     fn happen(&mut self, event: Event) {
@@ -400,30 +404,45 @@ fn facets(task: &Task) -> (TaskStatus, bool, bool, bool) {
     )
 }
 
-/// What reconciling can change of a service.
+/// What shows that reconciling changed a service. Whatever else it changes, it announces.
 #[derive(PartialEq)]
 struct Fingerprint {
-    status: ServiceStatus,
-    deployments: Vec<Deployment>,
-    newest_event: Option<String>,
-    counts: (u32, u32),
-    desired_count: u32,
-    steady: bool,
-    announced: BTreeMap<String, Millis>,
-    in_flight: Option<Arn>,
+    numbers: [u64; 6],
+    deployments: Vec<[u64; 11]>,
 }
 
 impl Fingerprint {
     fn of(service: &Service) -> Self {
+        let time = |at: Option<Millis>| at.unwrap_or(0);
         Fingerprint {
-            status: service.status,
-            deployments: service.deployments.clone(),
-            newest_event: service.events.front().map(|it| it.id.clone()),
-            counts: (service.running_count, service.pending_count),
-            desired_count: service.desired_count,
-            steady: service.steady,
-            announced: service.announced.clone(),
-            in_flight: service.current_service_deployment.clone(),
+            numbers: [
+                service.status as u64,
+                service.announcements,
+                u64::from(service.running_count),
+                u64::from(service.pending_count),
+                u64::from(service.steady) * 2
+                    + u64::from(service.current_service_deployment.is_some()),
+                service.announced.len() as u64,
+            ],
+            deployments: service
+                .deployments
+                .iter()
+                .map(|it| {
+                    [
+                        it.status as u64,
+                        it.rollout_state as u64,
+                        u64::from(it.desired_count),
+                        u64::from(it.running_count),
+                        u64::from(it.pending_count),
+                        u64::from(it.failed_tasks),
+                        u64::from(it.failures_in_a_row),
+                        u64::from(it.has_run) * 2 + u64::from(it.is_rollback),
+                        time(it.launch_after),
+                        time(it.settled_at),
+                        it.updated_at,
+                    ]
+                })
+                .collect(),
         }
     }
 }

@@ -356,6 +356,17 @@ impl World {
         )
     }
 
+    /// Takes a task out of its place, to be [put back](World::put_task) before anyone else looks.
+    pub(crate) fn take_task(&mut self, arn: &str) -> Option<Task> {
+        self.tasks.get_mut(arn).map(std::mem::take)
+    }
+
+    pub(crate) fn put_task(&mut self, task: Task) {
+        if let Some(place) = self.tasks.get_mut(&task.arn) {
+            *place = task;
+        }
+    }
+
     pub(crate) fn touch(&mut self, kind: Kind, key: &str) {
         let keys = self.dirty.entry(kind).or_default();
         if !keys.contains(key) {

@@ -307,10 +307,10 @@ impl Stage {
             let mut hasher = DefaultHasher::new();
             (self.trace, self.now, &command).hash(&mut hasher);
             self.trace = hasher.finish();
-            self.play(&command);
             if self.keep_commands {
-                self.commands.push((self.now, command));
+                self.commands.push((self.now, command.clone()));
             }
+            self.play(command);
         }
         assert!(
             self.world.next_wakeup().is_none_or(|at| at > self.now),
@@ -340,8 +340,8 @@ impl Stage {
     }
 
     /// Carries a command out, and holds the scheduler to the rules of the driver.
-    fn play(&mut self, command: &Command) {
-        match command.clone() {
+    fn play(&mut self, command: Command) {
+        match command {
             Command::Answer(_) => {}
             Command::ResolveImages {
                 revision, images, ..

@@ -1,0 +1,6 @@
+//! The registry client, against a small registry of our own and against Debian's.
+#![allow(clippy::unwrap_used)]
+
+mod debian;
+mod support;
+mod transfer;

@@ -1,0 +1,648 @@
+//! The registry client against a small registry, over good and bad connections.
+
+use super::support::proxy::{Cut, Proxy};
+use super::support::server::{Auth, Server};
+use super::support::{Heard, client, client_with, image, noise, store};
+use axum::http::Method;
+use hoist_oci::spec::{Descriptor, Index, media_type};
+use hoist_oci::{
+    Digest, ExistingTag, How, ImageRef, PushOptions, RegistryError, Silent, StoreError,
+};
+
+const HOST: &str = "linux/amd64";
+
+fn reference(server: impl std::fmt::Display, rest: &str) -> ImageRef {
+    format!("{server}/{rest}").parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_pushed_is_pulled_and_a_second_push_is_one_request() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let layer = noise(1, 300_000);
+    let pushed = image(&ours, HOST, &[&layer, b"second", &layer]);
+    let to = reference(server.address, "shop/web:v1");
+    let heard = Heard::default();
+    let report = client()
+        .push(&ours, &pushed, &to, &PushOptions::default(), &heard)
+        .await
+        .unwrap();
+    assert!(!report.existed);
+    assert_eq!((report.sent, report.mounted, report.present), (3, 0, 0));
+    assert_eq!(
+        report.image.to_string(),
+        format!("{}/shop/web@{}", server.address, pushed.digest)
+    );
+    assert_eq!(heard.how(&Digest::of(&layer)), Some(How::Sent));
+    assert_eq!(heard.furthest(&Digest::of(&layer)), 300_000);
+
+    server.take_log();
+    let report = client()
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    assert!(report.existed);
+    assert_eq!(server.take_log(), ["HEAD /v2/shop/web/manifests/v1"]);
+
+    let (_folder, theirs) = store();
+    let heard = Heard::default();
+    let pulled = client()
+        .pull(&to, &HOST.parse().unwrap(), &theirs, &heard)
+        .await
+        .unwrap();
+    assert_eq!(pulled.descriptor.digest, pushed.digest);
+    assert_eq!(theirs.read(&Digest::of(&layer)).unwrap(), layer);
+    assert_eq!(heard.how(&Digest::of(b"second")), Some(How::Received));
+
+    server.take_log();
+    let again = client()
+        .pull(
+            &to.with_digest(pushed.digest),
+            &HOST.parse().unwrap(),
+            &theirs,
+            &Silent,
+        )
+        .await
+        .unwrap();
+    assert_eq!(again, pulled);
+    assert!(server.take_log().is_empty(), "everything was here");
+}
+
+#[tokio::test]
+async fn a_new_tag_on_a_known_image_sends_no_blob() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"layer"]);
+    let registry = client();
+    registry
+        .push(
+            &ours,
+            &pushed,
+            &reference(server.address, "a:v1"),
+            &PushOptions::default(),
+            &Silent,
+        )
+        .await
+        .unwrap();
+    server.take_log();
+    let options = PushOptions {
+        tags: vec!["v2".to_owned(), "v3".to_owned()],
+        ..PushOptions::default()
+    };
+    registry
+        .push(
+            &ours,
+            &pushed,
+            &reference(server.address, "a"),
+            &options,
+            &Silent,
+        )
+        .await
+        .unwrap();
+    let log = server.take_log();
+    assert!(
+        log.iter().all(|line| line.contains("/manifests/")),
+        "{log:?}"
+    );
+
+    let same = registry
+        .put_tag(
+            &reference(server.address, "a:v3"),
+            "v4",
+            ExistingTag::Refuse,
+        )
+        .await
+        .unwrap();
+    assert_eq!(same.digest, pushed.digest);
+    server.content().page = 3;
+    assert_eq!(
+        registry
+            .tags(&reference(server.address, "a"))
+            .await
+            .unwrap(),
+        ["v1", "v2", "v3", "v4"]
+    );
+    assert_eq!(
+        registry
+            .head(&reference(server.address, "a:v4"))
+            .await
+            .unwrap()
+            .unwrap()
+            .digest,
+        pushed.digest
+    );
+    assert_eq!(
+        registry
+            .head(&reference(server.address, "a:v5"))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_tag_with_another_digest_ends_the_push_with_both_digests_unless_it_may_move() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let [first, second] = [b"1", b"2"].map(|layer| image(&ours, HOST, &[layer]));
+    let to = reference(server.address, "a:v1");
+    client()
+        .push(&ours, &first, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    server.take_log();
+    let error = client()
+        .push(&ours, &second, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains(&first.digest.to_string()) && said.contains(&second.digest.to_string()),
+        "{said}"
+    );
+    assert!(
+        matches!(error, RegistryError::TagExists { theirs, ours, .. } if theirs == first.digest && ours == second.digest)
+    );
+    assert_eq!(server.take_log().len(), 1, "nothing was sent");
+
+    let options = PushOptions {
+        existing_tag: ExistingTag::Move,
+        ..PushOptions::default()
+    };
+    client()
+        .push(&ours, &second, &to, &options, &Silent)
+        .await
+        .unwrap();
+    assert_eq!(
+        client().head(&to).await.unwrap().unwrap().digest,
+        second.digest
+    );
+}
+
+#[tokio::test]
+async fn layers_of_a_neighbour_are_mounted() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let layer = noise(2, 100_000);
+    let base = image(&ours, HOST, &[&layer]);
+    let app = image(&ours, HOST, &[&layer, b"app"]);
+    client()
+        .push(
+            &ours,
+            &base,
+            &reference(server.address, "team/base:v1"),
+            &PushOptions::default(),
+            &Silent,
+        )
+        .await
+        .unwrap();
+    let options = PushOptions {
+        mount_from: vec!["team/none".to_owned(), "team/base".to_owned()],
+        ..PushOptions::default()
+    };
+    let heard = Heard::default();
+    let report = client()
+        .push(
+            &ours,
+            &app,
+            &reference(server.address, "app:v1"),
+            &options,
+            &heard,
+        )
+        .await
+        .unwrap();
+    assert_eq!((report.mounted, report.sent), (1, 2));
+    assert_eq!(heard.how(&Digest::of(&layer)), Some(How::Mounted));
+    let log = server.take_log();
+    assert!(
+        log.iter().any(|line| line.starts_with("DELETE ")),
+        "the session of the failed mount is closed: {log:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_upload_whose_connection_drops_goes_on_where_it_was() {
+    let server = Server::start().await;
+    let layer = noise(3, 4_000_000);
+    let proxy = Proxy::start(server.address, Cut::Upload, 1_000_000, 3).await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[&layer]);
+    let to = reference(proxy.address, "a:v1");
+    // Two retries for three cuts: each attempt gets further, so none is counted.
+    let registry = client_with(|options| options.retries = 2);
+    registry
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(server.content().blobs["a"][&Digest::of(&layer)], layer);
+    let log = server.take_log();
+    let resumed: Vec<&String> = log
+        .iter()
+        .filter(|line| line.starts_with("PATCH "))
+        .collect();
+    assert!(
+        !resumed.is_empty() && resumed.iter().all(|line| !line.contains("[0-")),
+        "{log:?}"
+    );
+    assert!(
+        proxy.uploaded() < 5_500_000,
+        "{} bytes for 4000000",
+        proxy.uploaded()
+    );
+}
+
+#[tokio::test]
+async fn an_upload_that_the_registry_forgot_starts_anew() {
+    let server = Server::start().await;
+    server.content().forgetful = true;
+    let layer = noise(4, 2_000_000);
+    let proxy = Proxy::start(server.address, Cut::Upload, 500_000, 2).await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[&layer]);
+    client()
+        .push(
+            &ours,
+            &pushed,
+            &reference(proxy.address, "a:v1"),
+            &PushOptions::default(),
+            &Silent,
+        )
+        .await
+        .unwrap();
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(server.content().blobs["a"][&Digest::of(&layer)], layer);
+}
+
+#[tokio::test]
+async fn a_connection_that_always_drops_ends_the_push_and_says_so() {
+    let server = Server::start().await;
+    server.content().forgetful = true;
+    let proxy = Proxy::start(server.address, Cut::Upload, 100_000, usize::MAX).await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[&noise(5, 1_000_000)]);
+    let to = reference(proxy.address, "a:v1");
+    let error = client()
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::Unreachable { host, .. } if *host == proxy.address.to_string()),
+        "{error}"
+    );
+    assert!(error.hint().is_some());
+    assert_eq!(
+        client()
+            .head(&reference(server.address, "a:v1"))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_blob_goes_up_in_pieces_when_asked() {
+    let server = Server::start().await;
+    let layer = noise(6, 1_000_000);
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[&layer]);
+    let registry = client_with(|options| options.chunk_size = Some(400_000));
+    registry
+        .push(
+            &ours,
+            &pushed,
+            &reference(server.address, "a:v1"),
+            &PushOptions::default(),
+            &Silent,
+        )
+        .await
+        .unwrap();
+    let ranges: Vec<String> = server
+        .take_log()
+        .iter()
+        .filter(|line| line.starts_with("PATCH"))
+        .map(|line| {
+            line.split_once(' ')
+                .unwrap()
+                .1
+                .split_once(" [")
+                .unwrap()
+                .1
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(ranges, ["0-399999]", "400000-799999]", "800000-999999]"]);
+    assert_eq!(server.content().blobs["a"][&Digest::of(&layer)], layer);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_busy_or_stumbles_is_asked_again() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"layer"]);
+    server.content().faults = [
+        (Method::HEAD, 503),
+        (Method::HEAD, 429),
+        (Method::POST, 500),
+        (Method::PUT, 502),
+        (Method::PUT, 429),
+    ]
+    .into();
+    let to = reference(server.address, "a:v1");
+    client()
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    assert!(server.content().faults.is_empty());
+    assert!(client().head(&to).await.unwrap().is_some());
+
+    server.content().faults = (0..10).map(|_| (Method::HEAD, 503)).collect();
+    let error = client().head(&to).await.unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Answer { status: 503, .. }),
+        "{error}"
+    );
+    assert_eq!(
+        server.content().faults.len(),
+        5,
+        "one attempt and four retries"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_for_the_scope_and_a_wrong_password_is_told() {
+    let server = Server::start().await;
+    server.content().auth = Some(Auth::Bearer {
+        user: "u".to_owned(),
+        password: "p".to_owned(),
+    });
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"one", b"two"]);
+    let to = reference(server.address, "team/app:v1");
+    let known = |password: &str| {
+        let credentials = ("u".to_owned(), password.to_owned());
+        client_with(|options| {
+            drop(
+                options
+                    .credentials
+                    .insert(server.address.to_string(), credentials),
+            )
+        })
+    };
+    let options = PushOptions {
+        mount_from: vec!["team/base".to_owned()],
+        ..PushOptions::default()
+    };
+    known("p")
+        .push(&ours, &pushed, &to, &options, &Silent)
+        .await
+        .unwrap();
+    let tokens: Vec<String> = server
+        .take_log()
+        .into_iter()
+        .filter(|line| line.contains("/token"))
+        .collect();
+    assert_eq!(
+        tokens.len(),
+        1,
+        "one token serves the whole push: {tokens:?}"
+    );
+    assert!(
+        tokens[0].contains("team%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull"),
+        "{tokens:?}"
+    );
+
+    for (registry, sent) in [(known("wrong"), true), (client(), false)] {
+        let error = registry.head(&to).await.unwrap_err();
+        assert!(
+            matches!(error, RegistryError::Denied { with_credentials, .. } if with_credentials == sent),
+            "{error:?}"
+        );
+        assert!(error.is_denied() && error.hint().is_some());
+    }
+}
+
+#[tokio::test]
+async fn basic_credentials_come_from_dockers_configuration() {
+    let server = Server::start().await;
+    server.content().auth = Some(Auth::Basic {
+        user: "AWS".to_owned(),
+        password: "secret".to_owned(),
+    });
+    let (folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"one"]);
+    let config = folder.path().join("config.json");
+    let auths = serde_json::json!({"auths": {server.address.to_string(): {"username": "AWS", "password": "secret"}}});
+    std::fs::write(&config, auths.to_string()).unwrap();
+    let registry = client_with(|options| options.docker_config = Some(config));
+    let to = reference(server.address, "a:v1");
+    registry
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+
+    server.content().auth = Some(Auth::Basic {
+        user: "AWS".to_owned(),
+        password: "new".to_owned(),
+    });
+    let error = registry.head(&to).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RegistryError::Denied {
+                with_credentials: true,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn content_that_is_not_what_its_digest_says_is_not_stored() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"layer"]);
+    let to = reference(server.address, "a:v1");
+    client()
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    server.content().lies = true;
+    let (_folder, theirs) = store();
+    let error = client()
+        .pull(&to, &HOST.parse().unwrap(), &theirs, &Silent)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Store(StoreError::WrongDigest { .. })),
+        "{error}"
+    );
+    assert!(!theirs.has(&Digest::of(b"layer")));
+
+    // A manifest under the wrong digest is caught as well.
+    let other = server.content().manifests[&("a".to_owned(), "v1".to_owned())].clone();
+    let wrong = Digest::of(b"something else");
+    server
+        .content()
+        .manifests
+        .insert(("a".to_owned(), wrong.to_string()), other);
+    let error = client()
+        .pull(
+            &to.with_digest(wrong),
+            &HOST.parse().unwrap(),
+            &theirs,
+            &Silent,
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Store(StoreError::WrongDigest { expected, .. }) if expected == wrong),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_our_own_is_named_as_such() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"layer"]);
+    std::fs::write(ours.blob_path(&Digest::of(b"layer")), b"LAYER").unwrap();
+    let to = reference(server.address, "a:v1");
+    let error = client()
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Store(StoreError::WrongDigest { .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_download_whose_connection_drops_goes_on_where_it_was() {
+    let server = Server::start().await;
+    let layer = noise(7, 3_000_000);
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[&layer]);
+    client()
+        .push(
+            &ours,
+            &pushed,
+            &reference(server.address, "a:v1"),
+            &PushOptions::default(),
+            &Silent,
+        )
+        .await
+        .unwrap();
+    server.take_log();
+    let proxy = Proxy::start(server.address, Cut::Download, 1_000_000, 2).await;
+    let (_folder, theirs) = store();
+    let from = reference(proxy.address, "a:v1");
+    client()
+        .pull(&from, &HOST.parse().unwrap(), &theirs, &Silent)
+        .await
+        .unwrap();
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(theirs.read(&Digest::of(&layer)).unwrap(), layer);
+    let log = server.take_log();
+    assert!(log.iter().any(|line| line.contains("[bytes=")), "{log:?}");
+}
+
+#[tokio::test]
+async fn an_index_goes_up_whole_and_comes_down_for_one_platform() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let manifests = vec![
+        image(&ours, "linux/amd64", &[b"amd"]),
+        image(&ours, "linux/arm64", &[b"arm"]),
+    ];
+    let arm = manifests[1].digest;
+    let content = serde_json::to_vec(&Index::new(manifests)).unwrap();
+    ours.put(&content).unwrap();
+    let index = Descriptor::of(media_type::INDEX, &content);
+    let to = reference(server.address, "a:v1");
+    let report = client()
+        .push(&ours, &index, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    assert_eq!((report.sent, report.digest), (4, index.digest));
+    assert_eq!(
+        client().head(&to).await.unwrap().unwrap().media_type,
+        media_type::INDEX
+    );
+
+    let (_folder, theirs) = store();
+    let pulled = client()
+        .pull(&to, &"linux/arm64".parse().unwrap(), &theirs, &Silent)
+        .await
+        .unwrap();
+    assert_eq!(pulled.descriptor.digest, arm);
+    assert!(theirs.has(&Digest::of(b"arm")) && !theirs.has(&Digest::of(b"amd")));
+    let error = client()
+        .pull(&to, &"linux/s390x".parse().unwrap(), &theirs, &Silent)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("linux/amd64, linux/arm64"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_mirror_serves_what_another_registry_is_asked_for() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"busybox"]);
+    client()
+        .push(
+            &ours,
+            &pushed,
+            &reference(server.address, "hub/library/busybox:latest"),
+            &PushOptions::default(),
+            &Silent,
+        )
+        .await
+        .unwrap();
+    let mirror = (
+        "docker.io".to_owned(),
+        format!("http://{}/hub", server.address),
+    );
+    let registry = client_with(|options| options.mirrors.extend([mirror]));
+    let (_folder, theirs) = store();
+    let pulled = registry
+        .pull(
+            &"busybox".parse().unwrap(),
+            &HOST.parse().unwrap(),
+            &theirs,
+            &Silent,
+        )
+        .await
+        .unwrap();
+    assert_eq!(pulled.descriptor.digest, pushed.digest);
+    let error = registry
+        .pull(
+            &"alpine".parse().unwrap(),
+            &HOST.parse().unwrap(),
+            &theirs,
+            &Silent,
+        )
+        .await
+        .unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_listens_at_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = client().head(&reference(free, "a:v1")).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("no answer from {free} after 5 attempts")),
+        "{error}"
+    );
+}

@@ -11,6 +11,7 @@ use crate::home::Home;
 use crate::iam::Iam;
 use crate::keys::Keys;
 use crate::logs::Logs;
+use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::state::State;
 
@@ -41,6 +42,8 @@ pub struct Inner {
     pub logs: Logs,
     /// Roles.
     pub iam: Iam,
+    /// The image registry.
+    pub registry: Registry,
     /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.
     pub host: String,
     /// Cancelled when the daemon stops; every background task ends with it.

@@ -22,6 +22,7 @@ use crate::home::Home;
 use crate::iam::Iam;
 use crate::keys::Keys;
 use crate::logs::Logs;
+use crate::registry::{self, Registry, RegistryOpenError};
 use crate::settings::{Pace, Settings, write_whole};
 use crate::state::{State, StateError};
 
@@ -56,6 +57,9 @@ pub enum ServeError {
     /// The state.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The image registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryOpenError),
     /// What ran last time.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -83,7 +87,7 @@ impl ServeError {
             }
             ServeError::State(error) => error.hint().map(str::to_owned),
             ServeError::Restore(_) => Some("start afresh with `hoist local reset`".to_owned()),
-            ServeError::Balancers(_) | ServeError::System { .. } => None,
+            ServeError::Balancers(_) | ServeError::Registry(_) | ServeError::System { .. } => None,
         }
     }
 }
@@ -155,6 +159,7 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         settings.pace,
     )
     .await?;
+    let host = format!("127.0.0.1:{port}");
     let ctx = Ctx::new(Inner {
         driver,
         balancers,
@@ -163,8 +168,9 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         iam: Iam::open(&state),
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
+        registry: Registry::open(home, &state, &host)?,
         state,
-        host: format!("127.0.0.1:{port}"),
+        host,
         settings,
         stopping: CancellationToken::new(),
     });
@@ -219,6 +225,9 @@ async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
         && (path == "/_hoist/health" || (path == "/" && is_plain(&request)))
     {
         return health(&ctx);
+    }
+    if path == "/v2" || path.starts_with("/v2/") {
+        return registry::serve(&ctx.registry, request).await;
     }
     api::handle(&ctx, request).await
 }

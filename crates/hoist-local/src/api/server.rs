@@ -15,8 +15,8 @@ use crate::ids;
 use crate::keys::Key;
 use crate::sigv4::{self, Signed};
 
-/// No request of any of the services may be larger; `PutLogEvents` comes nearest, with 1 MiB and its envelope.
-const BODY_LIMIT: usize = 4 << 20;
+/// No request of any of the services may be larger; `UploadLayerPart` of ECR comes nearest, with 10 MiB in base64 and its envelope.
+const BODY_LIMIT: usize = 15 << 20;
 
 /// What a request asks for, before its signature is known to be good.
 struct Asked {

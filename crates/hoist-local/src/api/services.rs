@@ -151,6 +151,6 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Ec2 => crate::ec2::handle(&ctx.ec2, call),
         Service::Iam => crate::iam::handle(&ctx.iam, call).await,
         Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call),
-        Service::Ecr => Err(ApiError::unknown_operation(call.service, &call.action)),
+        Service::Ecr => crate::ecr::handle(&ctx.registry, call),
     }
 }

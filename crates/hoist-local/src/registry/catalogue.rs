@@ -1,0 +1,283 @@
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hoist_oci::spec::Descriptor;
+use hoist_oci::{Digest, ImageRef, Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::manifests::ImageRecord;
+use super::repositories::Repository;
+use super::uploads::Uploads;
+use crate::api::ApiError;
+use crate::clock::{self, Millis};
+use crate::home::Home;
+use crate::state::{State, StateError, Table};
+
+/// How long content that no image refers to is kept: a push sends the layers first and the manifest last.
+const GRACE: Millis = 60 * 60 * 1000;
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub state: State,
+    pub host: String,
+    pub store: Store,
+    /// By name.
+    pub repositories: Table<Repository>,
+    /// By `name@digest`.
+    pub images: Table<ImageRecord>,
+    /// By `name:tag`.
+    pub tags: Table<Digest>,
+    /// By `name@digest`.
+    pub blobs: Table<Blob>,
+    pub uploads: Uploads,
+    /// Signs the tokens of `GetAuthorizationToken`.
+    pub secret: String,
+    /// Held by whoever reads and then writes.
+    changing: Mutex<()>,
+}
+
+/// That a repository has a blob.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Bytes.
+    pub size: u64,
+    /// When it came.
+    pub pushed: Millis,
+}
+
+/// Why the registry cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryOpenError {
+    /// The blob store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The random source.
+    #[error("failed to make the secret of the registry's tokens")]
+    Random(#[from] std::io::Error),
+}
+
+impl Registry {
+    /// Opens the registry of a home, which clients reach at `host` (with its port), and drops content that nothing refers to any more.
+    ///
+    /// # Errors
+    /// When the blob store or the state cannot be used.
+    pub fn open(home: &Home, state: &State, host: &str) -> Result<Self, RegistryOpenError> {
+        let secrets = state.table::<String>("ecr-secret");
+        let secret = match secrets.get("", "token")? {
+            Some(secret) => secret,
+            None => {
+                let secret = crate::ids::secret(43)?;
+                secrets.put("", "token", &secret)?;
+                secret
+            }
+        };
+        let registry = Self(Arc::new(Inner {
+            state: state.clone(),
+            host: host.to_owned(),
+            store: Store::open(&home.file("registry"))?,
+            repositories: state.table("ecr-repositories"),
+            images: state.table("ecr-images"),
+            tags: state.table("ecr-tags"),
+            blobs: state.table("ecr-blobs"),
+            uploads: Uploads::default(),
+            secret,
+            changing: Mutex::new(()),
+        }));
+        registry.sweep()?;
+        Ok(registry)
+    }
+
+    /// Host and port: the first part of every `repositoryUri`.
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    /// Where the content of all repositories lies.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// What an image reference stands for in the repositories of `region`; its host is not looked at. The content is in
+    /// [`store`](Self::store).
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn resolve(&self, region: &str, image: &ImageRef) -> Result<Option<Descriptor>, ApiError> {
+        let found = match (&image.digest, &image.tag) {
+            (Some(digest), _) => self.image(region, &image.repository, digest)?,
+            (None, tag) => self.tagged(
+                region,
+                &image.repository,
+                tag.as_deref().unwrap_or("latest"),
+            )?,
+        };
+        Ok(found.map(|found| found.descriptor()))
+    }
+
+    /// The record of an image.
+    pub fn image(
+        &self,
+        region: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<ImageRecord>, StateError> {
+        self.0.images.get(region, &format!("{repository}@{digest}"))
+    }
+
+    /// The image that has a tag.
+    pub fn tagged(
+        &self,
+        region: &str,
+        repository: &str,
+        tag: &str,
+    ) -> Result<Option<ImageRecord>, StateError> {
+        match self.0.tags.get(region, &format!("{repository}:{tag}"))? {
+            Some(digest) => self.image(region, repository, &digest),
+            None => Ok(None),
+        }
+    }
+
+    /// All images of a repository, by digest.
+    pub fn images(&self, region: &str, repository: &str) -> Result<Vec<ImageRecord>, StateError> {
+        let images = self.0.images.list(region)?;
+        Ok(images
+            .into_iter()
+            .filter(|(key, _)| belongs(key, repository, '@'))
+            .map(|(_, image)| image)
+            .collect())
+    }
+
+    /// All tags of a repository with what they stand for, in their order.
+    pub fn tags(
+        &self,
+        region: &str,
+        repository: &str,
+    ) -> Result<Vec<(String, Digest)>, StateError> {
+        let tags = self.0.tags.list(region)?.into_iter();
+        Ok(tags
+            .filter(|(key, _)| belongs(key, repository, ':'))
+            .map(|(key, digest)| (key[repository.len() + 1..].to_owned(), digest))
+            .collect())
+    }
+
+    /// A blob that a repository has. Manifests are not among them.
+    pub fn blob(
+        &self,
+        region: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Blob>, StateError> {
+        let blob = self
+            .0
+            .blobs
+            .get(region, &format!("{repository}@{digest}"))?;
+        Ok(blob.filter(|_| self.0.store.has(digest)))
+    }
+
+    /// Gives a repository a blob that is in the store.
+    pub(super) fn link(
+        &self,
+        region: &str,
+        repository: &str,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), StateError> {
+        let blob = Blob {
+            size,
+            pushed: clock::now(),
+        };
+        self.0
+            .blobs
+            .put(region, &format!("{repository}@{digest}"), &blob)
+    }
+
+    /// Takes a blob away from a repository.
+    pub(super) fn unlink(
+        &self,
+        region: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<bool, StateError> {
+        self.0
+            .blobs
+            .delete(region, &format!("{repository}@{digest}"))
+    }
+
+    /// Mounts: gives `repository` the blob of another one.
+    pub(super) fn mount(
+        &self,
+        region: &str,
+        repository: &str,
+        from: &str,
+        digest: &Digest,
+    ) -> Result<bool, StateError> {
+        let Some(blob) = self.blob(region, from, digest)? else {
+            return Ok(false);
+        };
+        self.link(region, repository, digest, blob.size)?;
+        Ok(true)
+    }
+
+    /// Removes links and content that no image refers to and that are not of a push under way.
+    pub(super) fn sweep(&self) -> Result<(), RegistryOpenError> {
+        let _changing = self.changing();
+        let (old, mut used, mut linked) = (clock::now() - GRACE, BTreeSet::new(), BTreeSet::new());
+        for (region, key, image) in self.0.images.all()? {
+            let repository = key.split('@').next().unwrap_or_default().to_owned();
+            linked.insert(image.digest);
+            for digest in &image.refers_to {
+                used.insert((region.clone(), repository.clone(), *digest));
+            }
+        }
+        let mut unused = Vec::new();
+        let mut candidates = BTreeSet::new();
+        for (region, key, blob) in self.0.blobs.all()? {
+            let Some((repository, digest)) = key.split_once('@') else {
+                continue;
+            };
+            let Ok(digest) = digest.parse::<Digest>() else {
+                continue;
+            };
+            if blob.pushed > old || used.contains(&(region.clone(), repository.to_owned(), digest))
+            {
+                linked.insert(digest);
+            } else {
+                candidates.insert(digest);
+                unused.push((region, key));
+            }
+        }
+        self.0.state.write::<StateError>(|batch| {
+            for (region, key) in &unused {
+                batch.delete(&self.0.blobs, region, key);
+            }
+            Ok(())
+        })?;
+        for digest in candidates.difference(&linked) {
+            self.0.store.remove(digest)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.0
+            .changing
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Whether a key is of that repository: names hold neither `@` nor `:`.
+fn belongs(key: &str, repository: &str, separator: char) -> bool {
+    key.strip_prefix(repository)
+        .is_some_and(|rest| rest.starts_with(separator))
+}

@@ -1,0 +1,236 @@
+use hoist_oci::is_component;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::catalogue::Registry;
+use super::refusal::Refusal;
+use crate::clock::Millis;
+use crate::state::StateError;
+
+/// A repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repository {
+    /// The name, unique in its region.
+    pub name: String,
+    /// When it was made.
+    pub created: Millis,
+    /// Whether tags may move.
+    pub mutability: Mutability,
+    /// Tags that are of the other kind than `mutability` says: patterns with `*`.
+    #[serde(default)]
+    pub exclusions: Vec<String>,
+    /// Whether images are scanned when they are pushed. Kept and told; nothing is scanned here.
+    #[serde(default)]
+    pub scan_on_push: bool,
+    /// As it was given.
+    pub encryption: Value,
+    /// `Key` and `Value`, as ECR writes them.
+    #[serde(default)]
+    pub tags: Vec<(String, String)>,
+    /// The repository policy.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// The lifecycle policy. Kept and told; nothing expires here.
+    #[serde(default)]
+    pub lifecycle: Option<String>,
+}
+
+/// Whether a tag may move to another image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Mutability {
+    /// It may.
+    #[default]
+    Mutable,
+    /// It may not.
+    Immutable,
+    /// It may not, but for the exclusions.
+    ImmutableWithExclusion,
+    /// It may, but for the exclusions.
+    MutableWithExclusion,
+}
+
+impl Repository {
+    /// Whether `tag` must stay where it is.
+    pub fn holds_tag(&self, tag: &str) -> bool {
+        let excluded = || {
+            self.exclusions
+                .iter()
+                .any(|pattern| matches_pattern(pattern, tag))
+        };
+        match self.mutability {
+            Mutability::Mutable => false,
+            Mutability::Immutable => true,
+            Mutability::ImmutableWithExclusion => !excluded(),
+            Mutability::MutableWithExclusion => excluded(),
+        }
+    }
+}
+
+/// Whether `text` fits a pattern in which `*` stands for any text.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Whether `name` can name a repository: 2 to 256 characters, components as in image references.
+pub fn is_name(name: &str) -> bool {
+    (2..=256).contains(&name.len()) && name.split('/').all(is_component)
+}
+
+impl Registry {
+    /// The repository of that name.
+    pub fn repository(&self, region: &str, name: &str) -> Result<Repository, Refusal> {
+        let found = self.inner().repositories.get(region, name)?;
+        found.ok_or_else(|| Refusal::NoRepository(name.to_owned()))
+    }
+
+    /// All repositories of a region, by name.
+    pub fn repositories(&self, region: &str) -> Result<Vec<Repository>, StateError> {
+        let all = self.inner().repositories.list(region)?;
+        Ok(all.into_iter().map(|(_, repository)| repository).collect())
+    }
+
+    /// Makes a repository.
+    ///
+    /// # Errors
+    /// [`Refusal::RepositoryExists`], [`Refusal::BadName`].
+    pub fn create_repository(&self, region: &str, repository: &Repository) -> Result<(), Refusal> {
+        let _changing = self.changing();
+        let name = &repository.name;
+        if !is_name(name) {
+            return Err(Refusal::BadName(name.clone()));
+        }
+        if self.inner().repositories.get(region, name)?.is_some() {
+            return Err(Refusal::RepositoryExists(name.clone()));
+        }
+        Ok(self.inner().repositories.put(region, name, repository)?)
+    }
+
+    /// Changes what is kept of a repository.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRepository`], or what `change` returns.
+    pub fn change_repository<T>(
+        &self,
+        region: &str,
+        name: &str,
+        change: impl FnOnce(&mut Repository) -> T,
+    ) -> Result<T, Refusal> {
+        let _changing = self.changing();
+        let mut repository = self.repository(region, name)?;
+        let result = change(&mut repository);
+        self.inner().repositories.put(region, name, &repository)?;
+        Ok(result)
+    }
+
+    /// Removes a repository with all its images.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRepository`], and [`Refusal::NotEmpty`] if it holds images and `force` is not set.
+    pub fn delete_repository(
+        &self,
+        region: &str,
+        name: &str,
+        force: bool,
+    ) -> Result<Repository, Refusal> {
+        let repository = {
+            let _changing = self.changing();
+            let inner = self.inner();
+            let repository = self.repository(region, name)?;
+            let images = self.images(region, name)?;
+            if !images.is_empty() && !force {
+                return Err(Refusal::NotEmpty(name.to_owned()));
+            }
+            let tags = self.tags(region, name)?;
+            let blobs = inner.blobs.list(region)?;
+            inner.state.write::<StateError>(|batch| {
+                for image in &images {
+                    batch.delete(&inner.images, region, &format!("{name}@{}", image.digest));
+                }
+                for (tag, _) in &tags {
+                    batch.delete(&inner.tags, region, &format!("{name}:{tag}"));
+                }
+                for (key, _) in blobs
+                    .iter()
+                    .filter(|(key, _)| key.starts_with(&format!("{name}@")))
+                {
+                    batch.delete(&inner.blobs, region, key);
+                }
+                batch.delete(&inner.repositories, region, name);
+                Ok(())
+            })?;
+            let content = images
+                .iter()
+                .flat_map(|image| std::iter::once(image.digest).chain(image.refers_to.clone()));
+            self.drop_content(content)?;
+            repository
+        };
+        Ok(repository)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exclusions_turn_mutability_round() {
+        let mut repository = Repository {
+            name: "shop".to_owned(),
+            created: 0,
+            mutability: Mutability::ImmutableWithExclusion,
+            exclusions: vec!["buildcache*".to_owned(), "*-dev-*x".to_owned()],
+            scan_on_push: false,
+            encryption: Value::Null,
+            tags: Vec::new(),
+            policy: None,
+            lifecycle: None,
+        };
+        let held = |repository: &Repository| {
+            [
+                "v1",
+                "buildcache",
+                "buildcache-a",
+                "a-dev-bx",
+                "a-dev-b",
+                "x",
+            ]
+            .map(|tag| repository.holds_tag(tag))
+        };
+        assert_eq!(held(&repository), [true, false, false, false, true, true]);
+        repository.mutability = Mutability::MutableWithExclusion;
+        assert_eq!(held(&repository), [false, true, true, true, false, false]);
+        repository.mutability = Mutability::Immutable;
+        assert_eq!(held(&repository), [true; 6]);
+        repository.mutability = Mutability::Mutable;
+        assert_eq!(held(&repository), [false; 6]);
+    }
+
+    #[test]
+    fn names_follow_ecrs_pattern() {
+        for good in ["ab", "a1/b-c/d_e.f"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "a", "A/b", "a//b", "/ab", "ab/", "-ab", "a..b"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

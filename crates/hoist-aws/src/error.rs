@@ -263,7 +263,8 @@ impl AwsError {
         }
     }
 
-    /// Whether the endpoint does not know the operation, as emulators answer (moto: 501, 404 or 500 without a code).
+    /// Whether the endpoint does not know the operation, as emulators answer: with a code that says so, or with a status and no code of
+    /// AWS at all (moto: 500 and a page).
     pub fn is_unsupported_operation(&self) -> bool {
         match self {
             AwsError::Service { code, status, .. } => {
@@ -275,9 +276,15 @@ impl AwsError {
                         | "UnknownOperation"
                         | "UnsupportedOperation"
                 ) || *status == 501
+                    || (self.is_without_code() && matches!(*status, 404 | 405 | 500))
             }
             _ => false,
         }
+    }
+
+    /// Whether the answer is an HTTP error without a code of AWS: a proxy, an emulator, or something else altogether.
+    pub(crate) fn is_without_code(&self) -> bool {
+        matches!(self, AwsError::Service { code, .. } if code.starts_with("HTTP "))
     }
 
     /// Whether the call may have been carried out although it failed: the connection broke after the request was sent, or a 5xx.

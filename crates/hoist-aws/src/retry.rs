@@ -27,6 +27,9 @@ pub(crate) struct Tries {
     pub throttled: u32,
 }
 
+/// How often a call is sent that is answered 500 without a code of AWS.
+const BARE_ATTEMPTS: u32 = 3;
+
 /// Counts a failed attempt, and decides. `random` is in 0..1.
 pub(crate) fn decide(
     retries: &Retries,
@@ -37,6 +40,8 @@ pub(crate) fn decide(
     random: f64,
 ) -> Next {
     let throttled = error.is_throttling();
+    // AWS writes a code into its own 500s; a bare one comes from an emulator that does not know the call, and stays.
+    let bare = error.is_without_code() && matches!(error, AwsError::Service { status: 500, .. });
     let (count, most, base) = if throttled {
         tries.throttled += 1;
         (
@@ -46,7 +51,15 @@ pub(crate) fn decide(
         )
     } else {
         tries.failed += 1;
-        (tries.failed, retries.max_attempts, retries.base)
+        (
+            tries.failed,
+            if bare {
+                retries.max_attempts.min(BARE_ATTEMPTS)
+            } else {
+                retries.max_attempts
+            },
+            retries.base,
+        )
     };
     let worth_it = throttled || (is_transient(error) && (repeatable || !may_have_happened(error)));
     if !worth_it
@@ -186,8 +199,25 @@ mod tests {
         assert_eq!(sent(&refused("InternalError", 500)), 3);
         assert_eq!(sent(&refused("ThrottlingException", 400)), 5);
         assert_eq!(sent(&refused("ClientException", 400)), 1);
+        assert_eq!(sent(&refused("HTTP 502", 502)), 3);
         assert_eq!(sent(&lost(TransportKind::Resolve)), 1);
         assert_eq!(sent(&lost(TransportKind::Connect)), 3);
+    }
+
+    #[test]
+    fn a_bare_500_is_soon_taken_for_an_unknown_operation() {
+        let retries = Retries {
+            max_attempts: 10,
+            ..Retries::default()
+        };
+        let error = refused("HTTP 500", 500);
+        let mut tries = Tries::default();
+        while decide(&retries, &mut tries, &error, true, None, 0.5) != Next::Stop {}
+        assert_eq!(tries.failed, 3);
+        assert!(
+            error.is_unsupported_operation()
+                && !refused("ServerException", 500).is_unsupported_operation()
+        );
     }
 
     #[test]

@@ -349,7 +349,7 @@ fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Box<Failure>> {
         service: call.service,
         operation: call.operation.to_owned(),
         code: code.unwrap_or_else(|| format!("HTTP {}", reply.status)),
-        message: message.unwrap_or_else(|| text.trim().chars().take(300).collect()),
+        message: message.unwrap_or_else(|| plain(&text)),
         status: reply.status,
         request_id,
     };
@@ -358,6 +358,14 @@ fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Box<Failure>> {
         retry_after: retry_after(reply),
         server_time: reply.header("date").and_then(http_date),
     }))
+}
+
+/// What to show of an answer that is no error of AWS: of a page, only that it is one.
+fn plain(text: &str) -> String {
+    match text.trim() {
+        page if page.starts_with('<') => "a page, not an answer of AWS".to_owned(),
+        other => other.chars().take(300).collect(),
+    }
 }
 
 type ErrorParts = (Option<String>, Option<String>, Option<String>);

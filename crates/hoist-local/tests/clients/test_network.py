@@ -170,9 +170,13 @@ class Elb(unittest.TestCase):
         self.vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
         self.subnets = [s["SubnetId"] for s in subnets]
-        self.targets = []
+        self.targets, self.balancers, self.groups = [], [], []
 
     def tearDown(self):
+        for arn in self.balancers:
+            self.elb.delete_load_balancer(LoadBalancerArn=arn)
+        for arn in self.groups:
+            self.elb.delete_target_group(TargetGroupArn=arn)
         for target in self.targets:
             target.stop()
 
@@ -183,7 +187,7 @@ class Elb(unittest.TestCase):
 
     def balancer(self):
         (balancer,) = self.elb.create_load_balancer(Name=unique("lb"), Subnets=self.subnets)["LoadBalancers"]
-        self.addCleanup(self.elb.delete_load_balancer, LoadBalancerArn=balancer["LoadBalancerArn"])
+        self.balancers.append(balancer["LoadBalancerArn"])
         self.elb.get_waiter("load_balancer_available").wait(LoadBalancerArns=[balancer["LoadBalancerArn"]])
         return balancer
 
@@ -193,7 +197,7 @@ class Elb(unittest.TestCase):
             Name=unique("tg"), Protocol="HTTP", Port=8080, VpcId=self.vpc, TargetType="ip", **settings
         )["TargetGroups"]
         arn = group["TargetGroupArn"]
-        self.addCleanup(self.elb.delete_target_group, TargetGroupArn=arn)
+        self.groups.append(arn)
         self.elb.modify_target_group_attributes(
             TargetGroupArn=arn, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": str(delay)}]
         )
@@ -515,7 +519,7 @@ class Logs(unittest.TestCase):
         self.assertEqual([e["message"] for e in tail["events"]], [f"line {i}" for i in range(15, 25)])
         before = self.logs.get_log_events(**names, limit=10, nextToken=tail["nextBackwardToken"])
         self.assertEqual([e["message"] for e in before["events"]], [f"line {i}" for i in range(5, 15)])
-        self.put("web/app/1", "late")
+        self.put("web/app/1", "late", start=int(time.time() * 1000) - 60_000)
         late = self.logs.get_log_events(**names, nextToken=token)
         self.assertEqual([e["message"] for e in late["events"]], [])
         now = int(time.time() * 1000)

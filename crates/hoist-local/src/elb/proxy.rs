@@ -227,3 +227,230 @@ fn relay(
     *response.version_mut() = Version::HTTP_11;
     response.map(|body| Inbound::Target(Relay::new(body, lease, front.idle)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+    use crate::elb::dial::Direct;
+    use crate::elb::group::{Algorithm, Pace, Settings, Surroundings};
+    use crate::elb::listen::{Listener, Speech};
+    use crate::elb::rule::Share;
+
+    /// A target that says itself what happens to the `n`th connection.
+    async fn target<F: Future<Output = ()> + Send>(
+        serve: impl Fn(usize, BufReader<TcpStream>) -> F + Send + Sync + 'static,
+    ) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = Arc::new(serve);
+        tokio::spawn(async move {
+            for n in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let serve = serve.clone();
+                tokio::spawn(async move { serve(n, BufReader::new(stream)).await });
+            }
+        });
+        address
+    }
+
+    /// Reads a request's head; false at the end of the connection.
+    async fn head(stream: &mut BufReader<TcpStream>) -> bool {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => seen.push(byte),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    /// A listener that leads to `target`, and the group between them.
+    async fn balance(target: SocketAddr, idle: Duration) -> (Listener, Arc<Group>) {
+        let (messages, _) = mpsc::unbounded_channel();
+        let around = Surroundings { dialer: Arc::new(Direct), messages, pace: Pace::Fast };
+        let settings = Settings {
+            check: None,
+            algorithm: Algorithm::RoundRobin,
+            deregistration_delay: Duration::from_secs(30),
+            used: true,
+        };
+        let group = Group::new("tg".into(), settings, around);
+        group.register(target);
+        let ip = "127.0.0.1".parse().unwrap();
+        let listener = Listener::open(ip, 0, Speech::Http, idle, Arc::new(Direct)).await.unwrap();
+        let default = Action::Forward(vec![Share { group: group.clone(), weight: 1 }]);
+        listener.set(Rules { rules: Vec::new(), default }, idle);
+        (listener, group)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// The whole answer to one request on a connection of its own.
+    async fn ask(listener: &Listener, method: &str, more: &str) -> String {
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        let request = format!("{method} /x HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{more}");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Answers one request on the first connection, and closes it when the second has come.
+    async fn fickle(n: usize, mut stream: BufReader<TcpStream>) {
+        let mut served = 0;
+        while head(&mut stream).await && (n > 0 || served == 0) {
+            stream.write_all(OK).await.unwrap();
+            served += 1;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_get_on_a_connection_that_the_target_closes_is_sent_again() {
+        let (listener, _group) = balance(target(fickle).await, LONG).await;
+        for _ in 0..3 {
+            assert!(ask(&listener, "GET", "\r\n").await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_post_that_may_have_been_seen_is_not_sent_again() {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = seen.clone();
+        let fickle = move |n, mut stream| {
+            let counted = counted.clone();
+            async move {
+                let mut served = 0;
+                while head(&mut stream).await {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    if n == 0 && served > 0 {
+                        return;
+                    }
+                    stream.write_all(OK).await.unwrap();
+                    served += 1;
+                }
+            }
+        };
+        let (listener, _group) = balance(target(fickle).await, LONG).await;
+        assert!(ask(&listener, "POST", "content-length: 0\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+        let second = ask(&listener, "POST", "content-length: 0\r\n\r\n").await;
+        assert!(second.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{second}");
+        assert!(second.contains("server: awselb/2.0\r\n"), "{second}");
+        assert_eq!(seen.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_silent_target_is_given_up_after_the_idle_timeout() {
+        let silent = |_, mut stream| async move {
+            head(&mut stream).await;
+            std::future::pending().await
+        };
+        let (listener, _group) = balance(target(silent).await, Duration::from_millis(100)).await;
+        let answer = ask(&listener, "GET", "\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        assert!(answer.ends_with("<center><h1>504 Gateway Time-out</h1></center>\r\n</body>\r\n</html>\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_a_target_sends_goes_on_at_once() {
+        let (go, wait) = oneshot::channel::<()>();
+        let wait = Arc::new(tokio::sync::Mutex::new(Some(wait)));
+        let slow = move |_, mut stream: BufReader<TcpStream>| {
+            let wait = wait.clone();
+            async move {
+                head(&mut stream).await;
+                let first = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+                stream.write_all(first).await.unwrap();
+                wait.lock().await.take().unwrap().await.unwrap();
+                stream.write_all(b"4\r\nlast\r\n0\r\n\r\n").await.unwrap();
+            }
+        };
+        let (listener, _group) = balance(target(slow).await, LONG).await;
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut seen = String::new();
+        while !seen.contains("first") {
+            let mut buffer = [0; 1024];
+            let read = client.read(&mut buffer).await.unwrap();
+            seen.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+        go.send(()).unwrap();
+        client.read_to_string(&mut seen).await.unwrap();
+        assert!(seen.contains("last"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn a_draining_target_finishes_what_it_has_and_gets_no_more() {
+        let (started, mut begun) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let slow = move |_, mut stream: BufReader<TcpStream>| {
+            let started = started.clone();
+            async move {
+                head(&mut stream).await;
+                let (go, wait) = oneshot::channel();
+                started.send(go).unwrap();
+                wait.await.unwrap();
+                stream.write_all(OK).await.unwrap();
+            }
+        };
+        let address = target(slow).await;
+        let (listener, group) = balance(address, LONG).await;
+        let listener = Arc::new(listener);
+        let asking = tokio::spawn({
+            let listener = listener.clone();
+            async move { ask(&listener, "GET", "\r\n").await }
+        });
+        let go = begun.recv().await.unwrap();
+        group.deregister(address);
+        assert!(ask(&listener, "GET", "\r\n").await.starts_with("HTTP/1.1 503 "));
+        go.send(()).unwrap();
+        assert!(asking.await.unwrap().starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_moves_is_not_idle() {
+        let reading = |_, mut stream: BufReader<TcpStream>| async move {
+            head(&mut stream).await;
+            let mut body = [0; 10];
+            stream.read_exact(&mut body).await.unwrap();
+            stream.write_all(OK).await.unwrap();
+        };
+        let (listener, _group) = balance(target(reading).await, Duration::from_millis(400)).await;
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 10\r\n\r\n").await.unwrap();
+        for _ in 0..10 {
+            client.write_all(b"x").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_network_listener_carries_bytes() {
+        let echo = |_, mut stream: BufReader<TcpStream>| async move {
+            let mut line = [0; 4];
+            stream.read_exact(&mut line).await.unwrap();
+            line.reverse();
+            stream.write_all(&line).await.unwrap();
+        };
+        let (_, group) = balance(target(echo).await, LONG).await;
+        let ip = "127.0.0.1".parse().unwrap();
+        let listener = Listener::open(ip, 0, Speech::Tcp, LONG, Arc::new(Direct)).await.unwrap();
+        let default = Action::Forward(vec![Share { group, weight: 1 }]);
+        listener.set(Rules { rules: Vec::new(), default }, LONG);
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        client.write_all(b"abcd").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "dcba");
+    }
+}

@@ -276,7 +276,11 @@ mod tests {
     /// A listener that leads to `target`, and the group between them.
     async fn balance(target: SocketAddr, idle: Duration) -> (Listener, Arc<Group>) {
         let (messages, _) = mpsc::unbounded_channel();
-        let around = Surroundings { dialer: Arc::new(Direct), messages, pace: Pace::Fast };
+        let around = Surroundings {
+            dialer: Arc::new(Direct),
+            messages,
+            pace: Pace::Fast,
+        };
         let settings = Settings {
             check: None,
             algorithm: Algorithm::RoundRobin,
@@ -286,9 +290,20 @@ mod tests {
         let group = Group::new("tg".into(), settings, around);
         group.register(target);
         let ip = "127.0.0.1".parse().unwrap();
-        let listener = Listener::open(ip, 0, Speech::Http, idle, Arc::new(Direct)).await.unwrap();
-        let default = Action::Forward(vec![Share { group: group.clone(), weight: 1 }]);
-        listener.set(Rules { rules: Vec::new(), default }, idle);
+        let listener = Listener::open(ip, 0, Speech::Http, idle, Arc::new(Direct))
+            .await
+            .unwrap();
+        let default = Action::Forward(vec![Share {
+            group: group.clone(),
+            weight: 1,
+        }]);
+        listener.set(
+            Rules {
+                rules: Vec::new(),
+                default,
+            },
+            idle,
+        );
         (listener, group)
     }
 
@@ -317,7 +332,11 @@ mod tests {
     async fn a_get_on_a_connection_that_the_target_closes_is_sent_again() {
         let (listener, _group) = balance(target(fickle).await, LONG).await;
         for _ in 0..3 {
-            assert!(ask(&listener, "GET", "\r\n").await.starts_with("HTTP/1.1 200 "));
+            assert!(
+                ask(&listener, "GET", "\r\n")
+                    .await
+                    .starts_with("HTTP/1.1 200 ")
+            );
         }
     }
 
@@ -340,9 +359,16 @@ mod tests {
             }
         };
         let (listener, _group) = balance(target(fickle).await, LONG).await;
-        assert!(ask(&listener, "POST", "content-length: 0\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+        assert!(
+            ask(&listener, "POST", "content-length: 0\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
         let second = ask(&listener, "POST", "content-length: 0\r\n\r\n").await;
-        assert!(second.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{second}");
+        assert!(
+            second.starts_with("HTTP/1.1 502 Bad Gateway\r\n"),
+            "{second}"
+        );
         assert!(second.contains("server: awselb/2.0\r\n"), "{second}");
         assert_eq!(seen.load(Ordering::SeqCst), 2);
     }
@@ -356,7 +382,12 @@ mod tests {
         let (listener, _group) = balance(target(silent).await, Duration::from_millis(100)).await;
         let answer = ask(&listener, "GET", "\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
-        assert!(answer.ends_with("<center><h1>504 Gateway Time-out</h1></center>\r\n</body>\r\n</html>\r\n"), "{answer}");
+        assert!(
+            answer.ends_with(
+                "<center><h1>504 Gateway Time-out</h1></center>\r\n</body>\r\n</html>\r\n"
+            ),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -375,7 +406,10 @@ mod tests {
         };
         let (listener, _group) = balance(target(slow).await, LONG).await;
         let mut client = TcpStream::connect(listener.address()).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
         let mut seen = String::new();
         while !seen.contains("first") {
             let mut buffer = [0; 1024];
@@ -409,7 +443,11 @@ mod tests {
         });
         let go = begun.recv().await.unwrap();
         group.deregister(address);
-        assert!(ask(&listener, "GET", "\r\n").await.starts_with("HTTP/1.1 503 "));
+        assert!(
+            ask(&listener, "GET", "\r\n")
+                .await
+                .starts_with("HTTP/1.1 503 ")
+        );
         go.send(()).unwrap();
         assert!(asking.await.unwrap().starts_with("HTTP/1.1 200 "));
     }
@@ -424,7 +462,12 @@ mod tests {
         };
         let (listener, _group) = balance(target(reading).await, Duration::from_millis(400)).await;
         let mut client = TcpStream::connect(listener.address()).await.unwrap();
-        client.write_all(b"POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 10\r\n\r\n").await.unwrap();
+        client
+            .write_all(
+                b"POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 10\r\n\r\n",
+            )
+            .await
+            .unwrap();
         for _ in 0..10 {
             client.write_all(b"x").await.unwrap();
             tokio::time::sleep(Duration::from_millis(60)).await;
@@ -444,9 +487,17 @@ mod tests {
         };
         let (_, group) = balance(target(echo).await, LONG).await;
         let ip = "127.0.0.1".parse().unwrap();
-        let listener = Listener::open(ip, 0, Speech::Tcp, LONG, Arc::new(Direct)).await.unwrap();
+        let listener = Listener::open(ip, 0, Speech::Tcp, LONG, Arc::new(Direct))
+            .await
+            .unwrap();
         let default = Action::Forward(vec![Share { group, weight: 1 }]);
-        listener.set(Rules { rules: Vec::new(), default }, LONG);
+        listener.set(
+            Rules {
+                rules: Vec::new(),
+                default,
+            },
+            LONG,
+        );
         let mut client = TcpStream::connect(listener.address()).await.unwrap();
         client.write_all(b"abcd").await.unwrap();
         let mut answer = String::new();

@@ -94,9 +94,15 @@ fn conditions(call: &Call) -> Result<Vec<Condition>, ApiError> {
         };
         let plain = condition.values.clone().map(|values| Values { values });
         let filled = |config: &mut Option<Values>| -> Result<Vec<String>, ApiError> {
-            let values = config.clone().or_else(|| plain.clone()).filter(|config| !config.values.is_empty());
+            let values = config
+                .clone()
+                .or_else(|| plain.clone())
+                .filter(|config| !config.values.is_empty());
             *config = values;
-            config.as_ref().map(|config| config.values.clone()).ok_or_else(empty)
+            config
+                .as_ref()
+                .map(|config| config.values.clone())
+                .ok_or_else(empty)
         };
         match field.as_str() {
             "host-header" | "path-pattern" => {

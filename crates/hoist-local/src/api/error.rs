@@ -15,7 +15,7 @@ pub struct ApiError {
     /// The HTTP status, mostly 400.
     pub status: u16,
     /// Further members of the error's shape (JSON protocols only).
-    pub members: Map<String, Value>,
+    pub members: Box<Map<String, Value>>,
 }
 
 impl ApiError {
@@ -25,7 +25,7 @@ impl ApiError {
             code: code.into(),
             message: message.into(),
             status: 400,
-            members: Map::new(),
+            members: Box::default(),
         }
     }
 

@@ -213,7 +213,7 @@ fn failed(
     if !error.message.is_empty() {
         body.insert("message".to_owned(), error.message.clone().into());
     }
-    body.extend(error.members.clone());
+    body.extend(*error.members.clone());
     respond(status, JSON, request_id, Value::Object(body).to_string())
 }
 

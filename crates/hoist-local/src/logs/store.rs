@@ -20,10 +20,13 @@ const SWEEP: u64 = 16 << 20;
 #[derive(Clone)]
 pub struct Logs(Arc<Inner>);
 
+/// The groups that were opened, by region and name.
+type Groups = HashMap<(String, String), Arc<Mutex<Group>>>;
+
 struct Inner {
     root: PathBuf,
     limit: u64,
-    groups: Mutex<HashMap<(String, String), Arc<Mutex<Group>>>>,
+    groups: Mutex<Groups>,
     /// The number of the newest event.
     number: AtomicU64,
     /// Bytes since the last sweep.
@@ -190,7 +193,7 @@ impl Logs {
 
     fn find(
         &self,
-        groups: &mut HashMap<(String, String), Arc<Mutex<Group>>>,
+        groups: &mut Groups,
         region: &str,
         name: &str,
     ) -> Result<Option<Arc<Mutex<Group>>>, LogsError> {
@@ -321,7 +324,7 @@ impl Logs {
             .map_or(now, |last| now.max(last + 1))
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<Mutex<Group>>>> {
+    fn groups(&self) -> MutexGuard<'_, Groups> {
         self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -196,15 +196,12 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
         .and_then(|matcher| matcher.get("HttpCode"))
         .and_then(Value::as_str);
     if shown.health_check_protocol == "HTTP" {
-        if let Some(path) = path {
-            if !path.starts_with('/')
-                || path.len() > 1024
-                || path.parse::<http::uri::PathAndQuery>().is_err()
-            {
-                return Err(invalid(format!(
-                    "Health check path '{path}' must begin with a '/' character and be at most 1024 characters long"
-                )));
-            }
+        if let Some(path) = path
+            && (!path.starts_with('/') || path.len() > 1024 || path.parse::<http::uri::PathAndQuery>().is_err())
+        {
+            return Err(invalid(format!(
+                "Health check path '{path}' must begin with a '/' character and be at most 1024 characters long"
+            )));
         }
         if let Some(code) = code {
             code.parse::<Matcher>().map_err(|_| {

@@ -197,7 +197,9 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
         .and_then(Value::as_str);
     if shown.health_check_protocol == "HTTP" {
         if let Some(path) = path
-            && (!path.starts_with('/') || path.len() > 1024 || path.parse::<http::uri::PathAndQuery>().is_err())
+            && (!path.starts_with('/')
+                || path.len() > 1024
+                || path.parse::<http::uri::PathAndQuery>().is_err())
         {
             return Err(invalid(format!(
                 "Health check path '{path}' must begin with a '/' character and be at most 1024 characters long"

@@ -6,22 +6,27 @@ mod births;
 mod cgroup;
 mod containers;
 mod error;
+mod hub;
 mod netns;
 mod nursery;
 mod overlay;
 pub mod privilege;
 mod procfs;
+mod snapshots;
 mod spec;
 mod stage;
 mod task;
 mod testing;
+mod unpack;
 mod wire;
 
 pub use containers::{Config, Containers, Running};
 pub use error::{RuntimeError, StartError};
+pub use hub::{Hub, HubConfig, TaskNet};
 pub use netns::NetNs;
 pub use nursery::init;
 pub use overlay::Overlay;
+pub use snapshots::{Scratch, Snapshots};
 pub use spec::{
     ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
     Ulimit,

@@ -160,12 +160,17 @@ impl Drop for Overlay {
 /// Opens `path` below `root` as if `root` were `/`: no `..`, link or magic link leads out of it.
 pub(crate) fn open_in_root(
     root: &impl AsRawFd,
-    path: &str,
+    path: impl AsRef<Path>,
     flags: libc::c_int,
     mode: libc::mode_t,
 ) -> io::Result<File> {
     use std::os::fd::FromRawFd;
-    let path = std::ffi::CString::new(if path.is_empty() { "." } else { path })?;
+    let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_ref().as_os_str());
+    let path = std::ffi::CString::new(if path.is_empty() {
+        b".".as_slice()
+    } else {
+        path
+    })?;
     // SAFETY: an all-zero `open_how` is a valid one.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;

@@ -1,0 +1,394 @@
+//! The network of tasks: one namespace with a bridge, to which every task's own namespace is tied.
+//!
+//! Nothing is added to the namespace that this process lives in. Programs of this process reach tasks by sockets that a thread in the
+//! hub's namespace makes; a socket belongs to the namespace it was made in, wherever it is used. There is no way from a task to the
+//! outside: that would take packet filter rules, or an interface in the machine's own namespace.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    new_connection,
+};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{NetNs, RuntimeError};
+
+/// What a hub offers.
+#[derive(Debug, Clone, Default)]
+pub struct HubConfig {
+    /// The address of the hub in each subnet, which is the subnet's router, and the length of its prefix.
+    pub subnets: Vec<(Ipv4Addr, u8)>,
+}
+
+/// The network of one task.
+#[derive(Debug, Clone)]
+pub struct TaskNet {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// Length of its subnet's prefix.
+    pub prefix: u8,
+    /// Its router: the hub's address in the subnet.
+    pub gateway: Ipv4Addr,
+    /// Its hardware address. Made from `ip` when absent, so that an address that is used again needs no new lookup.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// A network namespace with a bridge. Dropping the last clone takes it away, and the links of all tasks with it.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    orders: mpsc::UnboundedSender<Order>,
+    links: Arc<Mutex<HashMap<Ipv4Addr, u64>>>,
+}
+
+enum Order {
+    Add(TaskNet, u64, oneshot::Sender<Result<NetNs, RuntimeError>>),
+    Remove(u64, oneshot::Sender<Result<(), RuntimeError>>),
+    Within(Box<dyn FnOnce() + Send>),
+}
+
+/// The namespace and its bridge, as the hub's own thread holds them.
+struct Place {
+    own: OwnedFd,
+    handle: Handle,
+    bridge: u32,
+}
+
+const BRIDGE: &str = "hub";
+/// Of the task's end of the link, in its namespace, where `lo` is 1.
+const TASK_LINK: u32 = 2;
+
+impl Hub {
+    /// Makes the namespace and the bridge.
+    pub async fn create(config: HubConfig) -> Result<Hub, RuntimeError> {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let (ready, made) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("hub".to_owned())
+            .spawn(move || live(&config, receiver, ready))
+            .map_err(RuntimeError::system("start the thread of the hub network"))?;
+        made.await.map_err(gone)??;
+        Ok(Hub {
+            orders,
+            links: Arc::default(),
+        })
+    }
+
+    /// Makes a namespace with an interface `eth0` of this address, and `lo`.
+    ///
+    /// # Errors
+    ///
+    /// When the address is in use, or the kernel refuses.
+    pub async fn add(&self, task: TaskNet) -> Result<NetNs, RuntimeError> {
+        let ip = task.ip;
+        let number = {
+            let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            if links.contains_key(&ip) {
+                return Err(network(
+                    "add a task to the hub",
+                    format!("the address {ip} is in use"),
+                ));
+            }
+            // Never used again: the kernel takes removed links away some time later.
+            static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+            let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            links.insert(ip, number);
+            number
+        };
+        let added = self.ask(|answer| Order::Add(task, number, answer)).await;
+        if added.is_err() {
+            self.links
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&ip);
+        }
+        added
+    }
+
+    /// Unties the task with this address. Nothing happens if there is none.
+    pub async fn remove(&self, ip: Ipv4Addr) -> Result<(), RuntimeError> {
+        let number = self
+            .links
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&ip);
+        match number {
+            Some(number) => self.ask(|answer| Order::Remove(number, answer)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, RuntimeError>>) -> Order,
+    ) -> Result<T, RuntimeError> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(order(answer));
+        answered.await.map_err(gone)?
+    }
+
+    /// Runs something short on the thread that lives in the hub's namespace, to make sockets there.
+    pub async fn within<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::Within(Box::new(move || {
+            let _ = answer.send(make());
+        })));
+        answered
+            .await
+            .map_err(|_| io::Error::other("the hub network is gone"))?
+    }
+
+    /// Opens a connection from the hub, usually to a task.
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = self
+            .within(move || {
+                if address.is_ipv4() {
+                    TcpSocket::new_v4()
+                } else {
+                    TcpSocket::new_v6()
+                }
+            })
+            .await?;
+        socket.connect(address).await
+    }
+
+    /// Listens at an address of the hub, for tasks to connect to.
+    pub async fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let listener = self
+            .within(move || {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            })
+            .await?;
+        TcpListener::from_std(listener)
+    }
+}
+
+fn gone(_: oneshot::error::RecvError) -> RuntimeError {
+    network("use the hub network", "its thread has ended")
+}
+
+fn network(action: &str, problem: impl ToString) -> RuntimeError {
+    RuntimeError::Network {
+        action: action.to_owned(),
+        problem: problem.to_string(),
+    }
+}
+
+fn live(
+    config: &HubConfig,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    ready: oneshot::Sender<Result<(), RuntimeError>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = ready.send(Err(RuntimeError::system(
+                "start the thread of the hub network",
+            )(error)));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let place = match Place::make(config).await {
+            Ok(place) => Arc::new(place),
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let _ = ready.send(Ok(()));
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Within(make) => make(),
+                Order::Add(task, number, answer) => {
+                    let place = place.clone();
+                    // All on this one thread, but the next order need not wait for the kernel's answers.
+                    tokio::spawn(async move {
+                        let _ = answer.send(place.add(&task, number).await);
+                    });
+                }
+                Order::Remove(number, answer) => {
+                    let place = place.clone();
+                    tokio::spawn(async move {
+                        let _ = answer.send(place.remove(number).await);
+                    });
+                }
+            }
+        }
+    });
+}
+
+/// Moves this thread into a new network namespace and opens it.
+fn new_namespace() -> io::Result<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+/// Talks to the kernel about the namespace that this thread is in now.
+fn converse() -> io::Result<Handle> {
+    let (connection, handle, _) = new_connection()?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+impl Place {
+    async fn make(config: &HubConfig) -> Result<Place, RuntimeError> {
+        let own = new_namespace().map_err(RuntimeError::system(
+            "make the network namespace of the hub",
+        ))?;
+        let handle = converse().map_err(RuntimeError::system("open a netlink socket"))?;
+        // Tasks of different subnets reach each other through the hub, which is not to tell them of a shorter way.
+        for (name, value) in [
+            ("ip_forward", "1"),
+            ("conf/all/send_redirects", "0"),
+            ("conf/default/send_redirects", "0"),
+        ] {
+            let path = format!("/proc/sys/net/ipv4/{name}");
+            fs::write(&path, value).map_err(RuntimeError::path("write", path))?;
+        }
+        let failed = |error: rtnetlink::Error| network("make the hub's bridge", error);
+        handle
+            .link()
+            .set(LinkUnspec::new_with_index(1).up().build())
+            .execute()
+            .await
+            .map_err(failed)?;
+        handle
+            .link()
+            .add(LinkBridge::new(BRIDGE).up().build())
+            .execute()
+            .await
+            .map_err(failed)?;
+        let bridge = index_of(&handle, BRIDGE).await.map_err(failed)?;
+        for (address, prefix) in &config.subnets {
+            handle
+                .address()
+                .add(bridge, IpAddr::V4(*address), *prefix)
+                .execute()
+                .await
+                .map_err(failed)?;
+        }
+        Ok(Place {
+            own,
+            handle,
+            bridge,
+        })
+    }
+
+    async fn add(&self, task: &TaskNet, number: u64) -> Result<NetNs, RuntimeError> {
+        // No `await` in here: this thread has to be back in the hub's namespace before anything else runs on it.
+        let inside = || -> io::Result<(OwnedFd, io::Result<Handle>)> {
+            let made = new_namespace();
+            let handle = if made.is_ok() {
+                converse()
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            };
+            setns(&self.own, CloneFlags::CLONE_NEWNET)?;
+            Ok((made?, handle))
+        };
+        let (namespace, handle) =
+            inside().map_err(RuntimeError::system("make a network namespace for a task"))?;
+        let handle = handle.map_err(RuntimeError::system(
+            "open a netlink socket in a task's namespace",
+        ))?;
+        let [a, b, c, d] = task.ip.octets();
+        // Locally administered, with the address in it.
+        let mac = task.mac.unwrap_or([0x0a, 0x58, a, b, c, d]);
+        let peer = LinkMessageBuilder::<LinkUnspec>::new()
+            .name("eth0")
+            .index(TASK_LINK)
+            .address(mac.to_vec())
+            .setns_by_fd(namespace.as_raw_fd())
+            .up()
+            .build();
+        let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(format!("t{number}"))
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .controller(self.bridge)
+            .up()
+            .build();
+        let failed = |error: rtnetlink::Error| {
+            network(
+                &format!("tie the task with address {} to the hub", task.ip),
+                error,
+            )
+        };
+        self.handle
+            .link()
+            .add(link)
+            .execute()
+            .await
+            .map_err(failed)?;
+        let inside = async {
+            handle
+                .link()
+                .set(LinkUnspec::new_with_index(1).up().build())
+                .execute()
+                .await?;
+            handle
+                .address()
+                .add(TASK_LINK, IpAddr::V4(task.ip), task.prefix)
+                .execute()
+                .await?;
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .gateway(task.gateway)
+                .output_interface(TASK_LINK)
+                .build();
+            handle.route().add(route).execute().await
+        };
+        if let Err(error) = inside.await {
+            let _ = self.remove(number).await;
+            return Err(failed(error));
+        }
+        Ok(namespace.into())
+    }
+
+    async fn remove(&self, number: u64) -> Result<(), RuntimeError> {
+        let name = format!("t{number}");
+        let failed = |error: rtnetlink::Error| network("untie a task from the hub", error);
+        let index = match index_of(&self.handle, &name).await {
+            Ok(index) => index,
+            // The task's namespace has gone, and its link with it.
+            Err(error) if errno(&error) == Some(libc::ENODEV) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        match self.handle.link().del(index).execute().await {
+            Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(()),
+            result => result.map_err(failed),
+        }
+    }
+}
+
+async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
+    use futures_util::TryStreamExt;
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    let link = links
+        .try_next()
+        .await?
+        .ok_or(rtnetlink::Error::RequestFailed)?;
+    Ok(link.header.index)
+}
+
+fn errno(error: &rtnetlink::Error) -> Option<i32> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.code.map(|code| -code.get()),
+        _ => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! Tasks that talk to each other and to this process through the hub.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use hoist_runtime::{Hub, HubConfig, NetNs, Network, Stdin, TaskNet};
+use support::{Lab, both, text};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+hoist_runtime::init_in_tests!();
+
+async fn hub() -> Hub {
+    let subnets = vec![
+        ("172.31.0.1".parse().unwrap(), 20),
+        ("172.31.16.1".parse().unwrap(), 20),
+    ];
+    Hub::create(HubConfig { subnets }).await.unwrap()
+}
+
+async fn add(hub: &Hub, ip: &str) -> NetNs {
+    let ip: std::net::Ipv4Addr = ip.parse().unwrap();
+    let [a, b, c, _] = ip.octets();
+    hub.add(TaskNet {
+        ip,
+        prefix: 20,
+        gateway: [a, b, c & 0xf0, 1].into(),
+        mac: None,
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_task_answers_this_process_and_tasks_of_both_subnets() {
+    let lab = Lab::new("net");
+    let hub = hub().await;
+    let mut spec = lab.spec(
+        "server",
+        &[
+            "sh",
+            "-c",
+            "echo ready; while true; do echo hello | nc -l -p 80; done",
+        ],
+    );
+    spec.network = Network::Namespace(add(&hub, "172.31.0.5").await);
+    let mut server = lab.containers.start(spec).await.unwrap();
+    let mut lines = BufReader::new(server.take_stdout().unwrap()).lines();
+    lines.next_line().await.unwrap();
+
+    let mut answer = String::new();
+    loop {
+        // The shell says that it is ready just before it listens.
+        if let Ok(mut stream) = hub.connect("172.31.0.5:80".parse().unwrap()).await {
+            stream.read_to_string(&mut answer).await.unwrap();
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(answer, "hello\n");
+
+    for (id, ip) in [("near", "172.31.0.6"), ("far", "172.31.16.7")] {
+        let mut spec = lab.spec(
+            id,
+            &[
+                "sh",
+                "-c",
+                "until nc 172.31.0.5 80 < /dev/null; do :; done; ip addr show eth0; ip route",
+            ],
+        );
+        spec.network = Network::Namespace(add(&hub, ip).await);
+        let (output, _) = lab.run(spec).await;
+        assert!(
+            output.contains("hello\n")
+                && output.contains(&format!("inet {ip}/20"))
+                && output.contains("default via 172.31."),
+            "{output}"
+        );
+    }
+    let own = std::fs::read_to_string("/proc/self/net/dev").unwrap();
+    assert!(
+        !own.contains("hub:"),
+        "nothing is added to this process's own namespace: {own}"
+    );
+}
+
+#[tokio::test]
+async fn containers_that_share_a_namespace_share_localhost() {
+    let lab = Lab::new("pod");
+    let hub = hub().await;
+    let namespace = add(&hub, "172.31.0.9").await;
+    let mut spec = lab.spec("server", &["sh", "-c", "echo inside | nc -l -p 7000"]);
+    spec.network = Network::Namespace(namespace.clone());
+    let server = lab.containers.start(spec).await.unwrap();
+    let mut spec = lab.spec(
+        "client",
+        &[
+            "sh",
+            "-c",
+            "until nc 127.0.0.1 7000 < /dev/null; do :; done 2>/dev/null",
+        ],
+    );
+    spec.network = Network::Namespace(namespace);
+    spec.user = String::new();
+    assert_eq!(lab.run(spec).await.0, "inside\n");
+    assert_eq!(server.wait().await.code, 0);
+}
+
+#[tokio::test]
+async fn a_task_reaches_what_listens_in_the_hub() {
+    let lab = Lab::new("listen");
+    let hub = hub().await;
+    let listener = hub
+        .listen("172.31.0.1:8000".parse().unwrap())
+        .await
+        .unwrap();
+    let mut spec = lab.spec("client", &["sh", "-c", "nc 172.31.0.1 8000"]);
+    spec.network = Network::Namespace(add(&hub, "172.31.0.10").await);
+    spec.stdin = Stdin::Pipe;
+    let mut client = lab.containers.start(spec).await.unwrap();
+    let (mut stream, from) = listener.accept().await.unwrap();
+    assert_eq!(from.ip().to_string(), "172.31.0.10");
+    stream.write_all(b"served\n").await.unwrap();
+    drop(stream);
+    drop(client.take_stdin());
+    assert_eq!(both(&mut client).await, "served\n");
+}
+
+#[tokio::test]
+async fn an_address_can_be_used_again_at_once_but_not_twice() {
+    let lab = Lab::new("again");
+    let hub = hub().await;
+    for round in 0..3 {
+        let namespace = add(&hub, "172.31.0.20").await;
+        let twice = hub
+            .add(TaskNet {
+                ip: "172.31.0.20".parse().unwrap(),
+                prefix: 20,
+                gateway: "172.31.0.1".parse().unwrap(),
+                mac: None,
+            })
+            .await;
+        assert!(
+            twice
+                .unwrap_err()
+                .to_string()
+                .contains("172.31.0.20 is in use")
+        );
+        let listener = hub
+            .listen("172.31.0.1:8000".parse().unwrap())
+            .await
+            .unwrap();
+        let mut spec = lab.spec(
+            &format!("client{round}"),
+            &["sh", "-c", "nc 172.31.0.1 8000 < /dev/null"],
+        );
+        spec.network = Network::Namespace(namespace);
+        let mut client = lab.containers.start(spec).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"ok").await.unwrap();
+        drop(stream);
+        assert_eq!(text(client.take_stdout()).await, "ok");
+        hub.remove("172.31.0.20".parse().unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn anyone_may_listen_on_port_80() {
+    let lab = Lab::new("port80");
+    let hub = hub().await;
+    let mut spec = lab.spec(
+        "a",
+        &["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"],
+    );
+    spec.network = Network::Namespace(add(&hub, "172.31.0.30").await);
+    assert_eq!(lab.run(spec).await.0, "0\n");
+}

@@ -1,10 +1,14 @@
 //! From a Dockerfile to an OCI image
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod context;
 mod dockerfile;
 mod error;
 mod event;
+mod ignore;
+mod pattern;
 mod request;
+mod tree;
 
 pub use error::{BuildError, BuildErrorKind, Location, Result};
 pub use event::{BuildEvent, OutputStream, Step};

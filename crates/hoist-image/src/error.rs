@@ -92,7 +92,7 @@ impl BuildError {
         if is_disk_full(&source) {
             return BuildError::disk_full(doing).caused_by(source);
         }
-        BuildError::new(BuildErrorKind::Io, format!("failed to {doing}: {source}"))
+        BuildError::new(BuildErrorKind::Io, format!("failed to {doing}"))
             .caused_by(source)
     }
 
@@ -116,7 +116,7 @@ impl BuildError {
             }
             cause = error.source();
         }
-        BuildError::new(kind, format!("failed to {doing}: {source}")).caused_by(source)
+        BuildError::new(kind, format!("failed to {doing}")).caused_by(source)
     }
 
     /// Adds the cause.

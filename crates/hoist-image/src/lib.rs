@@ -1,11 +1,15 @@
 //! From a Dockerfile to an OCI image
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod archive;
+mod chmod;
 mod context;
+mod copy;
 mod dockerfile;
 mod error;
 mod event;
 mod ignore;
+mod layer;
 mod pattern;
 mod request;
 mod tree;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hoist_oci::spec::{Descriptor, Platform};
-use hoist_oci::{Compression, Digest};
+use hoist_oci::{Compression, Digest, RegistryOptions};
 
 /// Which engine builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +66,8 @@ pub struct BuildRequest {
     pub engine: Engine,
     /// How layers are compressed.
     pub compression: Compression,
+    /// How registries are reached.
+    pub registry: RegistryOptions,
     /// The program that becomes a container's first process (see [`hoist_runtime::init`]).
     pub init_program: PathBuf,
 }
@@ -84,6 +86,7 @@ impl BuildRequest {
             no_cache: false,
             engine: Engine::default(),
             compression: Compression::Gzip,
+            registry: RegistryOptions::default(),
             init_program: PathBuf::from("/proc/self/exe"),
         }
     }

@@ -184,21 +184,7 @@ struct Planner<'a> {
 impl Tree for Planner<'_> {
     fn lookup(&self, path: &Path) -> Result<Option<Node>> {
         let Some(entry) = self.entries.get(path) else { return self.rootfs.lookup(path) };
-        let kind = match &entry.kind {
-            EntryKind::Folder => NodeKind::Folder,
-            EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
-            _ => NodeKind::File,
-        };
-        Ok(Some(Node {
-            real: PathBuf::new(),
-            kind,
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            mtime: entry.mtime,
-            size: 0,
-            links: None,
-        }))
+        Ok(Some(node_of(entry)))
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
@@ -446,4 +432,40 @@ fn xattrs(node: &Node) -> Result<Vec<(String, Vec<u8>)>> {
 fn not_a_folder(path: &Path) -> BuildError {
     BuildError::new(BuildErrorKind::Context, format!("/{} in the image is not a folder, and a folder cannot take its place", path.display()))
         .with_hint("copy into the place that a link there points to, or choose another destination")
+}
+
+/// The files of layers that this process made, seen without unpacking anything.
+pub(crate) struct Listed {
+    pub entries: Entries,
+}
+
+impl Tree for Listed {
+    fn lookup(&self, path: &Path) -> Result<Option<Node>> {
+        if path.as_os_str().is_empty() {
+            return Ok(Some(node_of(&Entry::folder(0o755, 0, 0, (0, 0)))));
+        }
+        Ok(self.entries.get(path).map(node_of))
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
+        let names = self.entries.keys().filter(|path| path.parent() == Some(folder)).filter_map(|path| path.file_name());
+        Ok(names.map(OsString::from).collect())
+    }
+
+    fn digest(&self, path: &Path, _node: &Node) -> Result<Digest> {
+        Err(BuildError::new(BuildErrorKind::Io, format!("failed to read /{}: the layer is not unpacked", path.display())))
+    }
+
+    fn keeps_owners(&self) -> bool {
+        true
+    }
+}
+
+fn node_of(entry: &Entry) -> Node {
+    let kind = match &entry.kind {
+        EntryKind::Folder => NodeKind::Folder,
+        EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+        _ => NodeKind::File,
+    };
+    Node { real: PathBuf::new(), kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, size: 0, links: None }
 }

@@ -101,6 +101,11 @@ impl Ignore {
         Ignore::parse(None, &text.join("\n"))
     }
 
+    /// The rules as they were written.
+    pub(crate) fn text(&self) -> String {
+        self.rules.iter().map(|rule| rule.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
     /// Whether there is no rule.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -1,19 +1,64 @@
-//! From a Dockerfile to an OCI image
+//! From a Dockerfile to an OCI image.
+//!
+//! [`build`] reads a Dockerfile and a context, runs what must run in real containers, and leaves an image in the [`Workspace`]'s store. There
+//! is no daemon: what was done before is found again on disk, by content. Where a Docker Engine is at hand, it can build instead
+//! ([`Engine::Buildkit`]); the options mean the same.
+//!
+//! ```
+//! use hoist_image::{BuildRequest, Engine, Workspace, build};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let (home, context) = (folder.path().join("home"), folder.path().join("context"));
+//! # std::fs::create_dir(&context)?;
+//! std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY hello /\nCMD [\"/hello\"]\n")?;
+//! std::fs::write(context.join("hello"), "a program")?;
+//!
+//! let workspace = Workspace::open(&home)?;
+//! let request = BuildRequest { engine: Engine::Embedded, ..BuildRequest::new(&context) };
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let image = runtime.block_on(build(&workspace, &request, &|event| drop(event)))?;
+//!
+//! let stored = workspace.store.image(&image.manifest, &image.platform)?;
+//! assert_eq!(stored.config.config.cmd, Some(vec!["/hello".to_owned()]));
+//! assert_eq!(stored.manifest.layers.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
+mod bases;
+mod build;
+mod buildkit;
+mod cache;
 mod chmod;
+mod config;
+mod container;
 mod context;
 mod copy;
+mod copying;
 mod dockerfile;
+mod embedded;
+mod engine;
 mod error;
 mod event;
 mod ignore;
+mod images;
 mod layer;
+mod mounts;
 mod pattern;
 mod request;
+mod running;
+mod scope;
+mod stages;
+mod steps;
 mod tree;
+mod upper;
+mod users;
+mod workspace;
 
+pub use build::{build, inputs_digest, run};
 pub use error::{BuildError, BuildErrorKind, Location, Result};
 pub use event::{BuildEvent, OutputStream, Step};
+pub use images::{LocalImage, import, inspect, list, name, remove};
 pub use request::{BuildRequest, BuiltImage, Engine, Secret, SecretSource};
+pub use workspace::Workspace;

@@ -91,6 +91,24 @@ pub(crate) trait Tree {
     fn keeps_owners(&self) -> bool;
 }
 
+impl<T: Tree> Tree for &T {
+    fn lookup(&self, path: &Path) -> Result<Option<Node>> {
+        (**self).lookup(path)
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
+        (**self).list(folder)
+    }
+
+    fn digest(&self, path: &Path, node: &Node) -> Result<Digest> {
+        (**self).digest(path, node)
+    }
+
+    fn keeps_owners(&self) -> bool {
+        (**self).keeps_owners()
+    }
+}
+
 /// How many links a path may lead through, as in Linux.
 const MAX_LINKS: usize = 40;
 

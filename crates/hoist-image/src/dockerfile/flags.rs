@@ -162,7 +162,7 @@ pub(crate) struct RunMount {
     pub kind: MountKind,
     pub target: Option<String>,
     pub source: Option<String>,
-    pub from: Option<String>,
+    pub from: Option<Spanned>,
     pub id: Option<String>,
     pub read_only: Option<bool>,
     pub sharing: Sharing,
@@ -281,7 +281,7 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
             }
             "target" | "dst" | "destination" => mount.target = Some(required_text()?),
             "source" | "src" => mount.source = Some(required_text()?),
-            "from" => mount.from = Some(required_text()?),
+            "from" => mount.from = Some(Spanned { text: required_text()?, range: value.range.clone() }),
             "id" => mount.id = Some(required_text()?),
             "env" => mount.env = Some(required_text()?),
             "readonly" | "ro" => mount.read_only = Some(flag.ok_or_else(wants_flag)?),

@@ -146,7 +146,7 @@ fn judge(exclude: &Ignore, name: &Path, folder: &Verdict) -> Verdict {
 pub(crate) struct Plan {
     pub entries: Entries,
     /// Unpacked archives; they must outlive the entries.
-    pub spools: Vec<tempfile::TempPath>,
+    _spools: Vec<tempfile::TempPath>,
 }
 
 /// Decides where everything comes to lie.
@@ -156,7 +156,7 @@ pub(crate) fn plan(source: &dyn Tree, selected: &[Selected], rootfs: &dyn Tree, 
     for item in selected {
         planner.add(item, spool)?;
     }
-    Ok(Plan { entries: planner.entries, spools: planner.spools })
+    Ok(Plan { entries: planner.entries, _spools: planner.spools })
 }
 
 /// The folders of a path that do not exist yet, and those above them, as entries of a layer. Nothing if all exist.

@@ -14,7 +14,7 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::{self, StoredLayer};
 use crate::scope::PROXIES;
 use crate::stages::given;
-use crate::steps::{key, scope};
+use crate::steps::key;
 use crate::upper;
 
 /// A command, ready to run.

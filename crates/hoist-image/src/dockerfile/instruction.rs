@@ -121,7 +121,6 @@ pub(crate) struct Copy {
     pub from: Option<Spanned>,
     pub chown: Option<Spanned>,
     pub chmod: Option<Spanned>,
-    pub link: bool,
     pub parents: bool,
     pub exclude: Vec<Spanned>,
     /// `ADD --unpack`: `None` unpacks local archives only.
@@ -494,7 +493,8 @@ impl Parser<'_> {
         let from = if add { None } else { flags.value("from")? };
         let chown = flags.value("chown")?;
         let chmod = flags.value("chmod")?;
-        let link = flags.boolean("link")?.unwrap_or(false);
+        // Every copy makes a layer of its own here, so `--link` changes nothing.
+        flags.boolean("link")?;
         let parents = !add && flags.boolean("parents")?.unwrap_or(false);
         let mut exclude = Vec::new();
         while let Some(pattern) = flags.value("exclude")? {
@@ -578,7 +578,6 @@ impl Parser<'_> {
             from,
             chown,
             chmod,
-            link,
             parents,
             exclude,
             unpack,
@@ -748,7 +747,6 @@ mod tests {
         assert_eq!(
             (
                 copy.from.as_ref().unwrap().text.as_str(),
-                copy.link,
                 copy.dest.text.as_str()
             ),
             ("build", true, "/y")

@@ -48,7 +48,10 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
             }
         }
         source.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let mut plain = tempfile::Builder::new().prefix("archive-").tempfile_in(spool).map_err(failed)?;
+        let mut plain = tempfile::Builder::new()
+            .prefix("archive-")
+            .tempfile_in(spool)
+            .map_err(failed)?;
         let mut decoder = compression.decoder(&source).map_err(failed)?;
         io::copy(&mut decoder, plain.as_file_mut()).map_err(failed)?;
         let path = plain.into_temp_path();
@@ -62,10 +65,17 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
             entries.push(found);
         }
     }
-    Ok(Some(Unpacked { entries, spool: held }))
+    Ok(Some(Unpacked {
+        entries,
+        spool: held,
+    }))
 }
 
-fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>, plain: &Path, file: &Path) -> Result<Option<(PathBuf, Entry)>> {
+fn read_entry<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    plain: &Path,
+    file: &Path,
+) -> Result<Option<(PathBuf, Entry)>> {
     let failed = |error| BuildError::io(format!("read the archive {}", file.display()), error);
     let written = entry.path().map_err(failed)?.into_owned();
     let path = inside(&written, file)?;
@@ -83,7 +93,10 @@ fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>, plain: &Path, file: &Path)
                 "uid" => owners[0] = text.parse().ok(),
                 "gid" => owners[1] = text.parse().ok(),
                 _ => {
-                    if let Some(name) = key.strip_prefix("SCHILY.xattr.").filter(|name| name.starts_with("user.") || *name == "security.capability") {
+                    if let Some(name) = key
+                        .strip_prefix("SCHILY.xattr.")
+                        .filter(|name| name.starts_with("user.") || *name == "security.capability")
+                    {
                         xattrs.push((name.to_owned(), record.value_bytes().to_vec()));
                     }
                 }
@@ -94,14 +107,24 @@ fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>, plain: &Path, file: &Path)
     let header = entry.header();
     let id = |value: u64| u32::try_from(value).unwrap_or(0);
     let device = || -> io::Result<u64> {
-        let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+        let (major, minor) = (
+            header.device_major()?.unwrap_or(0),
+            header.device_minor()?.unwrap_or(0),
+        );
         Ok(nix::sys::stat::makedev(major.into(), minor.into()))
     };
-    let link = || -> Result<PathBuf> { Ok(entry.link_name().map_err(failed)?.unwrap_or_default().into_owned()) };
+    let link = || -> Result<PathBuf> {
+        Ok(entry
+            .link_name()
+            .map_err(failed)?
+            .unwrap_or_default()
+            .into_owned())
+    };
     let kind = match header.entry_type() {
-        EntryType::Regular | EntryType::Continuous => {
-            EntryKind::File { content: Content::Part(plain.into(), entry.raw_file_position()), size: entry.size() }
-        }
+        EntryType::Regular | EntryType::Continuous => EntryKind::File {
+            content: Content::Part(plain.into(), entry.raw_file_position()),
+            size: entry.size(),
+        },
         EntryType::Directory => EntryKind::Folder,
         EntryType::Symlink => EntryKind::Symlink(link()?),
         EntryType::Link => EntryKind::Hardlink(inside(&link()?, file)?),
@@ -110,16 +133,27 @@ fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>, plain: &Path, file: &Path)
         EntryType::Fifo => EntryKind::Fifo,
         EntryType::XGlobalHeader => return Ok(None),
         other => {
-            return Err(BuildError::new(BuildErrorKind::Unsupported, format!("{} in the archive {} is of a kind ({other:?}) that cannot be unpacked", written.display(), file.display()))
-                .with_hint("make the archive without --sparse"));
+            return Err(BuildError::new(
+                BuildErrorKind::Unsupported,
+                format!(
+                    "{} in the archive {} is of a kind ({other:?}) that cannot be unpacked",
+                    written.display(),
+                    file.display()
+                ),
+            )
+            .with_hint("make the archive without --sparse"));
         }
     };
+    // Some tools leave numbers empty; that is 0.
     let found = Entry {
         kind,
         mode: header.mode().map_err(failed)? & 0o7777,
-        uid: owners[0].unwrap_or(id(header.uid().map_err(failed)?)),
-        gid: owners[1].unwrap_or(id(header.gid().map_err(failed)?)),
-        mtime: (mtime.unwrap_or(i64::try_from(header.mtime().map_err(failed)?).unwrap_or(0)), 0),
+        uid: owners[0].unwrap_or(id(header.uid().unwrap_or(0))),
+        gid: owners[1].unwrap_or(id(header.gid().unwrap_or(0))),
+        mtime: (
+            mtime.unwrap_or(i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0)),
+            0,
+        ),
         xattrs,
     };
     Ok(Some((path, found)))
@@ -132,7 +166,14 @@ fn inside(path: &Path, file: &Path) -> Result<PathBuf> {
         match part {
             Component::Normal(name) => out.push(name),
             Component::ParentDir if !out.pop() => {
-                return Err(BuildError::new(BuildErrorKind::Context, format!("{} in the archive {} leads out of it", path.display(), file.display())));
+                return Err(BuildError::new(
+                    BuildErrorKind::Context,
+                    format!(
+                        "{} in the archive {} leads out of it",
+                        path.display(),
+                        file.display()
+                    ),
+                ));
             }
             _ => {}
         }
@@ -159,7 +200,17 @@ fn looks_like_tar(reader: &mut impl Read) -> io::Result<bool> {
     if read_up_to(reader, &mut block)? < block.len() {
         return Ok(false);
     }
-    let sum: u32 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| {
+            if (148..156).contains(&at) {
+                32
+            } else {
+                u32::from(*byte)
+            }
+        })
+        .sum();
     let header = tar::Header::from_byte_slice(&block);
     Ok(header.cksum().is_ok_and(|said| said == sum))
 }
@@ -172,12 +223,25 @@ mod tests {
     use crate::layer::{Entries, write_archive};
 
     fn archive() -> Vec<u8> {
-        let file = |bytes: &[u8]| Entry { kind: EntryKind::File { content: Content::Bytes(bytes.to_vec()), size: bytes.len() as u64 }, mode: 0o640, ..Entry::whiteout() };
+        let file = |bytes: &[u8]| Entry {
+            kind: EntryKind::File {
+                content: Content::Bytes(bytes.to_vec()),
+                size: bytes.len() as u64,
+            },
+            mode: 0o640,
+            ..Entry::whiteout()
+        };
         let mut out = Vec::new();
         let entries = Entries::from([
             ("d".into(), Entry::folder(0o750, 5, 6, (7, 0))),
             ("d/f".into(), file(b"hello")),
-            ("l".into(), Entry { kind: EntryKind::Symlink("d/f".into()), ..Entry::whiteout() }),
+            (
+                "l".into(),
+                Entry {
+                    kind: EntryKind::Symlink("d/f".into()),
+                    ..Entry::whiteout()
+                },
+            ),
         ]);
         write_archive(&entries, &mut out).unwrap();
         out
@@ -192,10 +256,23 @@ mod tests {
             encoder.write_all(&archive()).unwrap();
             encoder.finish().unwrap();
             let unpacked = open(&path, dir.path()).unwrap().unwrap();
-            let names: Vec<_> = unpacked.entries.iter().map(|(path, _)| path.to_str().unwrap()).collect();
+            let names: Vec<_> = unpacked
+                .entries
+                .iter()
+                .map(|(path, _)| path.to_str().unwrap())
+                .collect();
             assert_eq!(names, ["d", "d/f", "l"]);
-            assert_eq!((unpacked.entries[0].1.uid, unpacked.entries[0].1.mode), (5, 0o750));
-            let EntryKind::File { content: Content::Part(plain, offset), size: 5 } = &unpacked.entries[1].1.kind else { panic!() };
+            assert_eq!(
+                (unpacked.entries[0].1.uid, unpacked.entries[0].1.mode),
+                (5, 0o750)
+            );
+            let EntryKind::File {
+                content: Content::Part(plain, offset),
+                size: 5,
+            } = &unpacked.entries[1].1.kind
+            else {
+                panic!()
+            };
             let bytes = std::fs::read(plain).unwrap();
             assert_eq!(&bytes[*offset as usize..][..5], b"hello");
         }
@@ -210,12 +287,18 @@ mod tests {
             assert!(open(&path, dir.path()).unwrap().is_none());
         }
         std::fs::write(&path, b"\xfd7zXZ\0rest").unwrap();
-        assert_eq!(open(&path, dir.path()).err().unwrap().kind(), BuildErrorKind::Unsupported);
+        assert_eq!(
+            open(&path, dir.path()).err().unwrap().kind(),
+            BuildErrorKind::Unsupported
+        );
     }
 
     #[test]
     fn entries_cannot_lead_out() {
         assert!(inside(Path::new("a/../../x"), Path::new("f")).is_err());
-        assert_eq!(inside(Path::new("/a/../b"), Path::new("f")).unwrap(), Path::new("b"));
+        assert_eq!(
+            inside(Path::new("/a/../b"), Path::new("f")).unwrap(),
+            Path::new("b")
+        );
     }
 }

@@ -20,24 +20,45 @@ impl Build<'_> {
             None => self.pull(name, platform)?,
         };
         if image.config.os == "linux" && !image.config.platform().serves(platform) {
-            self.report.warn(format!("{name} is an image for {}, not for {platform}", image.config.platform()), None);
+            self.report.warn(
+                format!(
+                    "{name} is an image for {}, not for {platform}",
+                    image.config.platform()
+                ),
+                None,
+            );
         }
         self.images.insert(key, image.clone());
         Ok(image)
     }
 
     fn local(&self, name: &str, platform: &Platform) -> Result<Option<Image>> {
-        let Some(descriptor) = images::resolve(self.workspace, name)? else { return Ok(None) };
-        let image = self.workspace.store.image(&descriptor, platform).map_err(|error| {
-            BuildError::from_source(BuildErrorKind::Image, format!("read the local image {name}"), error)
-        })?;
+        let Some(descriptor) = images::resolve(self.workspace, name)? else {
+            return Ok(None);
+        };
+        let image = self
+            .workspace
+            .store
+            .image(&descriptor, platform)
+            .map_err(|error| {
+                BuildError::from_source(
+                    BuildErrorKind::Image,
+                    format!("read the local image {name}"),
+                    error,
+                )
+            })?;
         Ok(Some(image))
     }
 
     fn pull(&self, name: &str, platform: &Platform) -> Result<Image> {
         let reference: ImageRef = name.parse().map_err(|error: hoist_oci::ReferenceError| {
             let hint = error.hint();
-            BuildError::new(BuildErrorKind::Dockerfile, format!("'{name}' is no name of an image")).caused_by(error).with_hint(hint)
+            BuildError::new(
+                BuildErrorKind::Dockerfile,
+                format!("'{name}' is no name of an image"),
+            )
+            .caused_by(error)
+            .with_hint(hint)
         })?;
         let kept = images::pulled_name(&reference, platform);
         let registry = Registry::new(self.request.registry.clone());
@@ -50,8 +71,16 @@ impl Build<'_> {
                 }
             }
             ProgressEvent::Advanced { digest, bytes } => {
-                let size = sizes.lock().ok().and_then(|sizes| sizes.get(&digest).copied()).unwrap_or(bytes);
-                report.send(BuildEvent::Pulling { digest, received: bytes, size });
+                let size = sizes
+                    .lock()
+                    .ok()
+                    .and_then(|sizes| sizes.get(&digest).copied())
+                    .unwrap_or(bytes);
+                report.send(BuildEvent::Pulling {
+                    digest,
+                    received: bytes,
+                    size,
+                });
             }
             ProgressEvent::Finished { .. } => {}
         };
@@ -65,8 +94,17 @@ impl Build<'_> {
             Ok(image) => image,
             Err(error) => {
                 // What was pulled before serves when the registry cannot be reached.
-                if let (true, Some(image)) = (matches!(error, RegistryError::Unreachable { .. }), self.kept(&kept, platform)) {
-                    report.warn(format!("{error}; using {name} as it was pulled before ({})", image.descriptor.digest), None);
+                if let (true, Some(image)) = (
+                    matches!(error, RegistryError::Unreachable { .. }),
+                    self.kept(&kept, platform),
+                ) {
+                    report.warn(
+                        format!(
+                            "{error}; using {name} as it was pulled before ({})",
+                            image.descriptor.digest
+                        ),
+                        None,
+                    );
                     return Ok(image);
                 }
                 return Err(pull_failed(name, error));
@@ -75,14 +113,25 @@ impl Build<'_> {
         self.workspace
             .store
             .tag(&kept, &image.descriptor)
-            .map_err(|error| BuildError::from_source(BuildErrorKind::Io, format!("keep the name of {name}"), error))?;
+            .map_err(|error| {
+                BuildError::from_source(
+                    BuildErrorKind::Io,
+                    format!("keep the name of {name}"),
+                    error,
+                )
+            })?;
         Ok(image)
     }
 
     fn kept(&self, name: &str, platform: &Platform) -> Option<Image> {
         let descriptor = self.workspace.store.resolve(name).ok()??;
         let image = self.workspace.store.image(&descriptor, platform).ok()?;
-        image.manifest.layers.iter().all(|layer| self.workspace.store.has(&layer.digest)).then_some(image)
+        image
+            .manifest
+            .layers
+            .iter()
+            .all(|layer| self.workspace.store.has(&layer.digest))
+            .then_some(image)
     }
 }
 
@@ -93,8 +142,13 @@ fn pull_failed(name: &str, error: RegistryError) -> BuildError {
             .caused_by(error);
     }
     let hint = error.hint();
-    let error = BuildError::from_source(BuildErrorKind::Image, format!("pull the base image {name}"), error);
-    let local = "a root file system becomes a local image with `hoist image import FOLDER|TAR NAME`";
+    let error = BuildError::from_source(
+        BuildErrorKind::Image,
+        format!("pull the base image {name}"),
+        error,
+    );
+    let local =
+        "a root file system becomes a local image with `hoist image import FOLDER|TAR NAME`";
     match hint {
         Some(hint) => error.with_hint(format!("{hint}; {local}")),
         None => error.with_hint(local),

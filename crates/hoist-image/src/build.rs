@@ -23,10 +23,17 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Fails as the Dockerfile, its commands, the base images and the machine make it; see [`BuildErrorKind`].
-pub async fn build(workspace: &Workspace, request: &BuildRequest, events: &(dyn Fn(BuildEvent) + Send + Sync)) -> Result<BuiltImage> {
+pub async fn build(
+    workspace: &Workspace,
+    request: &BuildRequest,
+    events: &(dyn Fn(BuildEvent) + Send + Sync),
+) -> Result<BuiltImage> {
     let chosen = engine::choose(request.engine).await?;
     let why = chosen.reason().to_owned();
-    events(BuildEvent::Engine { name: chosen.name(), why: why.clone() });
+    events(BuildEvent::Engine {
+        name: chosen.name(),
+        why: why.clone(),
+    });
     let (workspace, request) = (workspace.clone(), request.clone());
     let runtime = Handle::current();
     reported(events, move |report| match chosen {
@@ -61,25 +68,46 @@ pub async fn run(
     events: &(dyn Fn(BuildEvent) + Send + Sync),
 ) -> Result<i32> {
     if command.is_empty() {
-        return Err(BuildError::new(BuildErrorKind::Command, "there is no command to run in the image"));
+        return Err(BuildError::new(
+            BuildErrorKind::Command,
+            "there is no command to run in the image",
+        ));
     }
     let (workspace, request, image) = (workspace.clone(), request.clone(), image.clone());
     let (command, env) = (command.to_vec(), env.to_vec());
     let runtime = Handle::current();
     reported(events, move |report| {
-        let failed = |doing: &'static str| move |error| BuildError::from_source(BuildErrorKind::Io, doing, error);
+        let failed = |doing: &'static str| {
+            move |error| BuildError::from_source(BuildErrorKind::Io, doing, error)
+        };
         let read = workspace
             .store
             .image(&image.manifest, &image.platform)
-            .map_err(|error| BuildError::from_source(BuildErrorKind::Image, "read the built image", error))?;
+            .map_err(|error| {
+                BuildError::from_source(BuildErrorKind::Image, "read the built image", error)
+            })?;
         let mut lower: Vec<PathBuf> = Vec::new();
         for layer in layers_of(&read)?.iter().rev() {
             report.check()?;
-            lower.push(workspace.snapshots.layer_dir(&workspace.store, &layer.blob, &layer.diff_id).map_err(failed("unpack the image"))?);
+            lower.push(
+                workspace
+                    .snapshots
+                    .layer_dir(&workspace.store, &layer.blob, &layer.diff_id)
+                    .map_err(failed("unpack the image"))?,
+            );
         }
-        let scratch = workspace.snapshots.scratch().map_err(failed("make a folder for the container"))?;
+        let scratch = workspace
+            .snapshots
+            .scratch()
+            .map_err(failed("make a folder for the container"))?;
         let config = &read.config;
-        let mut all: Vec<(String, String)> = config.config.env.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        let mut all: Vec<(String, String)> = config
+            .config
+            .env
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         for (name, value) in env {
             all.retain(|(key, _)| *key != name);
             all.push((name, value));
@@ -87,10 +115,18 @@ pub async fn run(
         let cwd = &config.config.working_dir;
         let spec = ContainerSpec {
             id: unique_id("test"),
-            rootfs: RootFs { lower, upper: scratch.upper(), work: scratch.work() },
+            rootfs: RootFs {
+                lower,
+                upper: scratch.upper(),
+                work: scratch.work(),
+            },
             args: command,
             env: all,
-            cwd: if cwd.is_empty() { "/".into() } else { cwd.clone() },
+            cwd: if cwd.is_empty() {
+                "/".into()
+            } else {
+                cwd.clone()
+            },
             user: config.config.user.clone(),
             network: Network::Host,
             ..ContainerSpec::default()
@@ -120,10 +156,14 @@ async fn reported<T: Send + 'static>(
 }
 
 /// Runs blocking work off the threads that serve the network.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     joined(tokio::task::spawn_blocking(work).await)
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
-    result.unwrap_or_else(|error| Err(BuildError::new(BuildErrorKind::Io, "the build ended unexpectedly").caused_by(error)))
+    result.unwrap_or_else(|error| {
+        Err(BuildError::new(BuildErrorKind::Io, "the build ended unexpectedly").caused_by(error))
+    })
 }

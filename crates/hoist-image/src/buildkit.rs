@@ -26,14 +26,25 @@ use crate::workspace::Workspace;
 const TAIL: usize = 30;
 
 /// Builds with a Docker Engine.
-pub(crate) fn build(workspace: &Workspace, request: &BuildRequest, report: &Reporter, runtime: &Handle, reason: &str) -> Result<BuiltImage> {
+pub(crate) fn build(
+    workspace: &Workspace,
+    request: &BuildRequest,
+    report: &Reporter,
+    runtime: &Handle,
+    reason: &str,
+) -> Result<BuiltImage> {
     // What is wrong with the Dockerfile or the context is said in our words, before anything is sent.
     let inputs = embedded::inputs(workspace, request)?;
     let spool = workspace.cache("spool");
-    let folder = tempfile::Builder::new().prefix("buildkit-").tempdir_in(&spool).map_err(|error| BuildError::io("make a folder for the build", error))?;
+    let folder = tempfile::Builder::new()
+        .prefix("buildkit-")
+        .tempdir_in(&spool)
+        .map_err(|error| BuildError::io("make a folder for the build", error))?;
     let id_file = folder.path().join("id");
     let mut command = Command::new("docker");
-    command.env("DOCKER_BUILDKIT", "1").args(arguments(request, &id_file));
+    command
+        .env("DOCKER_BUILDKIT", "1")
+        .args(arguments(request, &id_file));
     let before = epoch_of(request)?;
     if let Some(epoch) = before {
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
@@ -43,15 +54,24 @@ pub(crate) fn build(workspace: &Workspace, request: &BuildRequest, report: &Repo
     let id = std::fs::read_to_string(&id_file).map_err(failed)?;
     let archive = folder.path().join("image.tar");
     let mut save = Command::new("docker");
-    save.arg("save").arg("--output").arg(&archive).arg(id.trim());
+    save.arg("save")
+        .arg("--output")
+        .arg(&archive)
+        .arg(id.trim());
     runtime.block_on(streamed(save, report))?;
-    let (manifest, config_digest, platform) = load(workspace, &archive, request.compression, report)?;
+    let (manifest, config_digest, platform) =
+        load(workspace, &archive, request.compression, report)?;
     Ok(BuiltImage {
         manifest,
         config_digest,
         platform,
         inputs: inputs.digest,
-        steps_run: inputs.file.stages.iter().map(|stage| 1 + stage.instructions.len()).sum(),
+        steps_run: inputs
+            .file
+            .stages
+            .iter()
+            .map(|stage| 1 + stage.instructions.len())
+            .sum(),
         steps_cached: 0,
         engine: "buildkit",
         engine_reason: reason.into(),
@@ -63,15 +83,34 @@ fn epoch_of(request: &BuildRequest) -> Result<Option<i64>> {
 }
 
 fn arguments(request: &BuildRequest, id_file: &Path) -> Vec<String> {
-    let mut arguments: Vec<String> = vec!["build".into(), "--progress=plain".into(), format!("--iidfile={}", id_file.display())];
+    let mut arguments: Vec<String> = vec![
+        "build".into(),
+        "--progress=plain".into(),
+        format!("--iidfile={}", id_file.display()),
+    ];
     arguments.push(format!("--file={}", request.dockerfile_path().display()));
     // Without it the daemon builds for itself, and old ones ask for experimental features.
     if request.platform != Platform::host() {
         arguments.push(format!("--platform={}", request.platform));
     }
-    arguments.extend(request.target.iter().map(|target| format!("--target={target}")));
-    arguments.extend(request.build_args.iter().map(|(name, value)| format!("--build-arg={name}={value}")));
-    arguments.extend(request.labels.iter().map(|(name, value)| format!("--label={name}={value}")));
+    arguments.extend(
+        request
+            .target
+            .iter()
+            .map(|target| format!("--target={target}")),
+    );
+    arguments.extend(
+        request
+            .build_args
+            .iter()
+            .map(|(name, value)| format!("--build-arg={name}={value}")),
+    );
+    arguments.extend(
+        request
+            .labels
+            .iter()
+            .map(|(name, value)| format!("--label={name}={value}")),
+    );
     for secret in &request.secrets {
         arguments.push(match &secret.source {
             SecretSource::File(path) => format!("--secret=id={},src={}", secret.id, path.display()),
@@ -89,7 +128,13 @@ fn arguments(request: &BuildRequest, id_file: &Path) -> Vec<String> {
 /// Runs a docker command, passing its output on.
 async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
     let failed = |error| BuildError::io("run docker", error);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().map_err(failed)?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let tail = std::sync::Mutex::new(VecDeque::new());
     let read = async |stream: Option<Box<dyn tokio::io::AsyncRead + Unpin>>, kind: OutputStream| {
@@ -118,8 +163,14 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let tail: Vec<String> = tail.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into();
-    let error = BuildError::new(BuildErrorKind::Command, format!("docker failed to build the image ({status})"));
+    let tail: Vec<String> = tail
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .into();
+    let error = BuildError::new(
+        BuildErrorKind::Command,
+        format!("docker failed to build the image ({status})"),
+    );
     Err(error.with_output(status.code().unwrap_or(1), tail))
 }
 
@@ -132,9 +183,19 @@ struct Saved {
 }
 
 /// Takes an image from an archive of `docker save`, of which new ones are an OCI layout too.
-fn load(workspace: &Workspace, archive: &Path, compression: Compression, report: &Reporter) -> Result<(hoist_oci::spec::Descriptor, Digest, Platform)> {
+fn load(
+    workspace: &Workspace,
+    archive: &Path,
+    compression: Compression,
+    report: &Reporter,
+) -> Result<(hoist_oci::spec::Descriptor, Digest, Platform)> {
     let failed = |error| BuildError::io("read the archive of docker save", error);
-    let damaged = |what: &str| BuildError::new(BuildErrorKind::Image, format!("the archive of docker save {what}"));
+    let damaged = |what: &str| {
+        BuildError::new(
+            BuildErrorKind::Image,
+            format!("the archive of docker save {what}"),
+        )
+    };
     let mut places = HashMap::new();
     let mut links = HashMap::new();
     let mut tar = tar::Archive::new(std::fs::File::open(archive).map_err(failed)?);
@@ -144,8 +205,16 @@ fn load(workspace: &Workspace, archive: &Path, compression: Compression, report:
         match entry.link_name().map_err(failed)? {
             // Layers that are there twice are links in old archives.
             Some(link) => {
-                let folder = Path::new(&name).parent().unwrap_or(Path::new("")).join(link);
-                links.insert(name, crate::tree::relative(&folder.display().to_string()).display().to_string());
+                let folder = Path::new(&name)
+                    .parent()
+                    .unwrap_or(Path::new(""))
+                    .join(link);
+                links.insert(
+                    name,
+                    crate::tree::relative(&folder.display().to_string())
+                        .display()
+                        .to_string(),
+                );
             }
             None => {
                 places.insert(name, (entry.raw_file_position(), entry.size()));
@@ -154,7 +223,10 @@ fn load(workspace: &Workspace, archive: &Path, compression: Compression, report:
     }
     let open = |name: &str| {
         let name = links.get(name).map_or(name, String::as_str);
-        let (offset, size) = places.get(name).copied().ok_or_else(|| damaged(&format!("lacks {name}")))?;
+        let (offset, size) = places
+            .get(name)
+            .copied()
+            .ok_or_else(|| damaged(&format!("lacks {name}")))?;
         let mut file = std::fs::File::open(archive).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         Ok(file.take(size))
@@ -164,9 +236,13 @@ fn load(workspace: &Workspace, archive: &Path, compression: Compression, report:
         open(name)?.read_to_end(&mut bytes).map_err(failed)?;
         Ok::<_, BuildError>(bytes)
     };
-    let saved: Vec<Saved> = serde_json::from_slice(&read("manifest.json")?).map_err(|error| damaged("has a damaged manifest.json").caused_by(error))?;
-    let [saved] = saved.as_slice() else { return Err(damaged("does not hold one image")) };
-    let config: ImageConfig = serde_json::from_slice(&read(&saved.config)?).map_err(|error| damaged("has a damaged config").caused_by(error))?;
+    let saved: Vec<Saved> = serde_json::from_slice(&read("manifest.json")?)
+        .map_err(|error| damaged("has a damaged manifest.json").caused_by(error))?;
+    let [saved] = saved.as_slice() else {
+        return Err(damaged("does not hold one image"));
+    };
+    let config: ImageConfig = serde_json::from_slice(&read(&saved.config)?)
+        .map_err(|error| damaged("has a damaged config").caused_by(error))?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != saved.layers.len() {
         return Err(damaged("has more layers than its config, or fewer"));
@@ -175,7 +251,9 @@ fn load(workspace: &Workspace, archive: &Path, compression: Compression, report:
     let mut layers = Vec::new();
     for (diff_id, name) in diff_ids.iter().zip(&saved.layers) {
         report.check()?;
-        let forms = store.layer_forms(diff_id).map_err(|error| BuildError::from_source(BuildErrorKind::Io, "look up a layer", error))?;
+        let forms = store.layer_forms(diff_id).map_err(|error| {
+            BuildError::from_source(BuildErrorKind::Io, "look up a layer", error)
+        })?;
         if let Some((_, blob)) = forms.into_iter().find(|(form, _)| *form == compression) {
             layers.push(blob);
             continue;
@@ -189,9 +267,15 @@ fn load(workspace: &Workspace, archive: &Path, compression: Compression, report:
             Ok(())
         })?;
         if stored.diff_id != *diff_id {
-            return Err(damaged(&format!("holds a layer {} where its config says {diff_id}", stored.diff_id)));
+            return Err(damaged(&format!(
+                "holds a layer {} where its config says {diff_id}",
+                stored.diff_id
+            )));
         }
-        report.send(BuildEvent::LayerStored { digest: stored.blob.digest, size: stored.blob.size });
+        report.send(BuildEvent::LayerStored {
+            digest: stored.blob.digest,
+            size: stored.blob.size,
+        });
         layers.push(stored.blob);
     }
     let platform = config.platform();

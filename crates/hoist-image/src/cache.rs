@@ -32,7 +32,10 @@ impl KeyBuilder {
         self
     }
 
-    pub(crate) fn list<T: AsRef<[u8]>>(&mut self, items: impl IntoIterator<Item = T>) -> &mut KeyBuilder {
+    pub(crate) fn list<T: AsRef<[u8]>>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+    ) -> &mut KeyBuilder {
         let mut count = 0u64;
         for item in items {
             self.field(item.as_ref());
@@ -72,10 +75,13 @@ impl Records {
 
     pub(crate) fn put<T: Serialize>(&self, key: &Digest, record: &T) -> Result<()> {
         let path = self.folder.join(key.hex());
-        let failed = |error| BuildError::io(format!("write the cache record {}", path.display()), error);
+        let failed =
+            |error| BuildError::io(format!("write the cache record {}", path.display()), error);
         let json = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+            let mut file = tempfile::Builder::new()
+                .prefix(".new-")
+                .tempfile_in(&self.folder)?;
             file.write_all(&json)?;
             file.persist(&path).map_err(|error| error.error)?;
             Ok(())
@@ -131,7 +137,13 @@ mod tests {
             key.list(items);
             key.key()
         };
-        let keys = [key(&[]), key(&[""]), key(&["a", "b"]), key(&["ab"]), key(&["ab", ""])];
+        let keys = [
+            key(&[]),
+            key(&[""]),
+            key(&["a", "b"]),
+            key(&["ab"]),
+            key(&["ab", ""]),
+        ];
         for (i, one) in keys.iter().enumerate() {
             assert!(keys[i + 1..].iter().all(|other| other != one));
         }
@@ -143,7 +155,9 @@ mod tests {
         let records = Records::new(dir.path().into());
         let key = Digest::of(b"key");
         assert_eq!(records.get::<Record>(&key), None);
-        let record = Record { diff_id: Some(Digest::of(b"layer")) };
+        let record = Record {
+            diff_id: Some(Digest::of(b"layer")),
+        };
         records.put(&key, &record).unwrap();
         assert_eq!(records.get::<Record>(&key), Some(record));
         fs::write(dir.path().join(key.hex()), "{").unwrap();
@@ -156,7 +170,9 @@ mod tests {
         let first = Lock::take(dir.path(), "x", || panic!("nobody has it")).unwrap();
         let (waits, waited) = std::sync::mpsc::channel();
         let folder = dir.path().to_owned();
-        let second = std::thread::spawn(move || Lock::take(&folder, "x", || waits.send(()).unwrap()).is_ok());
+        let second = std::thread::spawn(move || {
+            Lock::take(&folder, "x", || waits.send(()).unwrap()).is_ok()
+        });
         waited.recv().unwrap();
         assert!(!second.is_finished());
         drop(first);

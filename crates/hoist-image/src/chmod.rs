@@ -21,7 +21,10 @@ impl Chmod {
     /// Reads a mode; `None` if it is none.
     pub(crate) fn parse(text: &str) -> Option<Chmod> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).map(Chmod::Octal);
+            return u32::from_str_radix(text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777)
+                .map(Chmod::Octal);
         }
         let mut clauses = Vec::new();
         for part in text.split(',') {
@@ -54,7 +57,11 @@ impl Chmod {
                 if !copies && !permissions.chars().all(|c| "rwxXst".contains(c)) {
                     return None;
                 }
-                clauses.push(Clause { who, operator, permissions: permissions.into() });
+                clauses.push(Clause {
+                    who,
+                    operator,
+                    permissions: permissions.into(),
+                });
                 rest = &rest[end..];
             }
         }
@@ -82,7 +89,10 @@ impl Chmod {
                     }
                 }),
             };
-            let special = |letter: char| clause.permissions.contains(letter) && clause.permissions.len() != 1 || clause.permissions == letter.to_string();
+            let special = |letter: char| {
+                clause.permissions.contains(letter) && clause.permissions.len() != 1
+                    || clause.permissions == letter.to_string()
+            };
             let mut set = 0;
             let mut reach = 0;
             for (index, shift) in [6, 3, 0].into_iter().enumerate() {
@@ -92,7 +102,8 @@ impl Chmod {
                 }
             }
             if special('s') {
-                set |= if clause.who[0] { 0o4000 } else { 0 } | if clause.who[1] { 0o2000 } else { 0 };
+                set |=
+                    if clause.who[0] { 0o4000 } else { 0 } | if clause.who[1] { 0o2000 } else { 0 };
             }
             if special('t') {
                 set |= 0o1000;
@@ -125,7 +136,11 @@ mod tests {
             ("u+s", 0o755, false, 0o4755),
             ("+t", 0o777, true, 0o1777),
         ] {
-            assert_eq!(Chmod::parse(text).unwrap().apply(mode, folder), want, "{text}");
+            assert_eq!(
+                Chmod::parse(text).unwrap().apply(mode, folder),
+                want,
+                "{text}"
+            );
         }
         for wrong in ["", "9", "88888", "x", "u", "u+q", "u~x", "77777"] {
             assert_eq!(Chmod::parse(wrong), None, "{wrong}");

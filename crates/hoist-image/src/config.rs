@@ -8,7 +8,8 @@ use crate::dockerfile::instruction::{self, Command};
 use crate::ignore;
 
 /// `PATH` of images that have none, as Docker sets it.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The configuration that `FROM scratch` begins with.
 pub(crate) fn scratch(platform: &Platform) -> ImageConfig {
@@ -20,7 +21,12 @@ pub(crate) fn scratch(platform: &Platform) -> ImageConfig {
 
 /// Adds what every image has.
 pub(crate) fn complete(config: &mut ImageConfig) {
-    if !config.config.env.iter().any(|pair| pair.starts_with("PATH=")) {
+    if !config
+        .config
+        .env
+        .iter()
+        .any(|pair| pair.starts_with("PATH="))
+    {
         config.config.env.push(format!("PATH={DEFAULT_PATH}"));
     }
 }
@@ -28,7 +34,10 @@ pub(crate) fn complete(config: &mut ImageConfig) {
 /// Sets an environment variable in its old place, or at the end.
 pub(crate) fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
     let pair = format!("{name}={value}");
-    match env.iter_mut().find(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name)) {
+    match env
+        .iter_mut()
+        .find(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name))
+    {
         Some(old) => *old = pair,
         None => env.push(pair),
     }
@@ -48,12 +57,20 @@ pub(crate) fn command(config: &ImageConfig, command: &Command) -> Vec<String> {
 
 /// The shell of shell forms.
 pub(crate) fn shell(config: &ImageConfig) -> Vec<String> {
-    if config.config.shell.is_empty() { vec!["/bin/sh".into(), "-c".into()] } else { config.config.shell.clone() }
+    if config.config.shell.is_empty() {
+        vec!["/bin/sh".into(), "-c".into()]
+    } else {
+        config.config.shell.clone()
+    }
 }
 
 /// A working directory after another: an absolute one replaces it, a relative one goes on from it.
 pub(crate) fn working_dir(current: &str, next: &str) -> String {
-    let joined = if next.starts_with('/') { next.to_owned() } else { format!("/{current}/{next}") };
+    let joined = if next.starts_with('/') {
+        next.to_owned()
+    } else {
+        format!("/{current}/{next}")
+    };
     ignore::clean(&joined)
 }
 
@@ -70,7 +87,9 @@ pub(crate) fn destination(current: &str, dest: &str) -> String {
 pub(crate) fn healthcheck(check: &instruction::Healthcheck) -> Healthcheck {
     let test = match &check.command {
         None => vec!["NONE".into()],
-        Some(Command::Exec(words)) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
+        Some(Command::Exec(words)) => std::iter::once("CMD".to_owned())
+            .chain(words.iter().cloned())
+            .collect(),
         Some(Command::Shell(line)) => vec!["CMD-SHELL".into(), line.clone()],
     };
     Healthcheck {
@@ -89,11 +108,18 @@ pub(crate) fn ports(text: &str) -> Result<Vec<String>, String> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("'{protocol}' is no protocol: it is tcp, udp or sctp"));
+        return Err(format!(
+            "'{protocol}' is no protocol: it is tcp, udp or sctp"
+        ));
     }
     // "8000:80" was once accepted; only the container's side meant anything.
     let ports = ports.rsplit(':').next().unwrap_or(ports);
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| format!("'{text}' is no port: it is a number from 1 to 65535"));
+    let number = |text: &str| {
+        text.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| format!("'{text}' is no port: it is a number from 1 to 65535"))
+    };
     let (first, last) = match ports.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
         None => (number(ports)?, number(ports)?),
@@ -101,7 +127,9 @@ pub(crate) fn ports(text: &str) -> Result<Vec<String>, String> {
     if first > last {
         return Err(format!("the range {ports} ends before it begins"));
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok((first..=last)
+        .map(|port| format!("{port}/{protocol}"))
+        .collect())
 }
 
 /// Whether a text is a signal, by number or name.
@@ -111,14 +139,24 @@ pub(crate) fn is_signal(text: &str) -> bool {
     }
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    name.strip_prefix("RTMIN+").or_else(|| name.strip_prefix("RTMAX-")).is_some_and(|rest| rest.parse::<u8>().is_ok_and(|n| n <= 15))
+    name.strip_prefix("RTMIN+")
+        .or_else(|| name.strip_prefix("RTMAX-"))
+        .is_some_and(|rest| rest.parse::<u8>().is_ok_and(|n| n <= 15))
         || matches!(name, "RTMIN" | "RTMAX")
-        || format!("SIG{name}").parse::<nix::sys::signal::Signal>().is_ok()
+        || format!("SIG{name}")
+            .parse::<nix::sys::signal::Signal>()
+            .is_ok()
 }
 
 /// A line of the history.
 pub(crate) fn history(created: &str, created_by: String, empty_layer: bool) -> History {
-    History { created: Some(created.into()), created_by: Some(created_by), comment: Some("hoist".into()), empty_layer, ..History::default() }
+    History {
+        created: Some(created.into()),
+        created_by: Some(created_by),
+        comment: Some("hoist".into()),
+        empty_layer,
+        ..History::default()
+    }
 }
 
 /// Seconds since 1970 as RFC 3339, in UTC.
@@ -134,7 +172,12 @@ pub(crate) fn rfc3339(seconds: i64) -> String {
     let day = of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 /// The file that a path names in a message: as the user wrote it, without a leading `./`.
@@ -168,7 +211,10 @@ mod tests {
     fn ports_are_read_with_ranges_and_protocols() {
         assert_eq!(ports("80").unwrap(), ["80/tcp"]);
         assert_eq!(ports("53/UDP").unwrap(), ["53/udp"]);
-        assert_eq!(ports("8000-8002/tcp").unwrap(), ["8000/tcp", "8001/tcp", "8002/tcp"]);
+        assert_eq!(
+            ports("8000-8002/tcp").unwrap(),
+            ["8000/tcp", "8001/tcp", "8002/tcp"]
+        );
         for wrong in ["", "x", "0", "70000", "5-3", "80/http"] {
             assert!(ports(wrong).is_err(), "{wrong}");
         }

@@ -27,20 +27,36 @@ pub(crate) struct Outcome {
 /// Makes what starts containers for the builds of a home.
 pub(crate) fn containers(workspace: &Workspace, request: &BuildRequest) -> Containers {
     let home = hoist_oci::Digest::of(workspace.home().as_os_str().as_encoded_bytes()).short();
-    Containers::new(Config { init_program: request.init_program.clone(), cgroup_parent: format!("hoist-build-{home}") })
+    Containers::new(Config {
+        init_program: request.init_program.clone(),
+        cgroup_parent: format!("hoist-build-{home}"),
+    })
 }
 
 /// A name that no other container of this machine's builds has.
 pub(crate) fn unique_id(kind: &str) -> String {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    format!("{kind}-{}-{}", std::process::id(), NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    format!(
+        "{kind}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    )
 }
 
 /// Starts a container, passes its output on and waits for its end. A build that was dropped kills it.
 ///
 /// `hidden` are values that never show in the output.
-pub(crate) async fn run(containers: &Containers, spec: ContainerSpec, report: &Reporter, hidden: &[String], config: &ImageConfig) -> Result<Outcome> {
-    let mut running = containers.start(spec).await.map_err(|error| start_failed(error, config))?;
+pub(crate) async fn run(
+    containers: &Containers,
+    spec: ContainerSpec,
+    report: &Reporter,
+    hidden: &[String],
+    config: &ImageConfig,
+) -> Result<Outcome> {
+    let mut running = containers
+        .start(spec)
+        .await
+        .map_err(|error| start_failed(error, config))?;
     let tail = Mutex::new(VecDeque::new());
     let (stdout, stderr) = (running.take_stdout(), running.take_stderr());
     let streams = async {
@@ -58,16 +74,28 @@ pub(crate) async fn run(containers: &Containers, spec: ContainerSpec, report: &R
             return Err(crate::embedded::cancelled());
         }
     };
-    let tail = tail.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(Outcome { exit, tail: tail.into() })
+    let tail = tail
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(Outcome {
+        exit,
+        tail: tail.into(),
+    })
 }
 
-async fn read_lines(stream: Option<impl AsyncRead + Unpin>, kind: OutputStream, report: &Reporter, hidden: &[String], tail: &Mutex<VecDeque<String>>) {
+async fn read_lines(
+    stream: Option<impl AsyncRead + Unpin>,
+    kind: OutputStream,
+    report: &Reporter,
+    hidden: &[String],
+    tail: &Mutex<VecDeque<String>>,
+) {
     let Some(mut stream) = stream else { return };
     let mut buffer = vec![0; 16 << 10];
     let mut line = Vec::new();
     let emit = |line: &mut Vec<u8>| {
-        let mut text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+        let mut text =
+            String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
         line.clear();
         for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
             if text.contains(secret.as_str()) {
@@ -80,7 +108,10 @@ async fn read_lines(stream: Option<impl AsyncRead + Unpin>, kind: OutputStream, 
             }
             tail.push_back(text.clone());
         }
-        report.send(BuildEvent::Output { stream: kind, line: text });
+        report.send(BuildEvent::Output {
+            stream: kind,
+            line: text,
+        });
     };
     while let Ok(n) = stream.read(&mut buffer).await {
         if n == 0 {
@@ -115,7 +146,8 @@ fn start_failed(error: StartError, config: &ImageConfig) -> BuildError {
         StartError::Other { .. } => (BuildErrorKind::Machine, error.hint().map(String::from)),
         _ => (BuildErrorKind::Command, error.hint().map(String::from)),
     };
-    let failed = BuildError::new(kind, format!("the command could not be started: {error}")).caused_by(error);
+    let failed = BuildError::new(kind, format!("the command could not be started: {error}"))
+        .caused_by(error);
     match hint {
         Some(hint) => failed.with_hint(hint),
         None => failed,
@@ -124,7 +156,11 @@ fn start_failed(error: StartError, config: &ImageConfig) -> BuildError {
 
 /// What a command's end means, if it was no success.
 pub(crate) fn check(outcome: Outcome, what: &str) -> Result<()> {
-    let Exit { code, signal, oom_killed } = outcome.exit;
+    let Exit {
+        code,
+        signal,
+        oom_killed,
+    } = outcome.exit;
     if code == 0 {
         return Ok(());
     }
@@ -135,8 +171,12 @@ pub(crate) fn check(outcome: Outcome, what: &str) -> Result<()> {
     };
     let error = BuildError::new(BuildErrorKind::Command, format!("{what} {how}"));
     let error = match code {
-        127 => error.with_hint("exit code 127 is a shell's way to say that a command was not found in the image"),
-        126 => error.with_hint("exit code 126 is a shell's way to say that a file cannot be executed"),
+        127 => error.with_hint(
+            "exit code 127 is a shell's way to say that a command was not found in the image",
+        ),
+        126 => {
+            error.with_hint("exit code 126 is a shell's way to say that a file cannot be executed")
+        }
         _ => error,
     };
     Err(error.with_output(code, outcome.tail))

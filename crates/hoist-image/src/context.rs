@@ -54,21 +54,41 @@ impl Context {
             _ => BuildError::io(format!("open the build context {}", root.display()), error),
         })?;
         if !root.is_dir() {
-            return Err(BuildError::new(BuildErrorKind::Context, format!("the build context {} is not a folder", root.display())));
+            return Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!("the build context {} is not a folder", root.display()),
+            ));
         }
         let file = cache.join(Digest::of(root.as_os_str().as_bytes()).hex());
-        let hashes = Hashes { known: read_hashes(&file), file, changed: false };
-        let mut context =
-            Context { root: root.clone(), ignore, nodes: HashMap::new(), folders: HashMap::new(), hashes: RefCell::new(hashes) };
-        let metadata = fs::symlink_metadata(&root).map_err(|error| BuildError::io(format!("read {}", root.display()), error))?;
+        let hashes = Hashes {
+            known: read_hashes(&file),
+            file,
+            changed: false,
+        };
+        let mut context = Context {
+            root: root.clone(),
+            ignore,
+            nodes: HashMap::new(),
+            folders: HashMap::new(),
+            hashes: RefCell::new(hashes),
+        };
+        let metadata = fs::symlink_metadata(&root)
+            .map_err(|error| BuildError::io(format!("read {}", root.display()), error))?;
         context.enter(Path::new(""), &root, &metadata)?;
         context.walk(Path::new(""), &Verdict::default())?;
         Ok(context)
     }
 
-    fn enter(&mut self, path: &Path, real: &Path, metadata: &fs::Metadata) -> Result<Option<NodeKind>> {
+    fn enter(
+        &mut self,
+        path: &Path,
+        real: &Path,
+        metadata: &fs::Metadata,
+    ) -> Result<Option<NodeKind>> {
         let failed = |error| BuildError::io(format!("read {}", real.display()), error);
-        let Some(mut node) = Node::of(real.into(), metadata).map_err(failed)? else { return Ok(None) };
+        let Some(mut node) = Node::of(real.into(), metadata).map_err(failed)? else {
+            return Ok(None);
+        };
         // Owners of the machine that builds are no business of the image.
         (node.uid, node.gid) = (0, 0);
         let kind = node.kind.clone();
@@ -82,17 +102,30 @@ impl Context {
         let failed = |error: io::Error| {
             let denied = error.kind() == io::ErrorKind::PermissionDenied;
             let error = BuildError::io(format!("read the folder {}", real.display()), error);
-            if denied { error.with_hint("make it readable, or name it in .dockerignore") } else { error }
+            if denied {
+                error.with_hint("make it readable, or name it in .dockerignore")
+            } else {
+                error
+            }
         };
-        let mut entries = fs::read_dir(&real).map_err(failed)?.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let mut entries = fs::read_dir(&real)
+            .map_err(failed)?
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(failed)?;
         entries.sort_by_key(std::fs::DirEntry::file_name);
         let mut visible = Vec::new();
         for entry in entries {
             let name = entry.file_name();
             let path = folder.join(&name);
             let Some(text) = path.to_str() else {
-                return Err(BuildError::new(BuildErrorKind::Context, format!("the name of {} is not UTF-8", self.root.join(&path).display()))
-                    .with_hint("rename it, or name its folder in .dockerignore"));
+                return Err(BuildError::new(
+                    BuildErrorKind::Context,
+                    format!(
+                        "the name of {} is not UTF-8",
+                        self.root.join(&path).display()
+                    ),
+                )
+                .with_hint("rename it, or name its folder in .dockerignore"));
             };
             let verdict = self.ignore.verdict(text, verdict);
             let is_folder = entry.file_type().map_err(failed)?.is_dir();
@@ -148,7 +181,13 @@ impl Context {
 }
 
 /// Adds a file to a digest, under a name.
-pub(crate) fn hash_node(hasher: &mut Hasher, tree: &dyn Tree, name: &Path, path: &Path, node: &Node) -> Result<()> {
+pub(crate) fn hash_node(
+    hasher: &mut Hasher,
+    tree: &dyn Tree,
+    name: &Path,
+    path: &Path,
+    node: &Node,
+) -> Result<()> {
     let mut field = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
@@ -169,7 +208,11 @@ pub(crate) fn hash_node(hasher: &mut Hasher, tree: &dyn Tree, name: &Path, path:
         NodeKind::Fifo => field(b"fifo"),
     }
     // A link's own mode means nothing and differs between systems.
-    let mode = if matches!(node.kind, NodeKind::Symlink(_)) { 0 } else { node.mode };
+    let mode = if matches!(node.kind, NodeKind::Symlink(_)) {
+        0
+    } else {
+        node.mode
+    };
     field(&mode.to_le_bytes());
     if tree.keeps_owners() {
         field(&node.uid.to_le_bytes());
@@ -188,11 +231,13 @@ impl Tree for Context {
     }
 
     fn digest(&self, path: &Path, node: &Node) -> Result<Digest> {
-        let Some((_, stamp)) = self.nodes.get(path) else { return tree::digest_file(&node.real) };
-        if let Some((known, digest)) = self.hashes.borrow().known.get(path) {
-            if known == stamp {
-                return Ok(*digest);
-            }
+        let Some((_, stamp)) = self.nodes.get(path) else {
+            return tree::digest_file(&node.real);
+        };
+        if let Some((known, digest)) = self.hashes.borrow().known.get(path)
+            && known == stamp
+        {
+            return Ok(*digest);
         }
         let digest = tree::digest_file(&node.real)?;
         let mut hashes = self.hashes.borrow_mut();
@@ -208,7 +253,8 @@ impl Tree for Context {
 
 impl Stamp {
     fn of(metadata: &fs::Metadata) -> Stamp {
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let nanos =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Stamp {
             size: metadata.len(),
             mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
@@ -223,7 +269,9 @@ const HASHES_VERSION: &[u8] = b"hoist context 1";
 
 /// One file a record: numbers, the digest, the path, and a zero byte.
 fn read_hashes(file: &Path) -> HashMap<PathBuf, (Stamp, Digest)> {
-    let Ok(bytes) = fs::read(file) else { return HashMap::new() };
+    let Ok(bytes) = fs::read(file) else {
+        return HashMap::new();
+    };
     let mut records = bytes.split(|byte| *byte == 0);
     if records.next() != Some(HASHES_VERSION) {
         return HashMap::new();
@@ -234,14 +282,21 @@ fn read_hashes(file: &Path) -> HashMap<PathBuf, (Stamp, Digest)> {
 fn read_hash(record: &[u8]) -> Option<(PathBuf, (Stamp, Digest))> {
     let mut fields = record.splitn(6, |byte| *byte == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
-    let stamp = Stamp { size: text()?.parse().ok()?, mtime: text()?.parse().ok()?, ctime: text()?.parse().ok()?, inode: text()?.parse().ok()? };
+    let stamp = Stamp {
+        size: text()?.parse().ok()?,
+        mtime: text()?.parse().ok()?,
+        ctime: text()?.parse().ok()?,
+        inode: text()?.parse().ok()?,
+    };
     let digest = text()?.parse().ok()?;
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(fields.next()?));
     Some((path, (stamp, digest)))
 }
 
 fn write_hashes(hashes: &Hashes) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let newest = i128::try_from(now.saturating_sub(RACY).as_nanos()).unwrap_or(0);
     let folder = hashes.file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -251,12 +306,18 @@ fn write_hashes(hashes: &Hashes) -> io::Result<()> {
             continue;
         }
         out.push(0);
-        write!(out, "{} {} {} {} {digest} ", stamp.size, stamp.mtime, stamp.ctime, stamp.inode)?;
+        write!(
+            out,
+            "{} {} {} {} {digest} ",
+            stamp.size, stamp.mtime, stamp.ctime, stamp.inode
+        )?;
         out.extend(path.as_os_str().as_bytes());
     }
     let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
     temporary.write_all(&out)?;
-    temporary.persist(&hashes.file).map_err(|error| error.error)?;
+    temporary
+        .persist(&hashes.file)
+        .map_err(|error| error.error)?;
     Ok(())
 }
 
@@ -265,7 +326,12 @@ mod tests {
     use super::*;
 
     fn context(dir: &Path, rules: &str) -> Context {
-        Context::open(&dir.join("context"), Ignore::parse(None, rules).unwrap(), &dir.join("cache")).unwrap()
+        Context::open(
+            &dir.join("context"),
+            Ignore::parse(None, rules).unwrap(),
+            &dir.join("cache"),
+        )
+        .unwrap()
     }
 
     fn files(dir: &Path, files: &[(&str, &str)]) {
@@ -277,7 +343,12 @@ mod tests {
     }
 
     fn paths(context: &Context) -> Vec<String> {
-        let mut paths: Vec<String> = context.nodes.keys().map(|path| path.display().to_string()).filter(|path| !path.is_empty()).collect();
+        let mut paths: Vec<String> = context
+            .nodes
+            .keys()
+            .map(|path| path.display().to_string())
+            .filter(|path| !path.is_empty())
+            .collect();
         paths.sort();
         paths
     }
@@ -285,9 +356,24 @@ mod tests {
     #[test]
     fn hidden_files_are_not_there_and_shown_ones_bring_their_folders() {
         let dir = tempfile::tempdir().unwrap();
-        files(dir.path(), &[("a", ""), ("keep/b", ""), ("keep/c", ""), ("logs/x.log", ""), ("empty/only.log", "")]);
-        assert_eq!(paths(&context(dir.path(), "*\n!keep/b")), ["keep", "keep/b"]);
-        assert_eq!(paths(&context(dir.path(), "**/*.log")), ["a", "empty", "keep", "keep/b", "keep/c", "logs"]);
+        files(
+            dir.path(),
+            &[
+                ("a", ""),
+                ("keep/b", ""),
+                ("keep/c", ""),
+                ("logs/x.log", ""),
+                ("empty/only.log", ""),
+            ],
+        );
+        assert_eq!(
+            paths(&context(dir.path(), "*\n!keep/b")),
+            ["keep", "keep/b"]
+        );
+        assert_eq!(
+            paths(&context(dir.path(), "**/*.log")),
+            ["a", "empty", "keep", "keep/b", "keep/c", "logs"]
+        );
     }
 
     #[test]
@@ -296,13 +382,21 @@ mod tests {
         for dir in [&one, &two] {
             files(dir.path(), &[("a", "1"), ("d/b", "2")]);
         }
-        filetime::set_file_mtime(one.path().join("context/a"), filetime::FileTime::from_unix_time(1, 0)).unwrap();
+        filetime::set_file_mtime(
+            one.path().join("context/a"),
+            filetime::FileTime::from_unix_time(1, 0),
+        )
+        .unwrap();
         let digest = |dir: &tempfile::TempDir| context(dir.path(), "").digest_all().unwrap();
         let same = digest(&one);
         assert_eq!(same, digest(&two));
         fs::write(two.path().join("context/a"), "3").unwrap();
         assert_ne!(same, digest(&two));
-        fs::set_permissions(one.path().join("context/a"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(
+            one.path().join("context/a"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
         assert_ne!(same, digest(&one));
     }
 
@@ -313,7 +407,13 @@ mod tests {
         let first = context(dir.path(), "");
         let digest = first.digest_all().unwrap();
         // Change times cannot be set: pretend that the walk saw an old one.
-        for (_, (_, (stamp, _))) in first.hashes.borrow_mut().known.iter_mut().filter(|(path, _)| path.ends_with("old")).enumerate() {
+        for (_, (stamp, _)) in first
+            .hashes
+            .borrow_mut()
+            .known
+            .iter_mut()
+            .filter(|(path, _)| path.ends_with("old"))
+        {
             (stamp.mtime, stamp.ctime) = (1, 1);
         }
         first.save();
@@ -325,8 +425,16 @@ mod tests {
 
     #[test]
     fn a_missing_context_is_named() {
-        let error = Context::open(Path::new("/nowhere/at/all"), Ignore::default(), Path::new("/tmp")).unwrap_err();
-        assert_eq!(error.message(), "the build context /nowhere/at/all does not exist");
+        let error = Context::open(
+            Path::new("/nowhere/at/all"),
+            Ignore::default(),
+            Path::new("/tmp"),
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.message(),
+            "the build context /nowhere/at/all does not exist"
+        );
         assert_eq!(error.kind(), BuildErrorKind::Context);
     }
 }

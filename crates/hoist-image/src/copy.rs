@@ -55,17 +55,31 @@ pub(crate) enum Selected {
 pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
     let path = tree::relative(source);
     // With --parents, what is before "/./" stays away.
-    let before = source.split_once("/./").map(|(before, _)| tree::relative(before)).unwrap_or_default();
+    let before = source
+        .split_once("/./")
+        .map(|(before, _)| tree::relative(before))
+        .unwrap_or_default();
     let below = |path: &Path| path.strip_prefix(&before).unwrap_or(path).to_owned();
     if Pattern::is_literal(source) {
         return match follow(tree, &path)? {
-            Some((resolved, node)) => {
-                Ok(vec![Selected::Node { name: path.file_name().unwrap_or_default().to_owned(), path: resolved, node, below: below(&path) }])
-            }
-            None => Err(BuildError::new(BuildErrorKind::Context, format!("{source} does not exist"))),
+            Some((resolved, node)) => Ok(vec![Selected::Node {
+                name: path.file_name().unwrap_or_default().to_owned(),
+                path: resolved,
+                node,
+                below: below(&path),
+            }]),
+            None => Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!("{source} does not exist"),
+            )),
         };
     }
-    let bad = |_| BuildError::new(BuildErrorKind::Dockerfile, format!("the pattern {source} is not closed"));
+    let bad = |_| {
+        BuildError::new(
+            BuildErrorKind::Dockerfile,
+            format!("the pattern {source} is not closed"),
+        )
+    };
     let mut found = vec![PathBuf::new()];
     let mut literal = true;
     for part in &path {
@@ -91,7 +105,12 @@ pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
     let mut selected = Vec::new();
     for path in found {
         if let Some((resolved, node)) = follow(tree, &path)? {
-            selected.push(Selected::Node { name: path.file_name().unwrap_or_default().to_owned(), path: resolved, node, below: below(&path) });
+            selected.push(Selected::Node {
+                name: path.file_name().unwrap_or_default().to_owned(),
+                path: resolved,
+                node,
+                below: below(&path),
+            });
         }
     }
     Ok(selected)
@@ -110,18 +129,43 @@ pub(crate) fn digest(tree: &dyn Tree, selected: &[Selected], exclude: &Ignore) -
             Selected::Inline { name, content } => {
                 hasher.update(format!("inline {name} {}\0{content}", content.len()).as_bytes());
             }
-            Selected::Node { name, path, node, below } => {
+            Selected::Node {
+                name,
+                path,
+                node,
+                below,
+            } => {
                 hasher.update(format!("below {}\0", below.display()).as_bytes());
                 // A folder's own name does not matter: only its contents are copied.
-                let name = if node.is_folder() { Path::new("") } else { Path::new(name) };
-                digest_node(&mut hasher, tree, name, path, node, exclude, &Verdict::default())?;
+                let name = if node.is_folder() {
+                    Path::new("")
+                } else {
+                    Path::new(name)
+                };
+                digest_node(
+                    &mut hasher,
+                    tree,
+                    name,
+                    path,
+                    node,
+                    exclude,
+                    &Verdict::default(),
+                )?;
             }
         }
     }
     Ok(hasher.finish())
 }
 
-fn digest_node(hasher: &mut Hasher, tree: &dyn Tree, name: &Path, path: &Path, node: &Node, exclude: &Ignore, verdict: &Verdict) -> Result<()> {
+fn digest_node(
+    hasher: &mut Hasher,
+    tree: &dyn Tree,
+    name: &Path,
+    path: &Path,
+    node: &Node,
+    exclude: &Ignore,
+    verdict: &Verdict,
+) -> Result<()> {
     hash_node(hasher, tree, name, path, node)?;
     if node.is_folder() {
         for child in tree.list(path)? {
@@ -139,7 +183,11 @@ fn digest_node(hasher: &mut Hasher, tree: &dyn Tree, name: &Path, path: &Path, n
 }
 
 fn judge(exclude: &Ignore, name: &Path, folder: &Verdict) -> Verdict {
-    if exclude.is_empty() { Verdict::default() } else { exclude.verdict(&name.to_string_lossy(), folder) }
+    if exclude.is_empty() {
+        Verdict::default()
+    } else {
+        exclude.verdict(&name.to_string_lossy(), folder)
+    }
 }
 
 /// The entries of a layer over a root file system, and the temporary files that they refer to.
@@ -150,19 +198,50 @@ pub(crate) struct Plan {
 }
 
 /// Decides where everything comes to lie.
-pub(crate) fn plan(source: &dyn Tree, selected: &[Selected], rootfs: &dyn Tree, options: &Options, spool: &Path) -> Result<Plan> {
-    let mut planner =
-        Planner { source, rootfs, options, entries: Entries::new(), written: HashMap::new(), spools: Vec::new() };
+pub(crate) fn plan(
+    source: &dyn Tree,
+    selected: &[Selected],
+    rootfs: &dyn Tree,
+    options: &Options,
+    spool: &Path,
+) -> Result<Plan> {
+    let mut planner = Planner {
+        source,
+        rootfs,
+        options,
+        entries: Entries::new(),
+        written: HashMap::new(),
+        spools: Vec::new(),
+    };
     for item in selected {
         planner.add(item, spool)?;
     }
-    Ok(Plan { entries: planner.entries, _spools: planner.spools })
+    Ok(Plan {
+        entries: planner.entries,
+        _spools: planner.spools,
+    })
 }
 
 /// The folders of a path that do not exist yet, and those above them, as entries of a layer. Nothing if all exist.
-pub(crate) fn make_folder(rootfs: &dyn Tree, path: &str, owner: (u32, u32), epoch: Option<i64>) -> Result<Entries> {
-    let options = Options { owner: Some(owner), epoch, ..Options::default() };
-    let mut planner = Planner { source: rootfs, rootfs, options: &options, entries: Entries::new(), written: HashMap::new(), spools: Vec::new() };
+pub(crate) fn make_folder(
+    rootfs: &dyn Tree,
+    path: &str,
+    owner: (u32, u32),
+    epoch: Option<i64>,
+) -> Result<Entries> {
+    let options = Options {
+        owner: Some(owner),
+        epoch,
+        ..Options::default()
+    };
+    let mut planner = Planner {
+        source: rootfs,
+        rootfs,
+        options: &options,
+        entries: Entries::new(),
+        written: HashMap::new(),
+        spools: Vec::new(),
+    };
     let folder = tree::resolve(&planner, &tree::relative(path), true)?;
     if rootfs.lookup(&folder)?.is_some_and(|node| node.is_folder()) {
         return Ok(Entries::new());
@@ -183,7 +262,9 @@ struct Planner<'a> {
 
 impl Tree for Planner<'_> {
     fn lookup(&self, path: &Path) -> Result<Option<Node>> {
-        let Some(entry) = self.entries.get(path) else { return self.rootfs.lookup(path) };
+        let Some(entry) = self.entries.get(path) else {
+            return self.rootfs.lookup(path);
+        };
         Ok(Some(node_of(entry)))
     }
 
@@ -208,28 +289,62 @@ impl Planner<'_> {
         if is_folder {
             self.folder(&dest)?;
         }
-        let dest_is_folder = dest.as_os_str().is_empty() || self.lookup(&dest)?.is_some_and(|node| node.is_folder());
+        let dest_is_folder =
+            dest.as_os_str().is_empty() || self.lookup(&dest)?.is_some_and(|node| node.is_folder());
         match item {
             Selected::Inline { name, content } => {
-                let target = if dest_is_folder { dest.join(name) } else { dest };
+                let target = if dest_is_folder {
+                    dest.join(name)
+                } else {
+                    dest
+                };
                 self.parent(&target)?;
-                let mode = options.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
+                let mode = options
+                    .chmod
+                    .as_ref()
+                    .map_or(0o644, |chmod| chmod.apply(0o644, false));
                 let (uid, gid) = options.owner.unwrap_or_default();
                 let bytes = content.clone().into_bytes();
-                let kind = EntryKind::File { size: bytes.len() as u64, content: Content::Bytes(bytes) };
-                self.put(target, Entry { kind, mode, uid, gid, mtime: self.made(), xattrs: Vec::new() })
+                let kind = EntryKind::File {
+                    size: bytes.len() as u64,
+                    content: Content::Bytes(bytes),
+                };
+                self.put(
+                    target,
+                    Entry {
+                        kind,
+                        mode,
+                        uid,
+                        gid,
+                        mtime: self.made(),
+                        xattrs: Vec::new(),
+                    },
+                )
             }
-            Selected::Node { name, path, node, below } => {
-                if options.unpack && node.kind == NodeKind::File {
-                    if let Some(unpacked) = archive::open(&node.real, spool)? {
-                        self.folder(&dest)?;
-                        return self.unpack(&dest, unpacked);
-                    }
+            Selected::Node {
+                name,
+                path,
+                node,
+                below,
+            } => {
+                if options.unpack
+                    && node.kind == NodeKind::File
+                    && let Some(unpacked) = archive::open(&node.real, spool)?
+                {
+                    self.folder(&dest)?;
+                    return self.unpack(&dest, unpacked);
                 }
                 if options.parents {
                     let target = dest.join(below);
                     self.source_parents(path, below, &target)?;
-                    return self.copy(path, node, &target, Path::new(""), &Verdict::default(), true);
+                    return self.copy(
+                        path,
+                        node,
+                        &target,
+                        Path::new(""),
+                        &Verdict::default(),
+                        true,
+                    );
                 }
                 if node.is_folder() {
                     if !dest_is_folder {
@@ -237,9 +352,20 @@ impl Planner<'_> {
                     }
                     return self.copy(path, node, &dest, Path::new(""), &Verdict::default(), false);
                 }
-                let target = if dest_is_folder { dest.join(name) } else { dest };
+                let target = if dest_is_folder {
+                    dest.join(name)
+                } else {
+                    dest
+                };
                 self.parent(&target)?;
-                self.copy(path, node, &target, Path::new(""), &Verdict::default(), true)
+                self.copy(
+                    path,
+                    node,
+                    &target,
+                    Path::new(""),
+                    &Verdict::default(),
+                    true,
+                )
             }
         }
     }
@@ -270,12 +396,18 @@ impl Planner<'_> {
         for part in path {
             at.push(part);
             match self.entries.get(&at) {
-                Some(Entry { kind: EntryKind::Folder, .. }) => continue,
+                Some(Entry {
+                    kind: EntryKind::Folder,
+                    ..
+                }) => continue,
                 Some(_) => return Err(not_a_folder(&at)),
                 None => {}
             }
             let entry = match self.rootfs.lookup(&at)? {
-                Some(node) if node.is_folder() => Entry { xattrs: xattrs(&node)?, ..Entry::folder(node.mode, node.uid, node.gid, node.mtime) },
+                Some(node) if node.is_folder() => Entry {
+                    xattrs: xattrs(&node)?,
+                    ..Entry::folder(node.mode, node.uid, node.gid, node.mtime)
+                },
                 Some(_) => return Err(not_a_folder(&at)),
                 None => {
                     let (uid, gid) = self.options.owner.unwrap_or_default();
@@ -294,11 +426,11 @@ impl Planner<'_> {
         let targets: Vec<&Path> = target.ancestors().skip(1).take(depth).collect();
         self.folder(target.ancestors().nth(depth + 1).unwrap_or(Path::new("")))?;
         for (source, target) in sources.into_iter().zip(targets).rev() {
-            if self.lookup(target)?.is_none() {
-                if let Some(node) = self.source.lookup(source)? {
-                    let entry = self.entry(&node, EntryKind::Folder)?;
-                    self.entries.insert(target.into(), entry);
-                }
+            if self.lookup(target)?.is_none()
+                && let Some(node) = self.source.lookup(source)?
+            {
+                let entry = self.entry(&node, EntryKind::Folder)?;
+                self.entries.insert(target.into(), entry);
             }
             self.folder(target)?;
         }
@@ -307,18 +439,37 @@ impl Planner<'_> {
 
     fn entry(&self, node: &Node, kind: EntryKind) -> Result<Entry> {
         let options = self.options;
-        let owners = if self.source.keeps_owners() { (node.uid, node.gid) } else { (0, 0) };
+        let owners = if self.source.keeps_owners() {
+            (node.uid, node.gid)
+        } else {
+            (0, 0)
+        };
         let (uid, gid) = options.owner.unwrap_or(owners);
         let mode = match (&options.chmod, &kind) {
             (_, EntryKind::Symlink(_)) => 0o777,
             (Some(chmod), _) => chmod.apply(node.mode, node.is_folder()),
             (None, _) => node.mode,
         };
-        Ok(Entry { kind, mode, uid, gid, mtime: self.time(node), xattrs: xattrs(node)? })
+        Ok(Entry {
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime: self.time(node),
+            xattrs: xattrs(node)?,
+        })
     }
 
     /// Copies a file, or a folder with all that is in it. The folder itself only counts if `own` is set.
-    fn copy(&mut self, path: &Path, node: &Node, target: &Path, name: &Path, verdict: &Verdict, own: bool) -> Result<()> {
+    fn copy(
+        &mut self,
+        path: &Path,
+        node: &Node,
+        target: &Path,
+        name: &Path,
+        verdict: &Verdict,
+        own: bool,
+    ) -> Result<()> {
         let kind = match &node.kind {
             NodeKind::Folder => {
                 if own {
@@ -333,18 +484,34 @@ impl Planner<'_> {
                     let name = name.join(&child);
                     let verdict = judge(&self.options.exclude, &name, verdict);
                     let path = path.join(&child);
-                    let Some(node) = self.source.lookup(&path)? else { continue };
-                    let inside = node.is_folder() && self.options.exclude.may_show_inside(&name.to_string_lossy());
+                    let Some(node) = self.source.lookup(&path)? else {
+                        continue;
+                    };
+                    let inside = node.is_folder()
+                        && self
+                            .options
+                            .exclude
+                            .may_show_inside(&name.to_string_lossy());
                     if verdict.hidden && !inside {
                         continue;
                     }
-                    self.copy(&path, &node, &target.join(&child), &name, &verdict, !verdict.hidden)?;
+                    self.copy(
+                        &path,
+                        &node,
+                        &target.join(&child),
+                        &name,
+                        &verdict,
+                        !verdict.hidden,
+                    )?;
                 }
                 return Ok(());
             }
             NodeKind::File => match node.links.and_then(|links| self.written.get(&links)) {
                 Some(first) => EntryKind::Hardlink(first.clone()),
-                None => EntryKind::File { content: Content::Path(node.real.clone()), size: node.size },
+                None => EntryKind::File {
+                    content: Content::Path(node.real.clone()),
+                    size: node.size,
+                },
             },
             NodeKind::Symlink(to) => EntryKind::Symlink(to.clone()),
             NodeKind::Character(device) => EntryKind::Character(*device),
@@ -361,20 +528,40 @@ impl Planner<'_> {
     }
 
     fn put(&mut self, target: PathBuf, entry: Entry) -> Result<()> {
-        if target.as_os_str().is_empty() || self.lookup(&target)?.is_some_and(|there| there.is_folder()) {
-            return Err(BuildError::new(BuildErrorKind::Context, format!("/{} is a folder in the image, and a file cannot take its place", target.display()))
-                .with_hint("end the destination with a slash to copy into the folder"));
+        if target.as_os_str().is_empty()
+            || self.lookup(&target)?.is_some_and(|there| there.is_folder())
+        {
+            return Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!(
+                    "/{} is a folder in the image, and a file cannot take its place",
+                    target.display()
+                ),
+            )
+            .with_hint("end the destination with a slash to copy into the folder"));
         }
-        if target.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
-            return Err(BuildError::new(BuildErrorKind::Unsupported, format!("/{} cannot be in an image", target.display()))
-                .with_hint("names that begin with .wh. mark deleted files in layers"));
+        if target
+            .file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(b".wh."))
+        {
+            return Err(BuildError::new(
+                BuildErrorKind::Unsupported,
+                format!("/{} cannot be in an image", target.display()),
+            )
+            .with_hint("names that begin with .wh. mark deleted files in layers"));
         }
         // Whoever had this name before is replaced; later names of a replaced file need its content.
         if self.entries.contains_key(&target) {
             self.written.retain(|_, first| *first != target);
-            if let Some(next) = self.entries.iter().find_map(|(path, entry)| (entry.kind == EntryKind::Hardlink(target.clone())).then(|| path.clone())) {
+            if let Some(next) = self.entries.iter().find_map(|(path, entry)| {
+                (entry.kind == EntryKind::Hardlink(target.clone())).then(|| path.clone())
+            }) {
                 let old = self.entries[&target].clone();
-                for entry in self.entries.values_mut().filter(|entry| entry.kind == EntryKind::Hardlink(target.clone())) {
+                for entry in self
+                    .entries
+                    .values_mut()
+                    .filter(|entry| entry.kind == EntryKind::Hardlink(target.clone()))
+                {
                     entry.kind = EntryKind::Hardlink(next.clone());
                 }
                 self.entries.insert(next, old);
@@ -386,13 +573,28 @@ impl Planner<'_> {
 
     fn unpack(&mut self, dest: &Path, unpacked: archive::Unpacked) -> Result<()> {
         for (path, mut entry) in unpacked.entries {
-            let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default().to_vec();
-            let parent = tree::resolve(self, &dest.join(path.parent().unwrap_or(Path::new(""))), true)?;
+            let name = path
+                .file_name()
+                .map(OsStrExt::as_bytes)
+                .unwrap_or_default()
+                .to_vec();
+            let parent = tree::resolve(
+                self,
+                &dest.join(path.parent().unwrap_or(Path::new(""))),
+                true,
+            )?;
             let target = parent.join(std::ffi::OsStr::from_bytes(&name));
             if let EntryKind::Hardlink(to) = &mut entry.kind {
                 *to = tree::resolve(self, &dest.join(&*to), false)?;
                 if !self.entries.contains_key(to) {
-                    return Err(BuildError::new(BuildErrorKind::Context, format!("/{} in the archive is a link to /{}, which it does not hold", path.display(), to.display())));
+                    return Err(BuildError::new(
+                        BuildErrorKind::Context,
+                        format!(
+                            "/{} in the archive is a link to /{}, which it does not hold",
+                            path.display(),
+                            to.display()
+                        ),
+                    ));
                 }
             }
             if let Some((uid, gid)) = self.options.owner {
@@ -409,7 +611,10 @@ impl Planner<'_> {
                 if target.as_os_str().is_empty() {
                     continue;
                 }
-                if self.lookup(&target)?.is_some_and(|there| !there.is_folder()) {
+                if self
+                    .lookup(&target)?
+                    .is_some_and(|there| !there.is_folder())
+                {
                     return Err(not_a_folder(&target));
                 }
                 self.entries.insert(target, entry);
@@ -426,12 +631,23 @@ fn xattrs(node: &Node) -> Result<Vec<(String, Vec<u8>)>> {
     if matches!(node.kind, NodeKind::Symlink(_)) || node.real.as_os_str().is_empty() {
         return Ok(Vec::new());
     }
-    tree::kept_xattrs(&node.real).map_err(|error| BuildError::io(format!("read the attributes of {}", node.real.display()), error))
+    tree::kept_xattrs(&node.real).map_err(|error| {
+        BuildError::io(
+            format!("read the attributes of {}", node.real.display()),
+            error,
+        )
+    })
 }
 
 fn not_a_folder(path: &Path) -> BuildError {
-    BuildError::new(BuildErrorKind::Context, format!("/{} in the image is not a folder, and a folder cannot take its place", path.display()))
-        .with_hint("copy into the place that a link there points to, or choose another destination")
+    BuildError::new(
+        BuildErrorKind::Context,
+        format!(
+            "/{} in the image is not a folder, and a folder cannot take its place",
+            path.display()
+        ),
+    )
+    .with_hint("copy into the place that a link there points to, or choose another destination")
 }
 
 /// The files of layers that this process made, seen without unpacking anything.
@@ -448,12 +664,22 @@ impl Tree for Listed {
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
-        let names = self.entries.keys().filter(|path| path.parent() == Some(folder)).filter_map(|path| path.file_name());
+        let names = self
+            .entries
+            .keys()
+            .filter(|path| path.parent() == Some(folder))
+            .filter_map(|path| path.file_name());
         Ok(names.map(OsString::from).collect())
     }
 
     fn digest(&self, path: &Path, _node: &Node) -> Result<Digest> {
-        Err(BuildError::new(BuildErrorKind::Io, format!("failed to read /{}: the layer is not unpacked", path.display())))
+        Err(BuildError::new(
+            BuildErrorKind::Io,
+            format!(
+                "failed to read /{}: the layer is not unpacked",
+                path.display()
+            ),
+        ))
     }
 
     fn keeps_owners(&self) -> bool {
@@ -467,5 +693,14 @@ fn node_of(entry: &Entry) -> Node {
         EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
         _ => NodeKind::File,
     };
-    Node { real: PathBuf::new(), kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, size: 0, links: None }
+    Node {
+        real: PathBuf::new(),
+        kind,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: entry.mtime,
+        size: 0,
+        links: None,
+    }
 }

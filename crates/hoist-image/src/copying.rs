@@ -26,8 +26,17 @@ enum Source {
 }
 
 impl Build<'_> {
-    pub(crate) fn copy_step(&mut self, state: &mut StageState, instruction: &Instruction, copy: &Copy, place: Place<'_>) -> Result<()> {
-        let refused = |word: &Spanned, message: String| BuildError::new(BuildErrorKind::Dockerfile, message).at(place.source.location(word.range.clone()));
+    pub(crate) fn copy_step(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        copy: &Copy,
+        place: Place<'_>,
+    ) -> Result<()> {
+        let refused = |word: &Spanned, message: String| {
+            BuildError::new(BuildErrorKind::Dockerfile, message)
+                .at(place.source.location(word.range.clone()))
+        };
         let scope = scope(state, place);
         let mut sources = Vec::new();
         let mut inline = Vec::new();
@@ -35,27 +44,53 @@ impl Build<'_> {
             match source {
                 CopySource::Path(word) => sources.push((scope.expand(word)?, word)),
                 CopySource::Heredoc(heredoc) => {
-                    let word = Spanned { text: String::new(), range: heredoc.range.clone() };
-                    let content = if heredoc.expand { scope.body(&heredoc.content(), &word)? } else { heredoc.content() };
-                    inline.push(Selected::Inline { name: heredoc.name.clone(), content });
+                    let word = Spanned {
+                        text: String::new(),
+                        range: heredoc.range.clone(),
+                    };
+                    let content = if heredoc.expand {
+                        scope.body(&heredoc.content(), &word)?
+                    } else {
+                        heredoc.content()
+                    };
+                    inline.push(Selected::Inline {
+                        name: heredoc.name.clone(),
+                        content,
+                    });
                 }
             }
         }
         let written = scope.expand(&copy.dest)?;
         let dest = config::destination(&state.config.config.working_dir, &written);
         if sources.len() + inline.len() > 1 && !dest.ends_with('/') {
-            return Err(refused(&copy.dest, format!("{written} must end with a slash, because there are several sources"))
-                .with_hint(format!("write {written}/ to make it a folder")));
+            return Err(refused(
+                &copy.dest,
+                format!("{written} must end with a slash, because there are several sources"),
+            )
+            .with_hint(format!("write {written}/ to make it a folder")));
         }
-        let chown = copy.chown.as_ref().map(|word| scope.expand_text(&word.text, word)).transpose()?;
-        let chmod_text = copy.chmod.as_ref().map(|word| scope.expand_text(&word.text, word)).transpose()?;
+        let chown = copy
+            .chown
+            .as_ref()
+            .map(|word| scope.expand_text(&word.text, word))
+            .transpose()?;
+        let chmod_text = copy
+            .chmod
+            .as_ref()
+            .map(|word| scope.expand_text(&word.text, word))
+            .transpose()?;
         let chmod = match (&chmod_text, &copy.chmod) {
-            (Some(text), Some(word)) => {
-                Some(Chmod::parse(text).ok_or_else(|| refused(word, format!("'{text}' is no mode")).with_hint("write an octal number such as 755, or u=rwX,go=rX"))?)
-            }
+            (Some(text), Some(word)) => Some(Chmod::parse(text).ok_or_else(|| {
+                refused(word, format!("'{text}' is no mode"))
+                    .with_hint("write an octal number such as 755, or u=rwX,go=rX")
+            })?),
             _ => None,
         };
-        let patterns = copy.exclude.iter().map(|word| scope.expand_text(&word.text, word)).collect::<Result<Vec<_>>>()?;
+        let patterns = copy
+            .exclude
+            .iter()
+            .map(|word| scope.expand_text(&word.text, word))
+            .collect::<Result<Vec<_>>>()?;
         let exclude = Ignore::patterns(patterns.iter().map(String::as_str))?;
         let source = match &copy.from {
             None => Source::Context,
@@ -64,7 +99,9 @@ impl Build<'_> {
                 Origin::Stage(stage) => Source::Layers(self.finished(stage).layers.clone()),
                 Origin::Image(name) => {
                     let platform = self.plans.stages[place.stage].platform.clone();
-                    let image = self.image(&name, &platform).map_err(|error| error.at(place.source.location(from.range.clone())))?;
+                    let image = self
+                        .image(&name, &platform)
+                        .map_err(|error| error.at(place.source.location(from.range.clone())))?;
                     Source::Layers(layers_of(&image)?)
                 }
             },
@@ -79,34 +116,80 @@ impl Build<'_> {
         for option in [chown.as_deref(), chmod_text.as_deref()] {
             key.list(option);
         }
-        key.field(&[u8::from(copy.parents), u8::from(unpack)]).list(&patterns).field(self.epoch_field().as_bytes());
+        key.field(&[u8::from(copy.parents), u8::from(unpack)])
+            .list(&patterns)
+            .field(self.epoch_field().as_bytes());
         // Names matter only where they are kept, but a digest of contents alone could not tell two files apart.
-        let created_by = format!("{keyword} {} {written}", if texts.is_empty() { "<<heredoc".into() } else { texts.join(" ") });
-        self.layer_step(state, &key.key(), instruction, place, created_by, |build, state| {
-            let owner = match &chown {
-                None => None,
-                Some(text) => {
-                    let word = copy.chown.as_ref().expect("the text came from the flag");
-                    let rootfs = if text.chars().all(|c| c.is_ascii_digit() || c == ':') { crate::tree::Rootfs::default() } else { build.rootfs(&state.layers)? };
-                    Some(users::owner(&rootfs, text).map_err(|error| error.at(place.source.location(word.range.clone())))?)
-                }
-            };
-            let options = Options { dest: dest.clone(), owner, chmod: chmod.clone(), parents: copy.parents, exclude: exclude.clone(), unpack, epoch: build.epoch };
-            let tree: Box<dyn Tree + '_> = match &source {
-                Source::Context => Box::new(build.context),
-                Source::Layers(layers) => Box::new(build.rootfs(layers)?),
-            };
-            let mut selected = select_all(&*tree, &sources, matches!(source, Source::Context).then_some(build), place)?;
-            selected.extend(inline);
-            let listing = build.listing(state)?;
-            let plan = copy::plan(&*tree, &selected, &*listing, &options, &build.workspace.cache("spool"))?;
-            if plan.entries.is_empty() {
-                return Ok(None);
+        let created_by = format!(
+            "{keyword} {} {written}",
+            if texts.is_empty() {
+                "<<heredoc".into()
+            } else {
+                texts.join(" ")
             }
-            let stored = layer::store_layer(&build.workspace.store, build.request.compression, &plan.entries)?;
-            remember(state, plan.entries);
-            Ok(Some(stored))
-        })
+        );
+        self.layer_step(
+            state,
+            &key.key(),
+            instruction,
+            place,
+            created_by,
+            |build, state| {
+                let owner =
+                    match &chown {
+                        None => None,
+                        Some(text) => {
+                            let word = copy.chown.as_ref().expect("the text came from the flag");
+                            let rootfs = if text.chars().all(|c| c.is_ascii_digit() || c == ':') {
+                                crate::tree::Rootfs::default()
+                            } else {
+                                build.rootfs(&state.layers)?
+                            };
+                            Some(users::owner(&rootfs, text).map_err(|error| {
+                                error.at(place.source.location(word.range.clone()))
+                            })?)
+                        }
+                    };
+                let options = Options {
+                    dest: dest.clone(),
+                    owner,
+                    chmod: chmod.clone(),
+                    parents: copy.parents,
+                    exclude: exclude.clone(),
+                    unpack,
+                    epoch: build.epoch,
+                };
+                let tree: Box<dyn Tree + '_> = match &source {
+                    Source::Context => Box::new(build.context),
+                    Source::Layers(layers) => Box::new(build.rootfs(layers)?),
+                };
+                let mut selected = select_all(
+                    &*tree,
+                    &sources,
+                    matches!(source, Source::Context).then_some(build),
+                    place,
+                )?;
+                selected.extend(inline);
+                let listing = build.listing(state)?;
+                let plan = copy::plan(
+                    &*tree,
+                    &selected,
+                    &*listing,
+                    &options,
+                    &build.workspace.cache("spool"),
+                )?;
+                if plan.entries.is_empty() {
+                    return Ok(None);
+                }
+                let stored = layer::store_layer(
+                    &build.workspace.store,
+                    build.request.compression,
+                    &plan.entries,
+                )?;
+                remember(state, plan.entries);
+                Ok(Some(stored))
+            },
+        )
     }
 
     /// The digest of what a copy reads. For stages and images it is kept, so that nothing is unpacked when nothing changed.
@@ -126,14 +209,21 @@ impl Build<'_> {
                 let selected = select_all(self.context, sources, Some(self), place)?;
                 if selected.is_empty() && inline.is_empty() {
                     let texts: Vec<_> = sources.iter().map(|(text, _)| text.as_str()).collect();
-                    let location = sources.first().map(|(_, word)| place.source.location(word.range.clone()));
-                    self.report.warn(format!("nothing in the context matches {}", texts.join(" ")), location);
+                    let location = sources
+                        .first()
+                        .map(|(_, word)| place.source.location(word.range.clone()));
+                    self.report.warn(
+                        format!("nothing in the context matches {}", texts.join(" ")),
+                        location,
+                    );
                 }
                 total.field(copy::digest(self.context, &selected, exclude)?.as_bytes());
             }
             Source::Layers(layers) => {
                 let mut memo = crate::cache::KeyBuilder::new("files of layers");
-                memo.field(Self::content_key(layers).as_bytes()).list(sources.iter().map(|(text, _)| text)).field(&[u8::from(parents)]);
+                memo.field(Self::content_key(layers).as_bytes())
+                    .list(sources.iter().map(|(text, _)| text))
+                    .field(&[u8::from(parents)]);
                 memo.field(exclude.text().as_bytes());
                 let memo = memo.key();
                 let known = self.selections.get::<Digest>(&memo);
@@ -141,7 +231,11 @@ impl Build<'_> {
                     Some(digest) => digest,
                     None => {
                         let tree = self.rootfs(layers)?;
-                        let digest = copy::digest(&tree, &select_all(&tree, sources, None, place)?, exclude)?;
+                        let digest = copy::digest(
+                            &tree,
+                            &select_all(&tree, sources, None, place)?,
+                            exclude,
+                        )?;
                         self.selections.put(&memo, &digest)?;
                         digest
                     }
@@ -156,36 +250,65 @@ impl Build<'_> {
     fn explain_missing(&self, source: &str, error: BuildError) -> BuildError {
         let path = tree::relative(source);
         let shown = path.display().to_string();
-        if let Some((file, line, rule)) = self.context.ignore.hides(&shown) {
-            if std::fs::symlink_metadata(self.context.root.join(&path)).is_ok() {
-                let file = file.map_or_else(|| ".dockerignore".into(), |file| config::shown(file).display().to_string());
-                return BuildError::new(BuildErrorKind::Context, format!("{source} is hidden from the build by {file}:{line} ({rule})"))
-                    .with_hint(format!("take the rule away, or add the exception !{shown} below it"));
-            }
+        if let Some((file, line, rule)) = self.context.ignore.hides(&shown)
+            && std::fs::symlink_metadata(self.context.root.join(&path)).is_ok()
+        {
+            let file = file.map_or_else(
+                || ".dockerignore".into(),
+                |file| config::shown(file).display().to_string(),
+            );
+            return BuildError::new(
+                BuildErrorKind::Context,
+                format!("{source} is hidden from the build by {file}:{line} ({rule})"),
+            )
+            .with_hint(format!(
+                "take the rule away, or add the exception !{shown} below it"
+            ));
         }
         if source.split('/').any(|part| part == "..") {
-            return error.with_hint(format!("the context is {}, and nothing above it can be copied", self.context.root.display()));
+            return error.with_hint(format!(
+                "the context is {}, and nothing above it can be copied",
+                self.context.root.display()
+            ));
         }
         if let Ok(target) = std::fs::read_link(self.context.root.join(&path)) {
-            return error.with_hint(format!("it is a link to {}, which is not in the context", target.display()));
+            return error.with_hint(format!(
+                "it is a link to {}, which is not in the context",
+                target.display()
+            ));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let names = self.context.list(folder).unwrap_or_default();
         let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
-        let wanted = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let wanted = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         match crate::error::did_you_mean(wanted, names) {
             Some(near) => error.with_hint(format!("did you mean {}?", folder.join(near).display())),
-            None => error.with_hint(format!("the path is relative to the context {}", self.context.root.display())),
+            None => error.with_hint(format!(
+                "the path is relative to the context {}",
+                self.context.root.display()
+            )),
         }
     }
 }
 
-fn select_all(tree: &dyn Tree, sources: &[(String, &Spanned)], context: Option<&Build<'_>>, place: Place<'_>) -> Result<Vec<Selected>> {
+fn select_all(
+    tree: &dyn Tree,
+    sources: &[(String, &Spanned)],
+    context: Option<&Build<'_>>,
+    place: Place<'_>,
+) -> Result<Vec<Selected>> {
     let mut all = Vec::new();
     for (text, word) in sources {
         let found = copy::select(tree, text).map_err(|error| {
             let error = match context {
-                Some(build) if error.kind() == BuildErrorKind::Context && Pattern::is_literal(text) => build.explain_missing(text, error),
+                Some(build)
+                    if error.kind() == BuildErrorKind::Context && Pattern::is_literal(text) =>
+                {
+                    build.explain_missing(text, error)
+                }
                 _ => error,
             };
             error.at(place.source.location(word.range.clone()))

@@ -31,7 +31,10 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(events: mpsc::UnboundedSender<BuildEvent>, cancelled: watch::Receiver<()>) -> Reporter {
+    pub(crate) fn new(
+        events: mpsc::UnboundedSender<BuildEvent>,
+        cancelled: watch::Receiver<()>,
+    ) -> Reporter {
         Reporter { events, cancelled }
     }
 
@@ -41,12 +44,19 @@ impl Reporter {
     }
 
     pub(crate) fn warn(&self, message: impl Into<String>, location: Option<Location>) {
-        self.send(BuildEvent::Warning { message: message.into(), location });
+        self.send(BuildEvent::Warning {
+            message: message.into(),
+            location,
+        });
     }
 
     /// Fails if the caller dropped the build.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.cancelled.has_changed().is_err() { Err(cancelled()) } else { Ok(()) }
+        if self.cancelled.has_changed().is_err() {
+            Err(cancelled())
+        } else {
+            Ok(())
+        }
     }
 
     /// Returns when the caller drops the build.
@@ -121,8 +131,13 @@ pub(crate) struct Inputs {
 pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<Inputs> {
     let path = request.dockerfile_path();
     let bytes = std::fs::read(&path).map_err(|error| no_dockerfile(request, error))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| BuildError::new(BuildErrorKind::Dockerfile, format!("{} is not UTF-8", path.display())).caused_by(error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        BuildError::new(
+            BuildErrorKind::Dockerfile,
+            format!("{} is not UTF-8", path.display()),
+        )
+        .caused_by(error)
+    })?;
     let mut hasher = crate::cache::KeyBuilder::new("inputs");
     hasher.field(text.as_bytes());
     let file = instruction::parse(config::shown(&path), text)?;
@@ -133,11 +148,31 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
     hasher.field(request.target.as_deref().unwrap_or_default().as_bytes());
     hasher.field(request.platform.to_string().as_bytes());
     let declared = |name: &str| !PROXIES.contains(&name);
-    hasher.list(request.build_args.iter().filter(|(name, _)| declared(name)).map(|(name, value)| format!("{name}={value}")));
-    hasher.list(request.labels.iter().map(|(name, value)| format!("{name}={value}")));
+    hasher.list(
+        request
+            .build_args
+            .iter()
+            .filter(|(name, _)| declared(name))
+            .map(|(name, value)| format!("{name}={value}")),
+    );
+    hasher.list(
+        request
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}")),
+    );
     hasher.field(request.compression.to_string().as_bytes());
-    hasher.field(epoch(request)?.map(|epoch| epoch.to_string()).unwrap_or_default().as_bytes());
-    Ok(Inputs { file, context, digest: hasher.key() })
+    hasher.field(
+        epoch(request)?
+            .map(|epoch| epoch.to_string())
+            .unwrap_or_default()
+            .as_bytes(),
+    );
+    Ok(Inputs {
+        file,
+        context,
+        digest: hasher.key(),
+    })
 }
 
 fn no_dockerfile(request: &BuildRequest, error: std::io::Error) -> BuildError {
@@ -145,12 +180,27 @@ fn no_dockerfile(request: &BuildRequest, error: std::io::Error) -> BuildError {
     if error.kind() != std::io::ErrorKind::NotFound {
         return BuildError::io(format!("read {}", path.display()), error);
     }
-    let error = BuildError::new(BuildErrorKind::Context, format!("there is no {} in {}", request.dockerfile.display(), request.context.display()));
+    let error = BuildError::new(
+        BuildErrorKind::Context,
+        format!(
+            "there is no {} in {}",
+            request.dockerfile.display(),
+            request.context.display()
+        ),
+    );
     let others: Vec<String> = std::fs::read_dir(&request.context)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        })
         .unwrap_or_default()
         .into_iter()
-        .filter(|name| name.to_lowercase().contains("dockerfile") && !name.ends_with(".dockerignore") || name == "Containerfile")
+        .filter(|name| {
+            name.to_lowercase().contains("dockerfile") && !name.ends_with(".dockerignore")
+                || name == "Containerfile"
+        })
         .collect();
     match others.as_slice() {
         [] => error.with_hint("write one, or name its place as `image.dockerfile` in hoist.yaml (relative to `image.context`)"),
@@ -161,23 +211,49 @@ fn no_dockerfile(request: &BuildRequest, error: std::io::Error) -> BuildError {
 /// `SOURCE_DATE_EPOCH`, from the build arguments or the environment.
 pub(crate) fn epoch(request: &BuildRequest) -> Result<Option<i64>> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
-    let text = stages::given(request, NAME).cloned().or_else(|| std::env::var(NAME).ok()).filter(|text| !text.is_empty());
+    let text = stages::given(request, NAME)
+        .cloned()
+        .or_else(|| std::env::var(NAME).ok())
+        .filter(|text| !text.is_empty());
     text.map(|text| {
         text.parse().map_err(|_| {
-            BuildError::new(BuildErrorKind::Dockerfile, format!("{NAME} is '{text}', and not a number of seconds since 1970"))
-                .with_hint("for the commit's time: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
+            BuildError::new(
+                BuildErrorKind::Dockerfile,
+                format!("{NAME} is '{text}', and not a number of seconds since 1970"),
+            )
+            .with_hint("for the commit's time: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
         })
     })
     .transpose()
 }
 
 /// Builds with this engine. Blocks; `runtime` is for pulls and containers.
-pub(crate) fn build(workspace: &Workspace, request: &BuildRequest, report: &Reporter, runtime: Handle, reason: &str) -> Result<BuiltImage> {
+pub(crate) fn build(
+    workspace: &Workspace,
+    request: &BuildRequest,
+    report: &Reporter,
+    runtime: Handle,
+    reason: &str,
+) -> Result<BuiltImage> {
     let inputs = inputs(workspace, request)?;
     let plans = stages::plan(&inputs.file, request)?;
-    let layered = |instruction: &Instruction| matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_));
-    let needed = || inputs.file.stages.iter().zip(&plans.stages).filter(|(_, plan)| plan.needed);
-    let total = needed().map(|(stage, _)| 1 + stage.instructions.iter().filter(|i| layered(i)).count()).sum();
+    let layered = |instruction: &Instruction| {
+        matches!(
+            instruction.kind,
+            Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_)
+        )
+    };
+    let needed = || {
+        inputs
+            .file
+            .stages
+            .iter()
+            .zip(&plans.stages)
+            .filter(|(_, plan)| plan.needed)
+    };
+    let total = needed()
+        .map(|(stage, _)| 1 + stage.instructions.iter().filter(|i| layered(i)).count())
+        .sum();
     let stage_count = plans.stages.len();
     let used_args = plans.used_args.clone();
     let mut build = Build {
@@ -217,8 +293,16 @@ impl Build<'_> {
     fn stage(&mut self, index: usize) -> Result<StageState> {
         let file = self.file;
         let stage = &file.stages[index];
-        let place = Place { source: &file.source, escape: file.escape, stage: index };
-        let mut state = self.base(index).map_err(|error| error.at(place.source.location(self.plans.stages[index].origin_word.range.clone())))?;
+        let place = Place {
+            source: &file.source,
+            escape: file.escape,
+            stage: index,
+        };
+        let mut state = self.base(index).map_err(|error| {
+            error.at(place
+                .source
+                .location(self.plans.stages[index].origin_word.range.clone()))
+        })?;
         self.triggers(&mut state, index)?;
         for instruction in &stage.instructions {
             self.report.check()?;
@@ -247,18 +331,29 @@ impl Build<'_> {
             }
             Origin::Stage(base) => {
                 self.report.send(BuildEvent::StepCached(step));
-                let mut state = self.done[base].clone().expect("a needed stage is built before those that need it");
+                let mut state = self.done[base]
+                    .clone()
+                    .expect("a needed stage is built before those that need it");
                 state.cmd_set = false;
                 state
             }
             Origin::Image(name) => {
                 self.report.send(BuildEvent::StepStarted(step.clone()));
                 let image = self.image(&name, &platform)?;
-                self.report.send(BuildEvent::StepFinished { step, millis: millis(started) });
+                self.report.send(BuildEvent::StepFinished {
+                    step,
+                    millis: millis(started),
+                });
                 let layers = layers_of(&image)?;
                 let mut config = image.config;
                 config::complete(&mut config);
-                StageState { config, layers, args: Vec::new(), cmd_set: false, known: None }
+                StageState {
+                    config,
+                    layers,
+                    args: Vec::new(),
+                    cmd_set: false,
+                    known: None,
+                }
             }
         };
         state.config.extra.shift_remove("author");
@@ -269,12 +364,23 @@ impl Build<'_> {
     fn triggers(&mut self, state: &mut StageState, index: usize) -> Result<()> {
         let triggers = std::mem::take(&mut state.config.config.on_build);
         for trigger in triggers {
-            let name = PathBuf::from(format!("{} (ONBUILD)", self.plans.stages[index].origin_word.text));
+            let name = PathBuf::from(format!(
+                "{} (ONBUILD)",
+                self.plans.stages[index].origin_word.text
+            ));
             let parsed = instruction::parse(&name, format!("FROM scratch\n{trigger}\n"))?;
-            let place = Place { source: &parsed.source, escape: parsed.escape, stage: index };
+            let place = Place {
+                source: &parsed.source,
+                escape: parsed.escape,
+                stage: index,
+            };
             for instruction in &parsed.stages[0].instructions {
-                self.total += usize::from(matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_)));
-                self.instruction(state, instruction, place).map_err(|error| error.at(place.source.location(instruction.range.clone())))?;
+                self.total += usize::from(matches!(
+                    instruction.kind,
+                    Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_)
+                ));
+                self.instruction(state, instruction, place)
+                    .map_err(|error| error.at(place.source.location(instruction.range.clone())))?;
             }
         }
         Ok(())
@@ -282,14 +388,22 @@ impl Build<'_> {
 
     pub(crate) fn next_step(&mut self, stage: usize, text: &str) -> Step {
         self.step += 1;
-        Step { stage: self.plans.stages[stage].name.clone(), index: self.step, total: self.total, text: text.into() }
+        Step {
+            stage: self.plans.stages[stage].name.clone(),
+            index: self.step,
+            total: self.total,
+            text: text.into(),
+        }
     }
 
     /// The platform arguments as a stage sees them.
     pub(crate) fn platform_arguments(&self, stage: usize) -> Vec<(String, String)> {
         let target = &self.file.stages[self.plans.target];
         let _ = stage;
-        platform_arguments(&self.request.platform, target.from.name.as_deref().unwrap_or_default())
+        platform_arguments(
+            &self.request.platform,
+            target.from.name.as_deref().unwrap_or_default(),
+        )
     }
 
     /// Does a step that makes a layer, unless its result is in the cache.
@@ -305,7 +419,11 @@ impl Build<'_> {
         let step = self.next_step(place.stage, &instruction.text);
         let history = |empty| config::history(&self.created(), created_by.clone(), empty);
         if let Some(found) = self.cached(key)? {
-            state.known = if found.is_some() { None } else { state.known.take() };
+            state.known = if found.is_some() {
+                None
+            } else {
+                state.known.take()
+            };
             state.config.history.push(history(found.is_none()));
             state.layers.extend(found);
             self.steps_cached += 1;
@@ -316,7 +434,10 @@ impl Build<'_> {
         let report = self.report;
         let text = &instruction.text;
         let _lock = Lock::take(&self.workspace.cache("locks"), &key.hex(), || {
-            report.warn(format!("another build is doing the same step; waiting for it: {text}"), None);
+            report.warn(
+                format!("another build is doing the same step; waiting for it: {text}"),
+                None,
+            );
         })?;
         // Whoever had the lock may have done it.
         if let Some(found) = self.cached(key)? {
@@ -330,16 +451,33 @@ impl Build<'_> {
         self.report.send(BuildEvent::StepStarted(step.clone()));
         let history = config::history(&self.created(), created_by, false);
         let made = make(self, state)?;
-        self.steps.put(key, &Record { diff_id: made.as_ref().map(|layer| layer.diff_id) })?;
-        state.config.history.push(hoist_oci::spec::History { empty_layer: made.is_none(), ..history });
+        self.steps.put(
+            key,
+            &Record {
+                diff_id: made.as_ref().map(|layer| layer.diff_id),
+            },
+        )?;
+        state.config.history.push(hoist_oci::spec::History {
+            empty_layer: made.is_none(),
+            ..history
+        });
         if let Some(layer) = made {
             if layer.fresh {
-                self.report.send(BuildEvent::LayerStored { digest: layer.blob.digest, size: layer.blob.size });
+                self.report.send(BuildEvent::LayerStored {
+                    digest: layer.blob.digest,
+                    size: layer.blob.size,
+                });
             }
-            state.layers.push(Layer { diff_id: layer.diff_id, blob: layer.blob });
+            state.layers.push(Layer {
+                diff_id: layer.diff_id,
+                blob: layer.blob,
+            });
         }
         self.steps_run += 1;
-        self.report.send(BuildEvent::StepFinished { step, millis: millis(started) });
+        self.report.send(BuildEvent::StepFinished {
+            step,
+            millis: millis(started),
+        });
         Ok(())
     }
 
@@ -348,22 +486,43 @@ impl Build<'_> {
         if self.request.no_cache {
             return Ok(None);
         }
-        let Some(record) = self.steps.get::<Record>(key) else { return Ok(None) };
-        let Some(diff_id) = record.diff_id else { return Ok(Some(None)) };
+        let Some(record) = self.steps.get::<Record>(key) else {
+            return Ok(None);
+        };
+        let Some(diff_id) = record.diff_id else {
+            return Ok(Some(None));
+        };
         Ok(self.layer(&diff_id)?.map(Some))
     }
 
     /// A layer of the store in the form that is asked for; made from another form if only that is there.
     fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>> {
-        let failed = |error| BuildError::from_source(BuildErrorKind::Io, format!("look up the layer {diff_id}"), error);
+        let failed = |error| {
+            BuildError::from_source(
+                BuildErrorKind::Io,
+                format!("look up the layer {diff_id}"),
+                error,
+            )
+        };
         let store = &self.workspace.store;
         let forms = store.layer_forms(diff_id).map_err(failed)?;
-        if let Some((_, blob)) = forms.iter().find(|(form, _)| *form == self.request.compression) {
-            return Ok(Some(Layer { diff_id: *diff_id, blob: blob.clone() }));
+        if let Some((_, blob)) = forms
+            .iter()
+            .find(|(form, _)| *form == self.request.compression)
+        {
+            return Ok(Some(Layer {
+                diff_id: *diff_id,
+                blob: blob.clone(),
+            }));
         }
-        let Some((form, blob)) = forms.into_iter().next() else { return Ok(None) };
+        let Some((form, blob)) = forms.into_iter().next() else {
+            return Ok(None);
+        };
         let stored = recompress(self.workspace, form, &blob, self.request.compression)?;
-        Ok((stored.diff_id == *diff_id).then_some(Layer { diff_id: *diff_id, blob: stored.blob }))
+        Ok((stored.diff_id == *diff_id).then_some(Layer {
+            diff_id: *diff_id,
+            blob: stored.blob,
+        }))
     }
 
     /// The files of a stage, for reading them: its layers are unpacked.
@@ -371,9 +530,17 @@ impl Build<'_> {
         let mut folders = Vec::new();
         for layer in layers.iter().rev() {
             self.report.check()?;
-            let folder = self.workspace.snapshots.layer_dir(&self.workspace.store, &layer.blob, &layer.diff_id).map_err(|error| {
-                BuildError::from_source(BuildErrorKind::Image, format!("unpack the layer {}", layer.blob.digest), error)
-            })?;
+            let folder = self
+                .workspace
+                .snapshots
+                .layer_dir(&self.workspace.store, &layer.blob, &layer.diff_id)
+                .map_err(|error| {
+                    BuildError::from_source(
+                        BuildErrorKind::Image,
+                        format!("unpack the layer {}", layer.blob.digest),
+                        error,
+                    )
+                })?;
             folders.push(folder);
         }
         Ok(Rootfs { layers: folders })
@@ -382,14 +549,18 @@ impl Build<'_> {
     /// The files of a stage, for looking at names and attributes.
     pub(crate) fn listing(&self, state: &StageState) -> Result<Box<dyn Tree>> {
         match &state.known {
-            Some(entries) => Ok(Box::new(crate::copy::Listed { entries: entries.clone() })),
+            Some(entries) => Ok(Box::new(crate::copy::Listed {
+                entries: entries.clone(),
+            })),
             None => Ok(Box::new(self.rootfs(&state.layers)?)),
         }
     }
 
     /// A finished earlier stage.
     pub(crate) fn finished(&self, stage: usize) -> &StageState {
-        self.done[stage].as_ref().expect("a needed stage is built before those that need it")
+        self.done[stage]
+            .as_ref()
+            .expect("a needed stage is built before those that need it")
     }
 
     /// The time that config and history carry: one that does not differ from build to build.
@@ -400,22 +571,40 @@ impl Build<'_> {
     fn warn_unused_args(&self) {
         const KNOWN: [&str; 2] = ["SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE"];
         for (name, _) in &self.request.build_args {
-            if !self.used_args.contains(name) && !PROXIES.contains(&name.as_str()) && !KNOWN.contains(&name.as_str()) {
-                self.report.warn(format!("the build argument {name} is used by no ARG"), None);
+            if !self.used_args.contains(name)
+                && !PROXIES.contains(&name.as_str())
+                && !KNOWN.contains(&name.as_str())
+            {
+                self.report
+                    .warn(format!("the build argument {name} is used by no ARG"), None);
             }
         }
     }
 
     /// Writes config and manifest.
-    fn finish(&mut self, mut state: StageState, inputs: Digest, reason: &str) -> Result<BuiltImage> {
+    fn finish(
+        &mut self,
+        mut state: StageState,
+        inputs: Digest,
+        reason: &str,
+    ) -> Result<BuiltImage> {
         for (name, value) in &self.request.labels {
-            state.config.config.labels.insert(name.clone(), value.clone());
+            state
+                .config
+                .config
+                .labels
+                .insert(name.clone(), value.clone());
         }
         state.config.created = Some(self.created());
         state.config.rootfs.diff_ids = state.layers.iter().map(|layer| layer.diff_id).collect();
         let platform = self.plans.stages[self.plans.target].platform.clone();
-        let layers = state.layers.iter().map(|layer| oci_layer(&layer.blob)).collect();
-        let (manifest, config_digest) = store_image(self.workspace, &state.config, layers, &platform)?;
+        let layers = state
+            .layers
+            .iter()
+            .map(|layer| oci_layer(&layer.blob))
+            .collect();
+        let (manifest, config_digest) =
+            store_image(self.workspace, &state.config, layers, &platform)?;
         Ok(BuiltImage {
             manifest,
             config_digest,
@@ -432,17 +621,26 @@ impl Build<'_> {
 /// Docker's media types have OCI names; the blobs are the same.
 fn oci_layer(blob: &Descriptor) -> Descriptor {
     let mut blob = blob.clone();
-    if let Some(form) = Compression::of_media_type(&blob.media_type).filter(|_| !blob.is_foreign()) {
+    if let Some(form) = Compression::of_media_type(&blob.media_type).filter(|_| !blob.is_foreign())
+    {
         blob.media_type = form.media_type().into();
     }
     blob
 }
 
 /// Stores a config and its manifest.
-pub(crate) fn store_image(workspace: &Workspace, config: &ImageConfig, layers: Vec<Descriptor>, platform: &Platform) -> Result<(Descriptor, Digest)> {
+pub(crate) fn store_image(
+    workspace: &Workspace,
+    config: &ImageConfig,
+    layers: Vec<Descriptor>,
+    platform: &Platform,
+) -> Result<(Descriptor, Digest)> {
     let json = |error| BuildError::io("write the image", std::io::Error::from(error));
     let put = |bytes: &[u8]| {
-        workspace.store.put(bytes).map_err(|error| BuildError::from_source(BuildErrorKind::Io, "store the image", error))
+        workspace
+            .store
+            .put(bytes)
+            .map_err(|error| BuildError::from_source(BuildErrorKind::Io, "store the image", error))
     };
     let config = serde_json::to_vec(config).map_err(json)?;
     let config_digest = put(&config)?;
@@ -454,11 +652,22 @@ pub(crate) fn store_image(workspace: &Workspace, config: &ImageConfig, layers: V
     Ok((descriptor, config_digest))
 }
 
-pub(crate) fn recompress(workspace: &Workspace, form: Compression, blob: &Descriptor, wanted: Compression) -> Result<StoredLayer> {
+pub(crate) fn recompress(
+    workspace: &Workspace,
+    form: Compression,
+    blob: &Descriptor,
+    wanted: Compression,
+) -> Result<StoredLayer> {
     let store = &workspace.store;
     layer::store_archive(store, wanted, |out| {
         let failed = |error| BuildError::io(format!("read the layer {}", blob.digest), error);
-        let file = store.open_blob(&blob.digest).map_err(|error| BuildError::from_source(BuildErrorKind::Io, format!("open the layer {}", blob.digest), error))?;
+        let file = store.open_blob(&blob.digest).map_err(|error| {
+            BuildError::from_source(
+                BuildErrorKind::Io,
+                format!("open the layer {}", blob.digest),
+                error,
+            )
+        })?;
         let mut archive = form.decoder(file).map_err(failed)?;
         std::io::copy(&mut archive, out).map_err(failed)?;
         Ok(())
@@ -470,10 +679,22 @@ pub(crate) fn layers_of(image: &Image) -> Result<Vec<Layer>> {
     if blobs.len() != diff_ids.len() {
         return Err(BuildError::new(
             BuildErrorKind::Image,
-            format!("the image {} is damaged: its manifest has {} layers, its config {}", image.descriptor.digest, blobs.len(), diff_ids.len()),
+            format!(
+                "the image {} is damaged: its manifest has {} layers, its config {}",
+                image.descriptor.digest,
+                blobs.len(),
+                diff_ids.len()
+            ),
         ));
     }
-    Ok(blobs.iter().zip(diff_ids).map(|(blob, diff_id)| Layer { diff_id: *diff_id, blob: blob.clone() }).collect())
+    Ok(blobs
+        .iter()
+        .zip(diff_ids)
+        .map(|(blob, diff_id)| Layer {
+            diff_id: *diff_id,
+            blob: blob.clone(),
+        })
+        .collect())
 }
 
 pub(crate) fn millis(started: Instant) -> u64 {

@@ -58,15 +58,26 @@ fn privileges() -> std::result::Result<String, String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("it needs root or a user namespace".into());
     }
-    Ok(if privilege::in_user_namespace() { "this is Linux, in a user namespace" } else { "this is Linux, as root" }.into())
+    Ok(if privilege::in_user_namespace() {
+        "this is Linux, in a user namespace"
+    } else {
+        "this is Linux, as root"
+    }
+    .into())
 }
 
 /// The version of the Docker Engine that answers, or why none does.
 async fn docker() -> std::result::Result<String, String> {
-    let output = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = Command::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = match tokio::time::timeout(std::time::Duration::from_secs(10), output).await {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => return Err("the docker command is not installed".into()),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err("the docker command is not installed".into());
+        }
         Ok(Err(error)) => return Err(format!("the docker command cannot be run ({error})")),
         Err(_) => return Err("the docker command does not answer".into()),
     };
@@ -75,7 +86,13 @@ async fn docker() -> std::result::Result<String, String> {
         return Ok(version);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("no Docker Engine answers ({})", said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing").trim()))
+    Err(format!(
+        "no Docker Engine answers ({})",
+        said.lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("it says nothing")
+            .trim()
+    ))
 }
 
 #[cfg(test)]
@@ -87,6 +104,9 @@ mod tests {
         let chosen = choose(Engine::Auto).await.unwrap();
         assert_eq!(chosen.name(), "embedded");
         assert!(chosen.reason().starts_with("this is Linux, "));
-        assert_eq!(choose(Engine::Embedded).await.unwrap().reason(), "it was asked for");
+        assert_eq!(
+            choose(Engine::Embedded).await.unwrap().reason(),
+            "it was asked for"
+        );
     }
 }

@@ -92,8 +92,7 @@ impl BuildError {
         if is_disk_full(&source) {
             return BuildError::disk_full(doing).caused_by(source);
         }
-        BuildError::new(BuildErrorKind::Io, format!("failed to {doing}"))
-            .caused_by(source)
+        BuildError::new(BuildErrorKind::Io, format!("failed to {doing}")).caused_by(source)
     }
 
     fn disk_full(doing: String) -> Self {

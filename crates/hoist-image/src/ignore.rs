@@ -47,8 +47,14 @@ impl Ignore {
         for file in [PathBuf::from(own), context.join(".dockerignore")] {
             match fs::read(&file) {
                 Ok(bytes) => return Ignore::parse(Some(&file), &String::from_utf8_lossy(&bytes)),
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                Err(error) => return Err(BuildError::io(format!("read {}", file.display()), error)),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
+                Err(error) => {
+                    return Err(BuildError::io(format!("read {}", file.display()), error));
+                }
             }
         }
         Ok(Ignore::default())
@@ -57,7 +63,10 @@ impl Ignore {
     /// Reads the text of an ignore file.
     pub(crate) fn parse(file: Option<&Path>, text: &str) -> Result<Ignore> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut ignore = Ignore { file: file.map(Path::to_path_buf), rules: Vec::new() };
+        let mut ignore = Ignore {
+            file: file.map(Path::to_path_buf),
+            rules: Vec::new(),
+        };
         for (index, line) in text.lines().enumerate() {
             if line.starts_with('#') {
                 continue;
@@ -67,7 +76,8 @@ impl Ignore {
                 continue;
             }
             let refused = |what: &str| {
-                let error = BuildError::new(BuildErrorKind::Dockerfile, format!("{what}: {written}"));
+                let error =
+                    BuildError::new(BuildErrorKind::Dockerfile, format!("{what}: {written}"));
                 match file {
                     Some(file) => error.at(Location {
                         file: file.into(),
@@ -85,12 +95,30 @@ impl Ignore {
                 return Err(refused("an exception needs a pattern after '!'"));
             }
             let cleaned = clean(bare);
-            let text = if cleaned.len() > 1 { cleaned.strip_prefix('/').unwrap_or(&cleaned) } else { &cleaned };
-            let pattern = Pattern::ignore(text).map_err(|_| refused("this pattern is not closed").with_hint("a '[' needs its ']', and a '\\' needs a character after it"))?;
+            let text = if cleaned.len() > 1 {
+                cleaned.strip_prefix('/').unwrap_or(&cleaned)
+            } else {
+                &cleaned
+            };
+            let pattern = Pattern::ignore(text).map_err(|_| {
+                refused("this pattern is not closed")
+                    .with_hint("a '[' needs its ']', and a '\\' needs a character after it")
+            })?;
             let parts: Vec<&str> = text.split('/').collect();
-            let literal: Vec<String> = parts.iter().take_while(|part| Pattern::is_literal(part)).map(|part| (*part).to_owned()).collect();
+            let literal: Vec<String> = parts
+                .iter()
+                .take_while(|part| Pattern::is_literal(part))
+                .map(|part| (*part).to_owned())
+                .collect();
             let fixed = literal.len() == parts.len();
-            ignore.rules.push(Rule { pattern, exception, line: index + 1, text: written.into(), literal, fixed });
+            ignore.rules.push(Rule {
+                pattern,
+                exception,
+                line: index + 1,
+                text: written.into(),
+                literal,
+                fixed,
+            });
         }
         Ok(ignore)
     }
@@ -103,7 +131,11 @@ impl Ignore {
 
     /// The rules as they were written.
     pub(crate) fn text(&self) -> String {
-        self.rules.iter().map(|rule| rule.text.as_str()).collect::<Vec<_>>().join("\n")
+        self.rules
+            .iter()
+            .map(|rule| rule.text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Whether there is no rule.
@@ -113,7 +145,11 @@ impl Ignore {
 
     /// Judges a path (with `/`, relative to the context), given what was said of its folder.
     pub(crate) fn verdict(&self, path: &str, folder: &Verdict) -> Verdict {
-        let mut verdict = Verdict { matched: Vec::with_capacity(self.rules.len()), hidden: false, rule: None };
+        let mut verdict = Verdict {
+            matched: Vec::with_capacity(self.rules.len()),
+            hidden: false,
+            rule: None,
+        };
         for (index, rule) in self.rules.iter().enumerate() {
             let inherited = folder.matched.get(index).copied().unwrap_or(false);
             let matched = inherited || rule.pattern.matches(path);
@@ -133,7 +169,8 @@ impl Ignore {
             let shared = rule.literal.len().min(parts.len());
             let agrees = rule.literal.iter().zip(&parts).all(|(a, b)| a == b);
             // A rule without special characters reaches only what lies on its way.
-            agrees && (!rule.fixed || rule.literal.len() > shared || rule.literal.len() == parts.len())
+            agrees
+                && (!rule.fixed || rule.literal.len() > shared || rule.literal.len() == parts.len())
         })
     }
 
@@ -197,8 +234,14 @@ mod tests {
     #[test]
     fn the_last_matching_rule_decides() {
         assert!(!hidden("*.md\n!README.md", "README.md"));
-        assert!(hidden("*.md\n!README*.md\nREADME-secret.md", "README-secret.md"));
-        assert!(!hidden("*.md\nREADME-secret.md\n!README*.md", "README-secret.md"));
+        assert!(hidden(
+            "*.md\n!README*.md\nREADME-secret.md",
+            "README-secret.md"
+        ));
+        assert!(!hidden(
+            "*.md\nREADME-secret.md\n!README*.md",
+            "README-secret.md"
+        ));
         assert!(!hidden("dir\n!dir/keep", "dir/keep"));
         assert!(hidden("dir\n!dir/keep", "dir/other"));
         assert!(hidden("!keep\n*", "keep"));
@@ -220,7 +263,15 @@ mod tests {
     #[test]
     fn exceptions_open_hidden_folders_only_where_they_can_matter() {
         let rules = Ignore::parse(None, "*\n!a/b/c\n!src/**/*.rs").unwrap();
-        for (folder, want) in [("a", true), ("a/b", true), ("a/x", false), ("a/b/c", true), ("src", true), ("src/x", true), ("target", false)] {
+        for (folder, want) in [
+            ("a", true),
+            ("a/b", true),
+            ("a/x", false),
+            ("a/b/c", true),
+            ("src", true),
+            ("src/x", true),
+            ("target", false),
+        ] {
             assert_eq!(rules.may_show_inside(folder), want, "{folder}");
         }
     }
@@ -228,7 +279,10 @@ mod tests {
     #[test]
     fn wrong_rules_are_refused_with_their_line() {
         let error = Ignore::parse(Some(Path::new(".dockerignore")), "ok\n a[b\n").unwrap_err();
-        assert_eq!((error.line(), error.column(), error.message()), (Some(2), Some(2), "this pattern is not closed: a[b"));
+        assert_eq!(
+            (error.line(), error.column(), error.message()),
+            (Some(2), Some(2), "this pattern is not closed: a[b")
+        );
         let error = Ignore::parse(Some(Path::new(".dockerignore")), "!\n").unwrap_err();
         assert_eq!(error.message(), "an exception needs a pattern after '!': !");
     }
@@ -236,7 +290,10 @@ mod tests {
     #[test]
     fn the_rule_that_hides_a_file_can_be_named() {
         let ignore = Ignore::parse(Some(Path::new("x/.dockerignore")), "a\nb/*.log\n").unwrap();
-        assert_eq!(ignore.hides("b/c.log"), Some((Some(Path::new("x/.dockerignore")), 2, "b/*.log")));
+        assert_eq!(
+            ignore.hides("b/c.log"),
+            Some((Some(Path::new("x/.dockerignore")), 2, "b/*.log"))
+        );
         assert_eq!(ignore.hides("b/c.txt"), None);
     }
 }

@@ -34,7 +34,12 @@ pub struct LocalImage {
 fn with_tag(name: &str) -> Result<String> {
     let reference: ImageRef = name.parse().map_err(|error: hoist_oci::ReferenceError| {
         let hint = error.hint();
-        BuildError::new(BuildErrorKind::Image, format!("'{name}' is no name of an image")).caused_by(error).with_hint(hint)
+        BuildError::new(
+            BuildErrorKind::Image,
+            format!("'{name}' is no name of an image"),
+        )
+        .caused_by(error)
+        .with_hint(hint)
     })?;
     Ok(match (&reference.tag, &reference.digest) {
         (None, None) => reference.with_tag("latest").to_string(),
@@ -43,13 +48,26 @@ fn with_tag(name: &str) -> Result<String> {
 }
 
 pub(crate) fn pulled_name(reference: &ImageRef, platform: &Platform) -> String {
-    format!("{PULLED}{}/{}:{}@{platform}", reference.host(), reference.path(), reference.reference())
+    format!(
+        "{PULLED}{}/{}:{}@{platform}",
+        reference.host(),
+        reference.path(),
+        reference.reference()
+    )
 }
 
 /// A local image by its name.
 pub(crate) fn resolve(workspace: &Workspace, name: &str) -> Result<Option<Descriptor>> {
-    let Ok(full) = with_tag(name) else { return Ok(None) };
-    let failed = |error| BuildError::from_source(BuildErrorKind::Io, format!("look up the image {name}"), error);
+    let Ok(full) = with_tag(name) else {
+        return Ok(None);
+    };
+    let failed = |error| {
+        BuildError::from_source(
+            BuildErrorKind::Io,
+            format!("look up the image {name}"),
+            error,
+        )
+    };
     workspace.store.resolve(&full).map_err(failed)
 }
 
@@ -59,7 +77,9 @@ pub(crate) fn resolve(workspace: &Workspace, name: &str) -> Result<Option<Descri
 /// Fails when the name is none, or the store cannot be written.
 pub fn name(workspace: &Workspace, name: &str, descriptor: &Descriptor) -> Result<()> {
     let full = with_tag(name)?;
-    workspace.store.tag(&full, descriptor).map_err(|error| BuildError::from_source(BuildErrorKind::Io, format!("name the image {full}"), error))
+    workspace.store.tag(&full, descriptor).map_err(|error| {
+        BuildError::from_source(BuildErrorKind::Io, format!("name the image {full}"), error)
+    })
 }
 
 /// Makes a local image of a root file system: a folder, or a tar archive, plain or compressed with gzip or zstd.
@@ -75,7 +95,8 @@ pub async fn import(workspace: &Workspace, source: &Path, name: &str) -> Result<
 
 fn import_now(workspace: &Workspace, source: &Path, name: &str) -> Result<Descriptor> {
     let full = with_tag(name)?;
-    let metadata = fs::metadata(source).map_err(|error| BuildError::io(format!("read {}", source.display()), error))?;
+    let metadata = fs::metadata(source)
+        .map_err(|error| BuildError::io(format!("read {}", source.display()), error))?;
     let stored = if metadata.is_dir() {
         let entries = upper::entries(source)?;
         layer::store_layer(&workspace.store, Compression::Gzip, &entries)?
@@ -87,7 +108,14 @@ fn import_now(workspace: &Workspace, source: &Path, name: &str) -> Result<Descri
     config::complete(&mut config);
     config.created = Some(config::rfc3339(0));
     config.rootfs.diff_ids = vec![stored.diff_id];
-    config.history = vec![config::history(&config::rfc3339(0), format!("IMPORT {}", source.file_name().unwrap_or_default().to_string_lossy()), false)];
+    config.history = vec![config::history(
+        &config::rfc3339(0),
+        format!(
+            "IMPORT {}",
+            source.file_name().unwrap_or_default().to_string_lossy()
+        ),
+        false,
+    )];
     let (manifest, _) = store_image(workspace, &config, vec![stored.blob], &platform)?;
     crate::images::name(workspace, &full, &manifest)?;
     Ok(manifest)
@@ -100,8 +128,11 @@ fn import_archive(workspace: &Workspace, source: &Path) -> Result<StoredLayer> {
     let read = open()?.read(&mut start).map_err(failed)?;
     let form = Compression::of_magic(&start[..read]);
     let no_archive = || {
-        BuildError::new(BuildErrorKind::Image, format!("{} is no tar archive", source.display()))
-            .with_hint("give a folder, or a tar archive, plain or compressed with gzip or zstd")
+        BuildError::new(
+            BuildErrorKind::Image,
+            format!("{} is no tar archive", source.display()),
+        )
+        .with_hint("give a folder, or a tar archive, plain or compressed with gzip or zstd")
     };
     let mut archive = tar::Archive::new(form.decoder(open()?).map_err(failed)?);
     // A pass over all of it: half an archive must not become an image.
@@ -109,8 +140,18 @@ fn import_archive(workspace: &Workspace, source: &Path) -> Result<StoredLayer> {
     for entry in archive.entries().map_err(|_| no_archive())? {
         let entry = entry.map_err(|error| no_archive().caused_by(error))?;
         let path = entry.path().map_err(failed)?;
-        if path.components().any(|part| part == std::path::Component::ParentDir) {
-            return Err(BuildError::new(BuildErrorKind::Image, format!("{} in {} leads out of the archive", path.display(), source.display())));
+        if path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+        {
+            return Err(BuildError::new(
+                BuildErrorKind::Image,
+                format!(
+                    "{} in {} leads out of the archive",
+                    path.display(),
+                    source.display()
+                ),
+            ));
         }
         count += 1;
     }
@@ -129,16 +170,38 @@ fn import_archive(workspace: &Workspace, source: &Path) -> Result<StoredLayer> {
 /// # Errors
 /// Fails when the store cannot be read.
 pub fn list(workspace: &Workspace) -> Result<Vec<LocalImage>> {
-    let tags = workspace.store.tags().map_err(|error| BuildError::from_source(BuildErrorKind::Io, "list the images", error))?;
+    let tags = workspace
+        .store
+        .tags()
+        .map_err(|error| BuildError::from_source(BuildErrorKind::Io, "list the images", error))?;
     let mut images: Vec<LocalImage> = tags
         .into_iter()
         .map(|(name, descriptor)| {
-            let size = workspace.store.image(&descriptor, &Platform::host()).map_or(0, |image| {
-                image.manifest.config.size + image.manifest.layers.iter().map(|layer| layer.size).sum::<u64>()
-            });
+            let size = workspace
+                .store
+                .image(&descriptor, &Platform::host())
+                .map_or(0, |image| {
+                    image.manifest.config.size
+                        + image
+                            .manifest
+                            .layers
+                            .iter()
+                            .map(|layer| layer.size)
+                            .sum::<u64>()
+                });
             match name.strip_prefix(PULLED) {
-                Some(pulled) => LocalImage { name: pulled.into(), descriptor, size, pulled: true },
-                None => LocalImage { name, descriptor, size, pulled: false },
+                Some(pulled) => LocalImage {
+                    name: pulled.into(),
+                    descriptor,
+                    size,
+                    pulled: true,
+                },
+                None => LocalImage {
+                    name,
+                    descriptor,
+                    size,
+                    pulled: false,
+                },
             }
         })
         .collect();
@@ -155,7 +218,13 @@ pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
     workspace
         .store
         .image(&descriptor, &Platform::host())
-        .map_err(|error| BuildError::from_source(BuildErrorKind::Image, format!("read the image {name}"), error))
+        .map_err(|error| {
+            BuildError::from_source(
+                BuildErrorKind::Image,
+                format!("read the image {name}"),
+                error,
+            )
+        })
 }
 
 /// Takes an image's name away. Its layers stay for other images and builds.
@@ -165,14 +234,30 @@ pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
 pub fn remove(workspace: &Workspace, name: &str) -> Result<()> {
     resolve(workspace, name)?.ok_or_else(|| unknown(workspace, name))?;
     let full = with_tag(name)?;
-    workspace.store.untag(&full).map_err(|error| BuildError::from_source(BuildErrorKind::Io, format!("remove the image {full}"), error))
+    workspace.store.untag(&full).map_err(|error| {
+        BuildError::from_source(
+            BuildErrorKind::Io,
+            format!("remove the image {full}"),
+            error,
+        )
+    })
 }
 
 fn unknown(workspace: &Workspace, name: &str) -> BuildError {
-    let error = BuildError::new(BuildErrorKind::Image, format!("there is no local image {name}"));
-    let names: Vec<String> = list(workspace).unwrap_or_default().into_iter().filter(|image| !image.pulled).map(|image| image.name).collect();
+    let error = BuildError::new(
+        BuildErrorKind::Image,
+        format!("there is no local image {name}"),
+    );
+    let names: Vec<String> = list(workspace)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|image| !image.pulled)
+        .map(|image| image.name)
+        .collect();
     if names.is_empty() {
-        return error.with_hint("make one with `hoist build`, or with `hoist image import FOLDER|TAR NAME`");
+        return error.with_hint(
+            "make one with `hoist build`, or with `hoist image import FOLDER|TAR NAME`",
+        );
     }
     match crate::error::did_you_mean(name, names.iter().map(String::as_str)) {
         Some(near) => error.with_hint(format!("did you mean {near}?")),

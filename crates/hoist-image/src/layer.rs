@@ -9,8 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use flate2::{Compress, Crc, FlushCompress, Status};
 use hoist_oci::spec::Descriptor;
@@ -34,7 +34,10 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     Folder,
-    File { content: Content, size: u64 },
+    File {
+        content: Content,
+        size: u64,
+    },
     Symlink(PathBuf),
     /// The same file as another path of the layer.
     Hardlink(PathBuf),
@@ -53,12 +56,29 @@ pub(crate) enum Content {
 
 impl Entry {
     pub(crate) fn folder(mode: u32, uid: u32, gid: u32, mtime: Time) -> Entry {
-        Entry { kind: EntryKind::Folder, mode, uid, gid, mtime, xattrs: Vec::new() }
+        Entry {
+            kind: EntryKind::Folder,
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs: Vec::new(),
+        }
     }
 
     /// An empty file, as whiteouts are written.
     pub(crate) fn whiteout() -> Entry {
-        Entry { kind: EntryKind::File { content: Content::Bytes(Vec::new()), size: 0 }, mode: 0, uid: 0, gid: 0, mtime: (0, 0), xattrs: Vec::new() }
+        Entry {
+            kind: EntryKind::File {
+                content: Content::Bytes(Vec::new()),
+                size: 0,
+            },
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: Vec::new(),
+        }
     }
 }
 
@@ -75,22 +95,47 @@ pub(crate) struct StoredLayer {
 }
 
 /// Archives, compresses and stores a layer.
-pub(crate) fn store_layer(store: &Store, compression: Compression, entries: &Entries) -> Result<StoredLayer> {
+pub(crate) fn store_layer(
+    store: &Store,
+    compression: Compression,
+    entries: &Entries,
+) -> Result<StoredLayer> {
     store_archive(store, compression, |out| write_archive(entries, out))
 }
 
 /// Compresses and stores what `produce` writes, which is a tar archive.
-pub(crate) fn store_archive(store: &Store, compression: Compression, produce: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<StoredLayer> {
+pub(crate) fn store_archive(
+    store: &Store,
+    compression: Compression,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<StoredLayer> {
     let failed = |error| BuildError::from_source(BuildErrorKind::Io, "store a layer", error);
     let blob = store.writer().map_err(failed)?;
     let (digest, size, diff_id) = compress(blob, compression, produce)?;
-    let fresh = match store.layer_forms(&diff_id).map_err(failed)?.into_iter().find(|(form, _)| *form == compression) {
-        Some((_, blob)) => return Ok(StoredLayer { diff_id, blob, fresh: false }),
+    let fresh = match store
+        .layer_forms(&diff_id)
+        .map_err(failed)?
+        .into_iter()
+        .find(|(form, _)| *form == compression)
+    {
+        Some((_, blob)) => {
+            return Ok(StoredLayer {
+                diff_id,
+                blob,
+                fresh: false,
+            });
+        }
         None => true,
     };
     let blob = Descriptor::new(compression.media_type(), digest, size);
-    store.add_layer(&diff_id, compression, &blob).map_err(failed)?;
-    Ok(StoredLayer { diff_id, blob, fresh })
+    store
+        .add_layer(&diff_id, compression, &blob)
+        .map_err(failed)?;
+    Ok(StoredLayer {
+        diff_id,
+        blob,
+        fresh,
+    })
 }
 
 /// Bytes that one thread compresses at a time. Part of what makes blobs the same everywhere.
@@ -100,8 +145,14 @@ const WINDOW: usize = 32 << 10;
 /// Level 6 costs twice the time of 4 for 2 % of size; measured on Debian's base files.
 const GZIP_LEVEL: u32 = 5;
 
-fn compress(blob: BlobWriter, compression: Compression, produce: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(Digest, u64, Digest)> {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
+fn compress(
+    blob: BlobWriter,
+    compression: Compression,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<(Digest, u64, Digest)> {
+    let workers = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .min(8);
     std::thread::scope(|scope| {
         let (to_hash, pieces) = mpsc::sync_channel::<Arc<Vec<u8>>>(4);
         let hashing = scope.spawn(move || {
@@ -119,19 +170,29 @@ fn compress(blob: BlobWriter, compression: Compression, produce: impl FnOnce(&mu
                 // No name, no time, an unknown system: nothing that differs between machines.
                 blob.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
                 for job in jobs {
-                    blob.write_all(&job.recv().map_err(|_| io::Error::other("a compressing thread ended early"))?)?;
+                    blob.write_all(
+                        &job.recv()
+                            .map_err(|_| io::Error::other("a compressing thread ended early"))?,
+                    )?;
                 }
                 return Ok(blob);
             }
             let mut encoder = compression.encoder(blob)?;
             for job in jobs {
-                encoder.write_all(&job.recv().map_err(|_| io::Error::other("the archive ended early"))?)?;
+                encoder.write_all(
+                    &job.recv()
+                        .map_err(|_| io::Error::other("the archive ended early"))?,
+                )?;
             }
             encoder.finish()
         });
         let (to_workers, work) = mpsc::sync_channel::<Job>(workers);
         let work = Arc::new(Mutex::new(work));
-        for _ in 0..if compression == Compression::Gzip { workers } else { 0 } {
+        for _ in 0..if compression == Compression::Gzip {
+            workers
+        } else {
+            0
+        } {
             let work = Arc::clone(&work);
             scope.spawn(move || {
                 loop {
@@ -146,21 +207,36 @@ fn compress(blob: BlobWriter, compression: Compression, produce: impl FnOnce(&mu
             });
         }
         drop(work);
-        let mut cutter = Cutter { buffer: Vec::with_capacity(PIECE), before: Vec::new(), compression, to_hash, to_write, to_workers };
+        let mut cutter = Cutter {
+            buffer: Vec::with_capacity(PIECE),
+            before: Vec::new(),
+            compression,
+            to_hash,
+            to_write,
+            to_workers,
+        };
         let produced = produce(&mut cutter);
         let cut = cutter.end();
-        let (diff_id, crc) = hashing.join().map_err(|_| BuildError::new(BuildErrorKind::Io, "the hashing thread panicked"))?;
-        let written = writing.join().map_err(|_| BuildError::new(BuildErrorKind::Io, "the writing thread panicked"))?;
+        let (diff_id, crc) = hashing
+            .join()
+            .map_err(|_| BuildError::new(BuildErrorKind::Io, "the hashing thread panicked"))?;
+        let written = writing
+            .join()
+            .map_err(|_| BuildError::new(BuildErrorKind::Io, "the writing thread panicked"))?;
         // What broke the pipe is the cause; the producer only saw that it broke.
-        let mut blob = written.map_err(|error| BuildError::io("write a layer to the store", error))?;
+        let mut blob =
+            written.map_err(|error| BuildError::io("write a layer to the store", error))?;
         produced?;
         cut.map_err(|error| BuildError::io("compress a layer", error))?;
         if compression == Compression::Gzip {
             let mut trailer = crc.sum().to_le_bytes().to_vec();
             trailer.extend(crc.amount().to_le_bytes());
-            blob.write_all(&trailer).map_err(|error| BuildError::io("write a layer to the store", error))?;
+            blob.write_all(&trailer)
+                .map_err(|error| BuildError::io("write a layer to the store", error))?;
         }
-        let (digest, size) = blob.commit().map_err(|error| BuildError::from_source(BuildErrorKind::Io, "store a layer", error))?;
+        let (digest, size) = blob
+            .commit()
+            .map_err(|error| BuildError::from_source(BuildErrorKind::Io, "store a layer", error))?;
         Ok((digest, size, diff_id))
     })
 }
@@ -185,14 +261,24 @@ struct Cutter {
 impl Cutter {
     fn cut(&mut self, last: bool) -> io::Result<()> {
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the store takes no more");
-        let piece = Arc::new(std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE)));
+        let piece = Arc::new(std::mem::replace(
+            &mut self.buffer,
+            Vec::with_capacity(PIECE),
+        ));
         let (done, result) = mpsc::sync_channel(1);
         self.to_write.send(result).map_err(|_| gone())?;
         self.to_hash.send(Arc::clone(&piece)).map_err(|_| gone())?;
         if self.compression == Compression::Gzip {
             let tail = piece[piece.len().saturating_sub(WINDOW)..].to_vec();
             let before = std::mem::replace(&mut self.before, tail);
-            self.to_workers.send(Job { piece, before, last, done }).map_err(|_| gone())
+            self.to_workers
+                .send(Job {
+                    piece,
+                    before,
+                    last,
+                    done,
+                })
+                .map_err(|_| gone())
         } else {
             done.send(piece.to_vec()).map_err(|_| gone())
         }
@@ -222,14 +308,23 @@ impl Write for Cutter {
 fn deflate(piece: &[u8], before: &[u8], last: bool) -> Vec<u8> {
     let mut compress = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
     if !before.is_empty() {
-        compress.set_dictionary(before).expect("a new stream takes a dictionary");
+        compress
+            .set_dictionary(before)
+            .expect("a new stream takes a dictionary");
     }
     let mut out = Vec::with_capacity(piece.len() / 2 + 1024);
-    let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
+    let flush = if last {
+        FlushCompress::Finish
+    } else {
+        FlushCompress::Sync
+    };
     loop {
         let read = usize::try_from(compress.total_in()).expect("a piece fits in memory");
-        let status = compress.compress_vec(&piece[read..], &mut out, flush).expect("deflate does not fail in memory");
-        let all_read = usize::try_from(compress.total_in()).expect("a piece fits in memory") == piece.len();
+        let status = compress
+            .compress_vec(&piece[read..], &mut out, flush)
+            .expect("deflate does not fail in memory");
+        let all_read =
+            usize::try_from(compress.total_in()).expect("a piece fits in memory") == piece.len();
         // A flush is complete only when it left room in the output.
         if status == Status::StreamEnd || (!last && all_read && out.len() < out.capacity()) {
             return out;
@@ -274,17 +369,33 @@ fn write_entry(path: &Path, entry: &Entry, out: &mut dyn Write) -> Result<()> {
             EntryType::Link
         }
         EntryKind::Character(device) | EntryKind::Block(device) => {
-            let (major, minor) = (nix::sys::stat::major(*device), nix::sys::stat::minor(*device));
-            header.set_device_major(u32::try_from(major).unwrap_or(0)).map_err(archive_failed)?;
-            header.set_device_minor(u32::try_from(minor).unwrap_or(0)).map_err(archive_failed)?;
-            if matches!(entry.kind, EntryKind::Character(_)) { EntryType::Char } else { EntryType::Block }
+            let (major, minor) = (
+                nix::sys::stat::major(*device),
+                nix::sys::stat::minor(*device),
+            );
+            header
+                .set_device_major(u32::try_from(major).unwrap_or(0))
+                .map_err(archive_failed)?;
+            header
+                .set_device_minor(u32::try_from(minor).unwrap_or(0))
+                .map_err(archive_failed)?;
+            if matches!(entry.kind, EntryKind::Character(_)) {
+                EntryType::Char
+            } else {
+                EntryType::Block
+            }
         }
         EntryKind::Fifo => EntryType::Fifo,
     };
     header.set_entry_type(kind);
     put_text(&mut header.as_old_mut().name, &name, b"path", &mut pax);
     if let Some(link) = link {
-        put_text(&mut header.as_old_mut().linkname, link.as_os_str().as_bytes(), b"linkpath", &mut pax);
+        put_text(
+            &mut header.as_old_mut().linkname,
+            link.as_os_str().as_bytes(),
+            b"linkpath",
+            &mut pax,
+        );
     }
     header.set_mode(entry.mode & 0o7777);
     // What does not fit into the octal fields goes into pax records.
@@ -299,7 +410,11 @@ fn write_entry(path: &Path, entry: &Entry, out: &mut dyn Write) -> Result<()> {
     header.set_uid(number(entry.uid.into(), OCTAL_7, b"uid"));
     header.set_gid(number(entry.gid.into(), OCTAL_7, b"gid"));
     header.set_size(number(size, OCTAL_11, b"size"));
-    header.set_mtime(number(u64::try_from(entry.mtime.0).unwrap_or(0), OCTAL_11, b"mtime"));
+    header.set_mtime(number(
+        u64::try_from(entry.mtime.0).unwrap_or(0),
+        OCTAL_11,
+        b"mtime",
+    ));
     if entry.mtime.0 < 0 {
         put_record(&mut pax, b"mtime", entry.mtime.0.to_string().as_bytes());
     }
@@ -348,8 +463,11 @@ fn write_file(real: &Path, size: u64, out: &mut dyn Write) -> Result<()> {
             Err(error) => return Err(failed(error)),
         };
         if n as u64 > left || (n == 0 && left > 0) {
-            return Err(BuildError::new(BuildErrorKind::Context, format!("{} changed while it was read", real.display()))
-                .with_hint("let what writes it finish, and build again"));
+            return Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!("{} changed while it was read", real.display()),
+            )
+            .with_hint("let what writes it finish, and build again"));
         }
         if n == 0 {
             return Ok(());
@@ -408,16 +526,41 @@ mod tests {
 
     fn entries(size: usize) -> Entries {
         // Text that repeats only far away, so that the window over pieces matters.
-        let body: Vec<u8> = (0..size as u32).flat_map(|n| (n / 3 % 70_000).to_be_bytes()).take(size).collect();
-        let file = |content: &[u8]| EntryKind::File { content: Content::Bytes(content.to_vec()), size: content.len() as u64 };
-        let entry = |kind| Entry { kind, mode: 0o644, uid: 0, gid: 0, mtime: (1_000_000_000, 5), xattrs: Vec::new() };
+        let body: Vec<u8> = (0..size as u32)
+            .flat_map(|n| (n / 3 % 70_000).to_be_bytes())
+            .take(size)
+            .collect();
+        let file = |content: &[u8]| EntryKind::File {
+            content: Content::Bytes(content.to_vec()),
+            size: content.len() as u64,
+        };
+        let entry = |kind| Entry {
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: (1_000_000_000, 5),
+            xattrs: Vec::new(),
+        };
         Entries::from([
             ("d".into(), Entry::folder(0o1777, 3_000_000, 7, (-5, 0))),
-            (PathBuf::from("d").join("x".repeat(120)), entry(file(b"long"))),
+            (
+                PathBuf::from("d").join("x".repeat(120)),
+                entry(file(b"long")),
+            ),
             ("d/big".into(), entry(file(&body))),
-            ("d-e".into(), entry(EntryKind::Symlink("y".repeat(150).into()))),
+            (
+                "d-e".into(),
+                entry(EntryKind::Symlink("y".repeat(150).into())),
+            ),
             ("hard".into(), entry(EntryKind::Hardlink("d/big".into()))),
-            ("x".into(), Entry { xattrs: vec![("user.a".into(), b"b\0c".to_vec())], ..entry(file(b"")) }),
+            (
+                "x".into(),
+                Entry {
+                    xattrs: vec![("user.a".into(), b"b\0c".to_vec())],
+                    ..entry(file(b""))
+                },
+            ),
         ])
     }
 
@@ -431,21 +574,37 @@ mod tests {
         for entry in archive.entries().unwrap() {
             let mut entry = entry.unwrap();
             let path = entry.path().unwrap().display().to_string();
-            let link = entry.link_name().unwrap().map(|link| link.display().to_string());
+            let link = entry
+                .link_name()
+                .unwrap()
+                .map(|link| link.display().to_string());
             let pax: Vec<(String, Vec<u8>)> = match entry.pax_extensions().unwrap() {
-                Some(records) => records.map(|r| r.unwrap()).map(|r| (r.key().unwrap().into(), r.value_bytes().into())).collect(),
+                Some(records) => records
+                    .map(|r| r.unwrap())
+                    .map(|r| (r.key().unwrap().into(), r.value_bytes().into()))
+                    .collect(),
                 None => Vec::new(),
             };
             seen.push((path, link, entry.header().mode().unwrap(), pax));
         }
         assert_eq!(seen[0].0, "d/");
         assert_eq!(seen[0].2, 0o1777);
-        assert_eq!(seen[0].3, [("uid".to_string(), b"3000000".to_vec()), ("mtime".to_string(), b"-5".to_vec())]);
+        assert_eq!(
+            seen[0].3,
+            [
+                ("uid".to_string(), b"3000000".to_vec()),
+                ("mtime".to_string(), b"-5".to_vec())
+            ]
+        );
         assert_eq!(seen[1].0, "d/big");
         assert_eq!(seen[2].0, format!("d/{}", "x".repeat(120)));
         assert_eq!(seen[3].1, Some("y".repeat(150)));
         assert_eq!(seen[4].1.as_deref(), Some("d/big"));
-        assert!(seen[5].3.contains(&("SCHILY.xattr.user.a".into(), b"b\0c".to_vec())));
+        assert!(
+            seen[5]
+                .3
+                .contains(&("SCHILY.xattr.user.a".into(), b"b\0c".to_vec()))
+        );
     }
 
     #[test]
@@ -460,14 +619,32 @@ mod tests {
             assert_eq!(layer.diff_id, Digest::of(&plain));
             assert!(layer.fresh);
             let mut back = Vec::new();
-            compression.decoder(store.open_blob(&layer.blob.digest).unwrap()).unwrap().read_to_end(&mut back).unwrap();
+            compression
+                .decoder(store.open_blob(&layer.blob.digest).unwrap())
+                .unwrap()
+                .read_to_end(&mut back)
+                .unwrap();
             assert!(back == plain, "{compression}");
-            assert_eq!(store_layer(&store, compression, &entries).unwrap(), StoredLayer { fresh: false, ..layer });
+            assert_eq!(
+                store_layer(&store, compression, &entries).unwrap(),
+                StoredLayer {
+                    fresh: false,
+                    ..layer
+                }
+            );
         }
-        let gzip = &store.layer_forms(&Digest::of(&plain)).unwrap().into_iter().find(|(form, _)| *form == Compression::Gzip).unwrap().1;
+        let gzip = &store
+            .layer_forms(&Digest::of(&plain))
+            .unwrap()
+            .into_iter()
+            .find(|(form, _)| *form == Compression::Gzip)
+            .unwrap()
+            .1;
         // One member, as the lazy loaders want it: a reader of single members sees everything.
         let mut one = Vec::new();
-        flate2::read::GzDecoder::new(store.open_blob(&gzip.digest).unwrap()).read_to_end(&mut one).unwrap();
+        flate2::read::GzDecoder::new(store.open_blob(&gzip.digest).unwrap())
+            .read_to_end(&mut one)
+            .unwrap();
         assert_eq!(one.len(), plain.len());
     }
 
@@ -475,10 +652,23 @@ mod tests {
     fn a_failure_leaves_nothing_in_the_store() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let gone = Entries::from([("x".into(), Entry { kind: EntryKind::File { content: Content::Path("/nowhere".into()), size: 5 }, ..Entry::whiteout() })]);
+        let gone = Entries::from([(
+            "x".into(),
+            Entry {
+                kind: EntryKind::File {
+                    content: Content::Path("/nowhere".into()),
+                    size: 5,
+                },
+                ..Entry::whiteout()
+            },
+        )]);
         let error = store_layer(&store, Compression::Gzip, &gone).unwrap_err();
         assert_eq!(error.message(), "failed to read /nowhere");
-        let blobs: Vec<_> = walkdir::WalkDir::new(dir.path()).into_iter().filter_map(|e| e.ok()).filter(|e| e.path().to_string_lossy().contains("sha256/")).collect();
+        let blobs: Vec<_> = walkdir::WalkDir::new(dir.path())
+            .into_iter()
+            .filter_map(|e| e.ok())
+            .filter(|e| e.path().to_string_lossy().contains("sha256/"))
+            .collect();
         assert!(blobs.is_empty(), "{blobs:?}");
     }
 
@@ -487,11 +677,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mount = dir.path().join("small");
         std::fs::create_dir(&mount).unwrap();
-        nix::mount::mount(Some("none"), &mount, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=256k")).unwrap();
+        nix::mount::mount(
+            Some("none"),
+            &mount,
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some("size=256k"),
+        )
+        .unwrap();
         let result = Store::open(&mount).map(|store| {
-            let noise: Vec<u8> = (0..2_000_000u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+            let noise: Vec<u8> = (0..2_000_000u64)
+                .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+                .collect();
             let size = noise.len() as u64;
-            let entries = Entries::from([("x".into(), Entry { kind: EntryKind::File { content: Content::Bytes(noise), size }, ..Entry::whiteout() })]);
+            let entries = Entries::from([(
+                "x".into(),
+                Entry {
+                    kind: EntryKind::File {
+                        content: Content::Bytes(noise),
+                        size,
+                    },
+                    ..Entry::whiteout()
+                },
+            )]);
             store_layer(&store, Compression::None, &entries)
         });
         nix::mount::umount(&mount).unwrap();

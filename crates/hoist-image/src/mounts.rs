@@ -51,13 +51,29 @@ pub(crate) struct Held {
 
 impl Build<'_> {
     /// Resolves the mounts of a step.
-    pub(crate) fn mounts(&mut self, state: &StageState, run: &Run, place: Place<'_>) -> Result<Vec<Wanted>> {
+    pub(crate) fn mounts(
+        &mut self,
+        state: &StageState,
+        run: &Run,
+        place: Place<'_>,
+    ) -> Result<Vec<Wanted>> {
         let mut all = Vec::new();
         for mount in &run.mounts {
             let at = |error: BuildError| error.at(place.source.location(mount.range.clone()));
-            let word = Spanned { text: String::new(), range: mount.range.clone() };
-            let expand = |text: &Option<String>| text.as_ref().map(|text| scope(state, place).expand_text(text, &word)).transpose();
-            let (target, source, id) = (expand(&mount.target)?, expand(&mount.source)?, expand(&mount.id)?);
+            let word = Spanned {
+                text: String::new(),
+                range: mount.range.clone(),
+            };
+            let expand = |text: &Option<String>| {
+                text.as_ref()
+                    .map(|text| scope(state, place).expand_text(text, &word))
+                    .transpose()
+            };
+            let (target, source, id) = (
+                expand(&mount.target)?,
+                expand(&mount.source)?,
+                expand(&mount.id)?,
+            );
             let cwd = &state.config.config.working_dir;
             let layers = match &mount.from {
                 None => None,
@@ -71,7 +87,10 @@ impl Build<'_> {
                 }),
             };
             let id = match mount.kind {
-                MountKind::Secret => id.or_else(|| source.clone()).or_else(|| file_name(target.as_deref())).unwrap_or_default(),
+                MountKind::Secret => id
+                    .or_else(|| source.clone())
+                    .or_else(|| file_name(target.as_deref()))
+                    .unwrap_or_default(),
                 _ => id.or_else(|| target.clone()).unwrap_or_default(),
             };
             let target = match (mount.kind, target) {
@@ -80,16 +99,36 @@ impl Build<'_> {
                 (_, target) => config::working_dir(cwd, &target.unwrap_or_default()),
             };
             if target == "/" {
-                return Err(at(BuildError::new(BuildErrorKind::Dockerfile, "nothing can be mounted over the root of the image")));
+                return Err(at(BuildError::new(
+                    BuildErrorKind::Dockerfile,
+                    "nothing can be mounted over the root of the image",
+                )));
             }
             if mount.kind == MountKind::Cache && layers.is_some() {
-                return Err(at(BuildError::new(BuildErrorKind::Unsupported, "a cache mount with `from` is not supported by the embedded engine")
-                    .with_hint("fill the cache in a step of its own, or build with --engine buildkit")));
+                return Err(at(BuildError::new(
+                    BuildErrorKind::Unsupported,
+                    "a cache mount with `from` is not supported by the embedded engine",
+                )
+                .with_hint(
+                    "fill the cache in a step of its own, or build with --engine buildkit",
+                )));
             }
             let source = source.unwrap_or_else(|| "/".into());
             let mut key = KeyBuilder::new("mount");
-            key.field(target.as_bytes()).field(format!("{:?} {:?} {:?} {}", mount.kind, mount.mode, mount.read_only, mount.required).as_bytes());
-            key.field(format!("{} {} {:?} {:?}", mount.uid, mount.gid, mount.size, mount.env).as_bytes());
+            key.field(target.as_bytes()).field(
+                format!(
+                    "{:?} {:?} {:?} {}",
+                    mount.kind, mount.mode, mount.read_only, mount.required
+                )
+                .as_bytes(),
+            );
+            key.field(
+                format!(
+                    "{} {} {:?} {:?}",
+                    mount.uid, mount.gid, mount.size, mount.env
+                )
+                .as_bytes(),
+            );
             match mount.kind {
                 MountKind::Bind => {
                     key.field(self.bound_content(&layers, &source).map_err(at)?.as_bytes());
@@ -100,18 +139,30 @@ impl Build<'_> {
                 MountKind::Tmpfs => {}
             }
             let key = key.key().as_bytes().to_vec();
-            all.push(Wanted { mount: mount.clone(), target, source, id, layers, key });
+            all.push(Wanted {
+                mount: mount.clone(),
+                target,
+                source,
+                id,
+                layers,
+                key,
+            });
         }
         Ok(all)
     }
 
     fn bound_content(&self, layers: &Option<Vec<Layer>>, source: &str) -> Result<Digest> {
         match layers {
-            None => copy::digest(self.context, &copy::select(self.context, source)?, &Ignore::default()),
+            None => copy::digest(
+                self.context,
+                &copy::select(self.context, source)?,
+                &Ignore::default(),
+            ),
             // The layers stand for their content: nothing needs to be unpacked to know it.
             Some(layers) => {
                 let mut key = KeyBuilder::new("bound");
-                key.field(Self::content_key(layers).as_bytes()).field(source.as_bytes());
+                key.field(Self::content_key(layers).as_bytes())
+                    .field(source.as_bytes());
                 Ok(key.key())
             }
         }
@@ -119,9 +170,15 @@ impl Build<'_> {
 
     /// Makes the mounts ready for a container.
     pub(crate) fn prepare_mounts(&self, wanted: &[Wanted], place: Place<'_>) -> Result<Ready> {
-        let mut ready = Ready { mounts: Vec::new(), env: Vec::new(), hidden: Vec::new(), held: Held::default() };
+        let mut ready = Ready {
+            mounts: Vec::new(),
+            env: Vec::new(),
+            hidden: Vec::new(),
+            held: Held::default(),
+        };
         for want in wanted {
-            self.prepare(want, &mut ready).map_err(|error| error.at(place.source.location(want.mount.range.clone())))?;
+            self.prepare(want, &mut ready)
+                .map_err(|error| error.at(place.source.location(want.mount.range.clone())))?;
         }
         Ok(ready)
     }
@@ -129,19 +186,32 @@ impl Build<'_> {
     fn prepare(&self, want: &Wanted, ready: &mut Ready) -> Result<()> {
         let mount = &want.mount;
         let source = match mount.kind {
-            MountKind::Tmpfs => MountSource::Tmpfs { size_bytes: mount.size, mode: mount.mode },
+            MountKind::Tmpfs => MountSource::Tmpfs {
+                size_bytes: mount.size,
+                mode: mount.mode,
+            },
             MountKind::Cache => MountSource::Bind(self.cache_folder(want, &mut ready.held)?),
             MountKind::Bind => MountSource::Bind(self.bound(want, &mut ready.held)?),
             MountKind::Secret => {
                 let Some(value) = self.secret(&want.id)? else {
                     if mount.required {
-                        return Err(BuildError::new(BuildErrorKind::Context, format!("the secret {} is required and was not given", want.id))
-                            .with_hint(format!("pass it with --secret id={},src=FILE or --secret id={},env=NAME", want.id, want.id)));
+                        return Err(BuildError::new(
+                            BuildErrorKind::Context,
+                            format!("the secret {} is required and was not given", want.id),
+                        )
+                        .with_hint(format!(
+                            "pass it with --secret id={},src=FILE or --secret id={},env=NAME",
+                            want.id, want.id
+                        )));
                     }
                     return Ok(());
                 };
                 let text = String::from_utf8_lossy(&value).into_owned();
-                ready.hidden.extend(text.lines().map(|line| line.trim().to_owned()).filter(|line| line.len() > 3));
+                ready.hidden.extend(
+                    text.lines()
+                        .map(|line| line.trim().to_owned())
+                        .filter(|line| line.len() > 3),
+                );
                 if let Some(name) = &mount.env {
                     ready.env.push((name.clone(), text));
                 }
@@ -156,17 +226,35 @@ impl Build<'_> {
             MountKind::Secret => true,
             _ => mount.read_only.unwrap_or(false),
         };
-        ready.mounts.push(Mount { target: want.target.clone(), source, read_only });
+        ready.mounts.push(Mount {
+            target: want.target.clone(),
+            source,
+            read_only,
+        });
         Ok(())
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
-        let Some(Secret { source, .. }) = self.request.secrets.iter().find(|secret| secret.id == id) else { return Ok(None) };
+        let Some(Secret { source, .. }) =
+            self.request.secrets.iter().find(|secret| secret.id == id)
+        else {
+            return Ok(None);
+        };
         match source {
-            SecretSource::File(path) => fs::read(path).map(Some).map_err(|error| BuildError::io(format!("read the secret {id} from {}", path.display()), error)),
+            SecretSource::File(path) => fs::read(path).map(Some).map_err(|error| {
+                BuildError::io(
+                    format!("read the secret {id} from {}", path.display()),
+                    error,
+                )
+            }),
             SecretSource::Environment(name) => match std::env::var_os(name) {
                 Some(value) => Ok(Some(value.into_encoded_bytes())),
-                None => Err(BuildError::new(BuildErrorKind::Context, format!("the secret {id} is to come from the variable {name}, which is not set"))),
+                None => Err(BuildError::new(
+                    BuildErrorKind::Context,
+                    format!(
+                        "the secret {id} is to come from the variable {name}, which is not set"
+                    ),
+                )),
             },
         }
     }
@@ -178,8 +266,16 @@ impl Build<'_> {
         let spool = self.workspace.cache("spool");
         let mut builder = tempfile::Builder::new();
         builder.prefix("hoist-secret-");
-        let folder = builder.tempdir_in(memory).or_else(|_| builder.tempdir_in(&spool)).map_err(failed)?;
-        let path = write_with_mode(&folder.path().join("value"), value, want.mount.mode.unwrap_or(0o400)).map_err(failed)?;
+        let folder = builder
+            .tempdir_in(memory)
+            .or_else(|_| builder.tempdir_in(&spool))
+            .map_err(failed)?;
+        let path = write_with_mode(
+            &folder.path().join("value"),
+            value,
+            want.mount.mode.unwrap_or(0o400),
+        )
+        .map_err(failed)?;
         own(&path, &want.mount).map_err(failed)?;
         held._folders.push(folder);
         Ok(path)
@@ -193,9 +289,16 @@ impl Build<'_> {
         let folder = match want.mount.sharing {
             Sharing::Shared => root.join(&name),
             Sharing::Locked => {
-                let lock = Lock::take(&self.workspace.cache("locks"), &format!("mount-{name}"), || {
-                    report.warn(format!("another build uses the cache {id}; waiting for it"), None);
-                })?;
+                let lock = Lock::take(
+                    &self.workspace.cache("locks"),
+                    &format!("mount-{name}"),
+                    || {
+                        report.warn(
+                            format!("another build uses the cache {id}; waiting for it"),
+                            None,
+                        );
+                    },
+                )?;
                 held._locks.push(lock);
                 root.join(&name)
             }
@@ -203,7 +306,10 @@ impl Build<'_> {
                 // Each of several builds at once has one of its own, and finds it again later.
                 let mut number = 0;
                 let lock = loop {
-                    match Lock::attempt(&self.workspace.cache("locks"), &format!("mount-{name}-{number}"))? {
+                    match Lock::attempt(
+                        &self.workspace.cache("locks"),
+                        &format!("mount-{name}-{number}"),
+                    )? {
                         Some(lock) => break lock,
                         None => number += 1,
                     }
@@ -216,7 +322,11 @@ impl Build<'_> {
         let fresh = !folder.exists();
         fs::create_dir_all(&folder).map_err(failed)?;
         if fresh {
-            fs::set_permissions(&folder, fs::Permissions::from_mode(want.mount.mode.unwrap_or(0o755))).map_err(failed)?;
+            fs::set_permissions(
+                &folder,
+                fs::Permissions::from_mode(want.mount.mode.unwrap_or(0o755)),
+            )
+            .map_err(failed)?;
             own(&folder, &want.mount).map_err(failed)?;
         }
         Ok(folder)
@@ -230,7 +340,10 @@ impl Build<'_> {
         };
         let selected = copy::select(&*tree, &want.source)?;
         let [Selected::Node { path, node, .. }] = selected.as_slice() else {
-            return Err(BuildError::new(BuildErrorKind::Context, format!("{} is not one file or folder", want.source)));
+            return Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!("{} is not one file or folder", want.source),
+            ));
         };
         let writable = want.mount.read_only == Some(false);
         let one_layer = want.layers.as_ref().is_some_and(|layers| layers.len() == 1);
@@ -249,7 +362,9 @@ impl Build<'_> {
 }
 
 fn file_name(target: Option<&str>) -> Option<String> {
-    Path::new(target?).file_name().map(|name| name.to_string_lossy().into_owned())
+    Path::new(target?)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
 }
 
 fn own(path: &Path, mount: &RunMount) -> std::io::Result<()> {

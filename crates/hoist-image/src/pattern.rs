@@ -17,7 +17,10 @@ enum Token {
     /// `*`: any number of characters but `/`.
     Star,
     /// `[a-c]`, `[^a-c]`: one character but `/`.
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     /// `**` before something: nothing, or anything up to and with a `/`.
     Folders,
     /// `**` at the end: anything.
@@ -48,7 +51,11 @@ impl Pattern {
                     chars.next();
                     // "**/" means the same as "**"
                     chars.next_if_eq(&'/');
-                    if chars.peek().is_none() { Token::Rest } else { Token::Folders }
+                    if chars.peek().is_none() {
+                        Token::Rest
+                    } else {
+                        Token::Folders
+                    }
                 }
                 '*' => Token::Star,
                 '?' => Token::One,
@@ -85,7 +92,11 @@ impl Pattern {
         };
         let prefix = tokens.iter().map_while(literal).collect();
         let reversed: String = tokens.iter().rev().map_while(literal).collect();
-        Ok(Pattern { prefix, suffix: reversed.chars().rev().collect(), tokens })
+        Ok(Pattern {
+            prefix,
+            suffix: reversed.chars().rev().collect(),
+            tokens,
+        })
     }
 
     /// Whether the text has no special character, so that it names one path.
@@ -109,7 +120,11 @@ impl Pattern {
                 Token::Literal(c) => step(&reachable, &mut next, &chars, |got| got == *c),
                 Token::One => step(&reachable, &mut next, &chars, |got| got != '/'),
                 Token::Class { negated, ranges } => step(&reachable, &mut next, &chars, |got| {
-                    got != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&got)) != *negated
+                    got != '/'
+                        && ranges
+                            .iter()
+                            .any(|(low, high)| (*low..=*high).contains(&got))
+                            != *negated
                 }),
                 Token::Star => {
                     let mut open = false;
@@ -178,7 +193,11 @@ mod tests {
             ("*x", "xxx", true),
             ("**", "a/b", false),
         ] {
-            assert_eq!(Pattern::go(pattern).unwrap().matches(path), want, "{pattern} {path}");
+            assert_eq!(
+                Pattern::go(pattern).unwrap().matches(path),
+                want,
+                "{pattern} {path}"
+            );
         }
         for bad in ["[]a]", "[-]", "[x-]", "[-x]", "[", "[^", "[^bc", "a[", "\\"] {
             assert_eq!(Pattern::go(bad), Err(BadPattern), "{bad}");
@@ -202,7 +221,11 @@ mod tests {
             ("a.c", "abc", false),
             ("a+(b)|{c}$", "a+(b)|{c}$", true),
         ] {
-            assert_eq!(Pattern::ignore(pattern).unwrap().matches(path), want, "{pattern} {path}");
+            assert_eq!(
+                Pattern::ignore(pattern).unwrap().matches(path),
+                want,
+                "{pattern} {path}"
+            );
         }
     }
 }

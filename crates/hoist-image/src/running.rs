@@ -30,7 +30,13 @@ pub(crate) struct Script {
 const PIPES: &str = "/dev/pipes";
 
 impl Build<'_> {
-    pub(crate) fn run_step(&mut self, state: &mut StageState, instruction: &Instruction, run: &Run, place: Place<'_>) -> Result<()> {
+    pub(crate) fn run_step(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        run: &Run,
+        place: Place<'_>,
+    ) -> Result<()> {
         let script = script(&state.config, run);
         let mounts = self.mounts(state, run, place)?;
         let variables = variables(state);
@@ -38,17 +44,35 @@ impl Build<'_> {
         key.list(&script.args);
         key.list(script.file.iter().flat_map(|(name, body)| [name, body]));
         key.list(&state.config.config.env);
-        key.list(variables.iter().map(|(name, value)| format!("{name}={value}")));
-        key.field(state.config.config.user.as_bytes()).field(state.config.config.working_dir.as_bytes());
-        key.field(&[u8::from(run.no_network)]).field(self.epoch_field().as_bytes());
+        key.list(
+            variables
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+        key.field(state.config.config.user.as_bytes())
+            .field(state.config.config.working_dir.as_bytes());
+        key.field(&[u8::from(run.no_network)])
+            .field(self.epoch_field().as_bytes());
         key.field(state.config.platform().to_string().as_bytes());
         key.list(mounts.iter().map(|mount| mount.key.clone()));
-        let shown: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let arguments = if shown.is_empty() { String::new() } else { format!("|{} {} ", shown.len(), shown.join(" ")) };
+        let shown: Vec<String> = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let arguments = if shown.is_empty() {
+            String::new()
+        } else {
+            format!("|{} {} ", shown.len(), shown.join(" "))
+        };
         let created_by = format!("RUN {arguments}{}", script.text);
-        self.layer_step(state, &key.key(), instruction, place, created_by, |build, state| {
-            build.execute(state, run, &script, &variables, &mounts, place)
-        })
+        self.layer_step(
+            state,
+            &key.key(),
+            instruction,
+            place,
+            created_by,
+            |build, state| build.execute(state, run, &script, &variables, &mounts, place),
+        )
     }
 
     fn execute(
@@ -62,17 +86,31 @@ impl Build<'_> {
     ) -> Result<Option<StoredLayer>> {
         let runtime_failed = |doing: &str| {
             let doing = doing.to_owned();
-            move |error: hoist_runtime::RuntimeError| BuildError::from_source(BuildErrorKind::Io, doing, error)
+            move |error: hoist_runtime::RuntimeError| {
+                BuildError::from_source(BuildErrorKind::Io, doing, error)
+            }
         };
         let below = self.rootfs(&state.layers)?;
-        let scratch = self.workspace.snapshots.scratch().map_err(runtime_failed("make a folder for a step"))?;
+        let scratch = self
+            .workspace
+            .snapshots
+            .scratch()
+            .map_err(runtime_failed("make a folder for a step"))?;
         let ready = self.prepare_mounts(wanted, place)?;
         let mut mounts = ready.mounts;
-        let mut env: Vec<(String, String)> =
-            state.config.config.env.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        let mut env: Vec<(String, String)> = state
+            .config
+            .config
+            .env
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         env.extend(variables.iter().cloned());
         for name in PROXIES {
-            if let Some(value) = given(self.request, name).filter(|_| !env.iter().any(|(key, _)| key == name)) {
+            if let Some(value) =
+                given(self.request, name).filter(|_| !env.iter().any(|(key, _)| key == name))
+            {
                 env.push((name.into(), value.clone()));
             }
         }
@@ -81,11 +119,23 @@ impl Build<'_> {
         let _pipes = match &script.file {
             None => None,
             Some((name, body)) => {
-                let folder = tempfile::Builder::new().prefix("pipes-").tempdir_in(self.workspace.cache("spool")).map_err(|error| BuildError::io("write a heredoc", error))?;
+                let folder = tempfile::Builder::new()
+                    .prefix("pipes-")
+                    .tempdir_in(self.workspace.cache("spool"))
+                    .map_err(|error| BuildError::io("write a heredoc", error))?;
                 let path = folder.path().join(name);
-                write_with_mode(&path, body.as_bytes(), 0o755).map_err(|error| BuildError::io("write a heredoc", error))?;
-                fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(|error| BuildError::io("write a heredoc", error))?;
-                mounts.push(Mount { target: PIPES.into(), source: MountSource::Bind(folder.path().into()), read_only: true });
+                write_with_mode(&path, body.as_bytes(), 0o755)
+                    .map_err(|error| BuildError::io("write a heredoc", error))?;
+                fs::set_permissions(
+                    folder.path(),
+                    std::os::unix::fs::PermissionsExt::from_mode(0o755),
+                )
+                .map_err(|error| BuildError::io("write a heredoc", error))?;
+                mounts.push(Mount {
+                    target: PIPES.into(),
+                    source: MountSource::Bind(folder.path().into()),
+                    read_only: true,
+                });
                 Some(folder)
             }
         };
@@ -93,21 +143,42 @@ impl Build<'_> {
         let cwd = &state.config.config.working_dir;
         let spec = ContainerSpec {
             id: unique_id("run"),
-            rootfs: RootFs { lower: below.layers.clone(), upper: scratch.upper(), work: scratch.work() },
+            rootfs: RootFs {
+                lower: below.layers.clone(),
+                upper: scratch.upper(),
+                work: scratch.work(),
+            },
             args: script.args.clone(),
             env,
-            cwd: if cwd.is_empty() { "/".into() } else { cwd.clone() },
+            cwd: if cwd.is_empty() {
+                "/".into()
+            } else {
+                cwd.clone()
+            },
             user: state.config.config.user.clone(),
             hostname: "buildkitsandbox".into(),
             mounts,
-            network: if run.no_network { Network::None } else { Network::Host },
+            network: if run.no_network {
+                Network::None
+            } else {
+                Network::Host
+            },
             // sudo and the like work in builds, as they do with Docker.
             allow_new_privileges: true,
             ..ContainerSpec::default()
         };
-        let containers = self.containers.get_or_insert_with(|| containers(self.workspace, self.request)).clone();
+        let containers = self
+            .containers
+            .get_or_insert_with(|| containers(self.workspace, self.request))
+            .clone();
         let report = self.report;
-        let outcome = self.runtime.block_on(container::run(&containers, spec, report, &ready.hidden, &state.config))?;
+        let outcome = self.runtime.block_on(container::run(
+            &containers,
+            spec,
+            report,
+            &ready.hidden,
+            &state.config,
+        ))?;
         container::check(outcome, "the command")?;
         drop(ready.held);
 
@@ -126,7 +197,10 @@ impl Build<'_> {
         let stored = layer::store_layer(&self.workspace.store, self.request.compression, &entries)?;
         // What was written is the unpacked layer already. With changed times it is not, and is unpacked if it is needed.
         if self.epoch.is_none() {
-            self.workspace.snapshots.commit(scratch, &stored.diff_id).map_err(runtime_failed("keep what a step wrote"))?;
+            self.workspace
+                .snapshots
+                .commit(scratch, &stored.diff_id)
+                .map_err(runtime_failed("keep what a step wrote"))?;
         }
         Ok(Some(stored))
     }
@@ -134,23 +208,48 @@ impl Build<'_> {
 
 /// `ARG`s that a command sees: those that no `ENV` covers.
 fn variables(state: &StageState) -> Vec<(String, String)> {
-    let covered = |name: &str| state.config.config.env.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name));
-    state.args.iter().filter(|(name, _)| !covered(name)).cloned().collect()
+    let covered = |name: &str| {
+        state
+            .config
+            .config
+            .env
+            .iter()
+            .any(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name))
+    };
+    state
+        .args
+        .iter()
+        .filter(|(name, _)| !covered(name))
+        .cloned()
+        .collect()
 }
 
 fn script(config: &ImageConfig, run: &Run) -> Script {
     let words = |line: String| {
         let args = config::command(config, &Command::Shell(line));
-        Script { text: args.join(" "), args, file: None }
+        Script {
+            text: args.join(" "),
+            args,
+            file: None,
+        }
     };
     match (&run.command, run.heredocs.first()) {
-        (Command::Exec(args), _) => Script { args: args.clone(), text: args.join(" "), file: None },
+        (Command::Exec(args), _) => Script {
+            args: args.clone(),
+            text: args.join(" "),
+            file: None,
+        },
         (Command::Shell(line), None) => words(line.clone()),
         (Command::Shell(line), Some(first)) => {
-            let only = crate::dockerfile::lines::heredoc_name(line.trim()).is_some() && run.heredocs.len() == 1;
+            let only = crate::dockerfile::lines::heredoc_name(line.trim()).is_some()
+                && run.heredocs.len() == 1;
             if only && first.content().starts_with("#!") {
                 let path = format!("{PIPES}/{}", first.name);
-                Script { text: path.clone(), args: vec![path], file: Some((first.name.clone(), first.content())) }
+                Script {
+                    text: path.clone(),
+                    args: vec![path],
+                    file: Some((first.name.clone(), first.content())),
+                }
             } else if only {
                 words(first.content())
             } else {
@@ -170,7 +269,11 @@ fn script(config: &ImageConfig, run: &Run) -> Script {
 pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<PathBuf> {
     use std::io::Write;
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(bytes)?;
     // The mask of this process does not count.
     file.set_permissions(fs::Permissions::from_mode(mode))?;

@@ -30,7 +30,14 @@ pub(crate) fn platform_arguments(target: &Platform, stage: &str) -> Vec<(String,
         arguments.push((format!("{prefix}ARCH"), platform.architecture.clone()));
         arguments.push((format!("{prefix}VARIANT"), variant));
     }
-    arguments.push(("TARGETSTAGE".into(), if stage.is_empty() { "default".into() } else { stage.into() }));
+    arguments.push((
+        "TARGETSTAGE".into(),
+        if stage.is_empty() {
+            "default".into()
+        } else {
+            stage.into()
+        },
+    ));
     arguments
 }
 
@@ -45,8 +52,18 @@ pub(crate) struct Scope<'a> {
 
 impl Lookup for Scope<'_> {
     fn value(&self, name: &str) -> Option<&str> {
-        let in_env = self.env.iter().rev().find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value));
-        in_env.or_else(|| self.args.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str()))
+        let in_env = self.env.iter().rev().find_map(|pair| {
+            pair.split_once('=')
+                .filter(|(key, _)| *key == name)
+                .map(|(_, value)| value)
+        });
+        in_env.or_else(|| {
+            self.args
+                .iter()
+                .rev()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        })
     }
 }
 
@@ -58,22 +75,29 @@ impl Scope<'_> {
 
     /// Expands a text that stands within a word of the file.
     pub(crate) fn expand_text(&self, text: &str, word: &Spanned) -> Result<String> {
-        expand::word(text, self.escape, self, Style::default()).map_err(|error| self.failed(error, word))
+        expand::word(text, self.escape, self, Style::default())
+            .map_err(|error| self.failed(error, word))
     }
 
     /// Expands a text and splits it at white space.
     pub(crate) fn words(&self, word: &Spanned) -> Result<Vec<String>> {
-        expand::words(&word.text, self.escape, self, Style::default()).map_err(|error| self.failed(error, word))
+        expand::words(&word.text, self.escape, self, Style::default())
+            .map_err(|error| self.failed(error, word))
     }
 
     /// Expands the body of a heredoc: quotes mean nothing in it.
     pub(crate) fn body(&self, text: &str, word: &Spanned) -> Result<String> {
-        let style = Style { skip_quotes: true, ..Style::default() };
+        let style = Style {
+            skip_quotes: true,
+            ..Style::default()
+        };
         expand::word(text, '\\', self, style).map_err(|error| self.failed(error, word))
     }
 
     fn failed(&self, error: expand::ExpandError, word: &Spanned) -> BuildError {
-        let start = (word.range.start + error.offset).min(word.range.end.max(word.range.start + 1) - 1);
-        BuildError::new(BuildErrorKind::Dockerfile, error.message).at(self.source.location(start..word.range.end))
+        let start =
+            (word.range.start + error.offset).min(word.range.end.max(word.range.start + 1) - 1);
+        BuildError::new(BuildErrorKind::Dockerfile, error.message)
+            .at(self.source.location(start..word.range.end))
     }
 }

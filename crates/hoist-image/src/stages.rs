@@ -51,11 +51,23 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
             value.clone_from(given);
         }
     }
-    let mut plans = StagePlans { stages: Vec::new(), target, global_args: Vec::new(), used_args: Vec::new() };
+    let mut plans = StagePlans {
+        stages: Vec::new(),
+        target,
+        global_args: Vec::new(),
+        used_args: Vec::new(),
+    };
     for instruction in &file.global_args {
-        let Kind::Arg(args) = &instruction.kind else { continue };
+        let Kind::Arg(args) = &instruction.kind else {
+            continue;
+        };
         for (name, default) in args {
-            let scope = Scope { source: &file.source, escape: file.escape, args: &values, env: &[] };
+            let scope = Scope {
+                source: &file.source,
+                escape: file.escape,
+                args: &values,
+                env: &[],
+            };
             let name = scope.expand(name)?;
             let value = match (given(request, &name), default) {
                 (Some(given), _) => Some(given.clone()),
@@ -70,22 +82,36 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
         }
     }
     for (index, stage) in file.stages.iter().enumerate() {
-        let scope = Scope { source: &file.source, escape: file.escape, args: &values, env: &[] };
+        let scope = Scope {
+            source: &file.source,
+            escape: file.escape,
+            args: &values,
+            env: &[],
+        };
         let image = scope.expand(&stage.from.image)?;
         if image.is_empty() {
-            return Err(BuildError::new(BuildErrorKind::Dockerfile, format!("the base image {} is empty once its variables are replaced", stage.from.image.text))
-                .at(file.source.location(stage.from.image.range.clone()))
-                .with_hint("give the ARG before FROM a default, or pass a value as build argument"));
+            return Err(BuildError::new(
+                BuildErrorKind::Dockerfile,
+                format!(
+                    "the base image {} is empty once its variables are replaced",
+                    stage.from.image.text
+                ),
+            )
+            .at(file.source.location(stage.from.image.range.clone()))
+            .with_hint("give the ARG before FROM a default, or pass a value as build argument"));
         }
         let platform = match &stage.from.platform {
             None => request.platform.clone(),
             Some(word) => {
                 let text = scope.expand(word)?;
                 text.parse::<Platform>().map_err(|error| {
-                    BuildError::new(BuildErrorKind::Dockerfile, format!("'{text}' is no platform"))
-                        .at(file.source.location(word.range.clone()))
-                        .with_hint("write os/architecture, such as linux/amd64")
-                        .caused_by(error)
+                    BuildError::new(
+                        BuildErrorKind::Dockerfile,
+                        format!("'{text}' is no platform"),
+                    )
+                    .at(file.source.location(word.range.clone()))
+                    .with_hint("write os/architecture, such as linux/amd64")
+                    .caused_by(error)
                 })?
             }
         };
@@ -96,7 +122,9 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
         };
         let platform = match origin {
             // A stage goes on for the platform that it was begun for.
-            Origin::Stage(base) if stage.from.platform.is_none() => plans.stages[base].platform.clone(),
+            Origin::Stage(base) if stage.from.platform.is_none() => {
+                plans.stages[base].platform.clone()
+            }
             _ => platform,
         };
         plans.stages.push(StagePlan {
@@ -128,23 +156,36 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
 
 /// The value that the command line gives to an argument; the last one counts.
 pub(crate) fn given<'a>(request: &'a BuildRequest, name: &str) -> Option<&'a String> {
-    request.build_args.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+    request
+        .build_args
+        .iter()
+        .rev()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value)
 }
 
 /// The other stages and images that an instruction reads: the words of `--from` and of mounts.
 fn froms(instruction: &Instruction) -> Vec<&Spanned> {
     match &instruction.kind {
         Kind::Copy(copy) => copy.from.iter().collect(),
-        Kind::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.as_ref()).collect(),
+        Kind::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(|mount| mount.from.as_ref())
+            .collect(),
         _ => Vec::new(),
     }
 }
 
 /// What `--from` means in a stage.
 pub(crate) fn origin_of(file: &Dockerfile, from: &Spanned, stage: usize) -> Result<Origin> {
-    let refused = |message: String| BuildError::new(BuildErrorKind::Dockerfile, message).at(file.source.location(from.range.clone()));
+    let refused = |message: String| {
+        BuildError::new(BuildErrorKind::Dockerfile, message)
+            .at(file.source.location(from.range.clone()))
+    };
     if from.text.contains('$') {
-        return Err(refused(format!("'{}' cannot hold variables", from.text)).with_hint("name a stage with FROM $image AS name, and copy from that name"));
+        return Err(refused(format!("'{}' cannot hold variables", from.text))
+            .with_hint("name a stage with FROM $image AS name, and copy from that name"));
     }
     if from.text.eq_ignore_ascii_case("scratch") {
         return Ok(Origin::Scratch);
@@ -152,21 +193,39 @@ pub(crate) fn origin_of(file: &Dockerfile, from: &Spanned, stage: usize) -> Resu
     if let Some(before) = stage_before(file, &from.text, stage) {
         return Ok(Origin::Stage(before));
     }
-    let names = || file.stages[..stage].iter().filter_map(|stage| stage.from.name.as_deref());
+    let names = || {
+        file.stages[..stage]
+            .iter()
+            .filter_map(|stage| stage.from.name.as_deref())
+    };
     let known = || names().collect::<Vec<_>>().join(", ");
     if from.text.parse::<usize>().is_ok() {
-        return Err(refused(format!("there is no stage {} before this one", from.text)).with_hint(format!("stages are numbered from 0, and this is stage {stage}")));
+        return Err(
+            refused(format!("there is no stage {} before this one", from.text)).with_hint(format!(
+                "stages are numbered from 0, and this is stage {stage}"
+            )),
+        );
     }
     let lower = from.text.to_lowercase();
-    if let Some(at) = file.stages.iter().position(|other| other.from.name.as_deref() == Some(&lower)) {
-        let place = if at == stage { "is this one" } else { "comes later" };
-        return Err(refused(format!("the stage {} {place}", from.text)).with_hint("only earlier stages can be copied from"));
+    if let Some(at) = file
+        .stages
+        .iter()
+        .position(|other| other.from.name.as_deref() == Some(&lower))
+    {
+        let place = if at == stage {
+            "is this one"
+        } else {
+            "comes later"
+        };
+        return Err(refused(format!("the stage {} {place}", from.text))
+            .with_hint("only earlier stages can be copied from"));
     }
     // A name with no registry, tag or folder that is nearly a stage's is a slip rather than an image.
-    if !from.text.contains(['/', ':', '@', '.']) {
-        if let Some(near) = did_you_mean(&from.text, names()) {
-            return Err(refused(format!("there is no stage {}", from.text)).with_hint(format!("did you mean {near}? The stages are {}", known())));
-        }
+    if !from.text.contains(['/', ':', '@', '.'])
+        && let Some(near) = did_you_mean(&from.text, names())
+    {
+        return Err(refused(format!("there is no stage {}", from.text))
+            .with_hint(format!("did you mean {near}? The stages are {}", known())));
     }
     Ok(Origin::Image(from.text.clone()))
 }
@@ -174,19 +233,33 @@ pub(crate) fn origin_of(file: &Dockerfile, from: &Spanned, stage: usize) -> Resu
 fn stage_before(file: &Dockerfile, name: &str, before: usize) -> Option<usize> {
     let lower = name.to_lowercase();
     let earlier = &file.stages[..before];
-    earlier.iter().rposition(|stage| stage.from.name.as_deref() == Some(&lower)).or_else(|| name.parse().ok().filter(|index| *index < before))
+    earlier
+        .iter()
+        .rposition(|stage| stage.from.name.as_deref() == Some(&lower))
+        .or_else(|| name.parse().ok().filter(|index| *index < before))
 }
 
 fn target(file: &Dockerfile, request: &BuildRequest) -> Result<usize> {
-    let Some(wanted) = &request.target else { return Ok(file.stages.len() - 1) };
+    let Some(wanted) = &request.target else {
+        return Ok(file.stages.len() - 1);
+    };
     if let Some(found) = stage_before(file, wanted, file.stages.len()) {
         return Ok(found);
     }
-    let names: Vec<&str> = file.stages.iter().filter_map(|stage| stage.from.name.as_deref()).collect();
-    let error = BuildError::new(BuildErrorKind::Dockerfile, format!("the Dockerfile has no stage {wanted}"));
+    let names: Vec<&str> = file
+        .stages
+        .iter()
+        .filter_map(|stage| stage.from.name.as_deref())
+        .collect();
+    let error = BuildError::new(
+        BuildErrorKind::Dockerfile,
+        format!("the Dockerfile has no stage {wanted}"),
+    );
     let error = match did_you_mean(wanted, names.iter().copied()) {
         Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None if names.is_empty() => error.with_hint("no stage has a name: give one with FROM image AS name"),
+        None if names.is_empty() => {
+            error.with_hint("no stage has a name: give one with FROM image AS name")
+        }
         None => error.with_hint(format!("the stages are {}", names.join(", "))),
     };
     let last = &file.stages[file.stages.len() - 1];
@@ -203,7 +276,10 @@ mod tests {
     fn planned(text: &str, change: impl FnOnce(&mut BuildRequest)) -> Result<StagePlans> {
         let mut request = BuildRequest::new(".");
         change(&mut request);
-        plan(&instruction::parse(Path::new("Dockerfile"), text.into()).unwrap(), &request)
+        plan(
+            &instruction::parse(Path::new("Dockerfile"), text.into()).unwrap(),
+            &request,
+        )
     }
 
     #[test]
@@ -212,10 +288,25 @@ mod tests {
         let error = planned(text, |_| {}).unwrap_err();
         assert_eq!(error.message(), "there is no stage 3 before this one");
         let text = text.replace("from=3", "from=tools");
-        let needed = |plans: StagePlans| plans.stages.iter().map(|stage| stage.needed).collect::<Vec<_>>();
-        assert_eq!(needed(planned(&text, |_| {}).unwrap()), [true, false, true, true]);
-        assert_eq!(needed(planned(&text, |r| r.target = Some("UNUSED".into())).unwrap()), [true, true, false, false]);
-        assert_eq!(needed(planned(&text, |r| r.target = Some("2".into())).unwrap()), [false, false, true, false]);
+        let needed = |plans: StagePlans| {
+            plans
+                .stages
+                .iter()
+                .map(|stage| stage.needed)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            needed(planned(&text, |_| {}).unwrap()),
+            [true, false, true, true]
+        );
+        assert_eq!(
+            needed(planned(&text, |r| r.target = Some("UNUSED".into())).unwrap()),
+            [true, true, false, false]
+        );
+        assert_eq!(
+            needed(planned(&text, |r| r.target = Some("2".into())).unwrap()),
+            [false, false, true, false]
+        );
     }
 
     #[test]
@@ -228,22 +319,48 @@ mod tests {
         .unwrap();
         assert_eq!(plans.stages[0].origin, Origin::Image("base:2".into()));
         assert_eq!(plans.stages[0].platform, Platform::host());
-        assert_eq!((&plans.stages[1].origin, &plans.stages[1].platform), (&Origin::Stage(0), &Platform::host()));
-        assert_eq!((&plans.stages[2].origin, plans.stages[2].platform.architecture.as_str()), (&Origin::Scratch, "riscv64"));
+        assert_eq!(
+            (&plans.stages[1].origin, &plans.stages[1].platform),
+            (&Origin::Stage(0), &Platform::host())
+        );
+        assert_eq!(
+            (
+                &plans.stages[2].origin,
+                plans.stages[2].platform.architecture.as_str()
+            ),
+            (&Origin::Scratch, "riscv64")
+        );
     }
 
     #[test]
     fn unknown_stages_are_refused() {
         let refused = |text: &str| {
             let error = planned(text, |_| {}).unwrap_err();
-            (error.line().unwrap(), error.message().to_owned(), error.hint().unwrap_or_default().to_owned())
+            (
+                error.line().unwrap(),
+                error.message().to_owned(),
+                error.hint().unwrap_or_default().to_owned(),
+            )
         };
-        let (line, message, hint) = refused("FROM a AS builder\nFROM a\nCOPY --from=bulider /x /x\n");
+        let (line, message, hint) =
+            refused("FROM a AS builder\nFROM a\nCOPY --from=bulider /x /x\n");
         assert_eq!((line, message.as_str()), (3, "there is no stage bulider"));
         assert!(hint.contains("did you mean builder?"));
-        assert_eq!(refused("FROM a AS b\nCOPY --from=later x y\nFROM b AS later\n").1, "the stage later comes later");
-        assert_eq!(refused("ARG I\nFROM $I\n").1, "the base image $I is empty once its variables are replaced");
+        assert_eq!(
+            refused("FROM a AS b\nCOPY --from=later x y\nFROM b AS later\n").1,
+            "the stage later comes later"
+        );
+        assert_eq!(
+            refused("ARG I\nFROM $I\n").1,
+            "the base image $I is empty once its variables are replaced"
+        );
         let error = planned("FROM a AS one\n", |r| r.target = Some("two".into())).unwrap_err();
-        assert_eq!((error.message(), error.hint()), ("the Dockerfile has no stage two", Some("the stages are one")));
+        assert_eq!(
+            (error.message(), error.hint()),
+            (
+                "the Dockerfile has no stage two",
+                Some("the stages are one")
+            )
+        );
     }
 }

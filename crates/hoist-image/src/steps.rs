@@ -16,7 +16,12 @@ use crate::users;
 
 /// The variables at this point of a stage.
 pub(crate) fn scope<'a>(state: &'a StageState, place: Place<'a>) -> Scope<'a> {
-    Scope { source: place.source, escape: place.escape, args: &state.args, env: &state.config.config.env }
+    Scope {
+        source: place.source,
+        escape: place.escape,
+        args: &state.args,
+        env: &state.config.config.env,
+    }
 }
 
 /// Begins a key with what every step builds on: the content below it.
@@ -27,8 +32,16 @@ pub(crate) fn key(kind: &str, layers: &[Layer]) -> KeyBuilder {
 }
 
 impl Build<'_> {
-    pub(crate) fn instruction(&mut self, state: &mut StageState, instruction: &Instruction, place: Place<'_>) -> Result<()> {
-        let refused = |word: &Spanned, message: String| BuildError::new(BuildErrorKind::Dockerfile, message).at(place.source.location(word.range.clone()));
+    pub(crate) fn instruction(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        place: Place<'_>,
+    ) -> Result<()> {
+        let refused = |word: &Spanned, message: String| {
+            BuildError::new(BuildErrorKind::Dockerfile, message)
+                .at(place.source.location(word.range.clone()))
+        };
         let created_by = match &instruction.kind {
             Kind::Run(run) => return self.run_step(state, instruction, run, place),
             Kind::Copy(copy) => return self.copy_step(state, instruction, copy, place),
@@ -55,7 +68,11 @@ impl Build<'_> {
             }
             Kind::Entrypoint(command) => {
                 let words = config::command(&state.config, command);
-                state.config.config.entrypoint = if words.is_empty() { None } else { Some(words.clone()) };
+                state.config.config.entrypoint = if words.is_empty() {
+                    None
+                } else {
+                    Some(words.clone())
+                };
                 // Arguments for another program would make no sense.
                 if !state.cmd_set {
                     state.config.config.cmd = None;
@@ -67,24 +84,43 @@ impl Build<'_> {
                 format!("SHELL {words:?}")
             }
             Kind::Expose(args) => {
-                let word = Spanned { text: args.text.clone(), range: args.range(0..args.text.len()) };
+                let word = Spanned {
+                    text: args.text.clone(),
+                    range: args.range(0..args.text.len()),
+                };
                 let mut ports = Vec::new();
                 for text in scope(state, place).words(&word)? {
-                    ports.extend(config::ports(&text).map_err(|message| refused(&word, message).with_hint("write EXPOSE 8080, 8080/udp or 8000-8010"))?);
+                    ports.extend(config::ports(&text).map_err(|message| {
+                        refused(&word, message)
+                            .with_hint("write EXPOSE 8080, 8080/udp or 8000-8010")
+                    })?);
                 }
-                state.config.config.exposed_ports.extend(ports.iter().cloned());
+                state
+                    .config
+                    .config
+                    .exposed_ports
+                    .extend(ports.iter().cloned());
                 format!("EXPOSE {}", ports.join(" "))
             }
             Kind::Volume(paths) => {
                 let scope = scope(state, place);
-                let paths = paths.iter().map(|path| scope.expand(path)).collect::<Result<Vec<_>>>()?;
+                let paths = paths
+                    .iter()
+                    .map(|path| scope.expand(path))
+                    .collect::<Result<Vec<_>>>()?;
                 state.config.config.volumes.extend(paths.iter().cloned());
                 format!("VOLUME {paths:?}")
             }
             Kind::User(word) => {
                 let user = scope(state, place).expand(word)?;
                 if user.is_empty() {
-                    return Err(refused(word, format!("the user {} is empty once its variables are replaced", word.text)));
+                    return Err(refused(
+                        word,
+                        format!(
+                            "the user {} is empty once its variables are replaced",
+                            word.text
+                        ),
+                    ));
                 }
                 state.config.config.user.clone_from(&user);
                 format!("USER {user}")
@@ -92,13 +128,17 @@ impl Build<'_> {
             Kind::StopSignal(word) => {
                 let signal = scope(state, place).expand(word)?;
                 if !config::is_signal(&signal) {
-                    return Err(refused(word, format!("'{signal}' is no signal")).with_hint("write a name such as SIGTERM, or a number"));
+                    return Err(refused(word, format!("'{signal}' is no signal"))
+                        .with_hint("write a name such as SIGTERM, or a number"));
                 }
                 state.config.config.stop_signal = Some(signal.clone());
                 format!("STOPSIGNAL {signal}")
             }
             Kind::Maintainer(word) => {
-                state.config.extra.insert("author".into(), word.text.clone().into());
+                state
+                    .config
+                    .extra
+                    .insert("author".into(), word.text.clone().into());
                 format!("MAINTAINER {}", word.text)
             }
             Kind::Healthcheck(check) => {
@@ -111,11 +151,19 @@ impl Build<'_> {
             }
         };
         let created = self.created();
-        state.config.history.push(config::history(&created, created_by, true));
+        state
+            .config
+            .history
+            .push(config::history(&created, created_by, true));
         Ok(())
     }
 
-    fn arg(&mut self, state: &mut StageState, args: &[(Spanned, Option<Spanned>)], place: Place<'_>) -> Result<String> {
+    fn arg(
+        &mut self,
+        state: &mut StageState,
+        args: &[(Spanned, Option<Spanned>)],
+        place: Place<'_>,
+    ) -> Result<String> {
         let mut shown = Vec::new();
         for (name, default) in args {
             let name = scope(state, place).expand(name)?;
@@ -124,9 +172,25 @@ impl Build<'_> {
                 Some(default) => Some(scope(state, place).expand(default)?),
                 None => None,
             };
-            let global = || self.plans.global_args.iter().rev().find(|(key, _)| *key == name).and_then(|(_, value)| value.clone());
-            let platform = || self.platform_arguments(place.stage).into_iter().find(|(key, _)| *key == name).map(|(_, value)| value);
-            let value = given(self.request, &name).cloned().or(default).or_else(global).or_else(platform);
+            let global = || {
+                self.plans
+                    .global_args
+                    .iter()
+                    .rev()
+                    .find(|(key, _)| *key == name)
+                    .and_then(|(_, value)| value.clone())
+            };
+            let platform = || {
+                self.platform_arguments(place.stage)
+                    .into_iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| value)
+            };
+            let value = given(self.request, &name)
+                .cloned()
+                .or(default)
+                .or_else(global)
+                .or_else(platform);
             match &value {
                 Some(value) => {
                     shown.push(format!("{name}={value}"));
@@ -139,32 +203,64 @@ impl Build<'_> {
         Ok(format!("ARG {}", shown.join(" ")))
     }
 
-    fn workdir(&mut self, state: &mut StageState, instruction: &Instruction, word: &Spanned, place: Place<'_>) -> Result<()> {
+    fn workdir(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        word: &Spanned,
+        place: Place<'_>,
+    ) -> Result<()> {
         let path = scope(state, place).expand(word)?;
         if path.is_empty() {
-            return Err(BuildError::new(BuildErrorKind::Dockerfile, format!("the folder {} is empty once its variables are replaced", word.text))
-                .at(place.source.location(word.range.clone())));
+            return Err(BuildError::new(
+                BuildErrorKind::Dockerfile,
+                format!(
+                    "the folder {} is empty once its variables are replaced",
+                    word.text
+                ),
+            )
+            .at(place.source.location(word.range.clone())));
         }
         let path = config::working_dir(&state.config.config.working_dir, &path);
         state.config.config.working_dir.clone_from(&path);
         let mut key = key("workdir", &state.layers);
-        key.field(path.as_bytes()).field(state.config.config.user.as_bytes()).field(self.epoch_field().as_bytes());
+        key.field(path.as_bytes())
+            .field(state.config.config.user.as_bytes())
+            .field(self.epoch_field().as_bytes());
         let created_by = format!("WORKDIR {path}");
-        self.layer_step(state, &key.key(), instruction, place, created_by, |build, state| {
-            let user = state.config.config.user.clone();
-            let owner = if user.is_empty() { (0, 0) } else { users::owner(&build.rootfs(&state.layers)?, &user)? };
-            let entries = copy::make_folder(&*build.listing(state)?, &path, owner, build.epoch)?;
-            if entries.is_empty() {
-                return Ok(None);
-            }
-            let stored = layer::store_layer(&build.workspace.store, build.request.compression, &entries)?;
-            remember(state, entries);
-            Ok(Some(stored))
-        })
+        self.layer_step(
+            state,
+            &key.key(),
+            instruction,
+            place,
+            created_by,
+            |build, state| {
+                let user = state.config.config.user.clone();
+                let owner = if user.is_empty() {
+                    (0, 0)
+                } else {
+                    users::owner(&build.rootfs(&state.layers)?, &user)?
+                };
+                let entries =
+                    copy::make_folder(&*build.listing(state)?, &path, owner, build.epoch)?;
+                if entries.is_empty() {
+                    return Ok(None);
+                }
+                let stored = layer::store_layer(
+                    &build.workspace.store,
+                    build.request.compression,
+                    &entries,
+                )?;
+                remember(state, entries);
+                Ok(Some(stored))
+            },
+        )
     }
 
     pub(crate) fn epoch_field(&self) -> String {
-        self.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()
+        self.epoch
+            .map(|epoch| epoch.to_string())
+            .unwrap_or_default()
     }
 
     /// The content that a list of layers stands for.
@@ -187,5 +283,9 @@ fn expand_pairs(scope: &Scope<'_>, pairs: &[Pair]) -> Result<Vec<(String, String
 }
 
 fn join_pairs(pairs: &[(String, String)]) -> String {
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -58,14 +58,18 @@ impl Node {
         } else {
             return Ok(None);
         };
-        let links = (kind == NodeKind::File && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
+        let links = (kind == NodeKind::File && metadata.nlink() > 1)
+            .then(|| (metadata.dev(), metadata.ino()));
         Ok(Some(Node {
             real,
             kind,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
-            mtime: (metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0)),
+            mtime: (
+                metadata.mtime(),
+                u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
+            ),
             size: metadata.len(),
             links,
         }))
@@ -148,10 +152,16 @@ pub(crate) fn resolve(tree: &dyn Tree, path: &Path, follow_last: bool) -> Result
         }
         match tree.lookup(&at)? {
             None => missing = true,
-            Some(Node { kind: NodeKind::Symlink(target), .. }) => {
+            Some(Node {
+                kind: NodeKind::Symlink(target),
+                ..
+            }) => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err(BuildError::new(BuildErrorKind::Context, format!("too many symbolic links on the way to /{}", path.display())));
+                    return Err(BuildError::new(
+                        BuildErrorKind::Context,
+                        format!("too many symbolic links on the way to /{}", path.display()),
+                    ));
                 }
                 at.pop();
                 if target.is_absolute() {
@@ -187,11 +197,10 @@ pub(crate) fn kept_xattrs(real: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut kept = Vec::new();
     for name in names {
         let Some(text) = name.to_str() else { continue };
-        let keep = text == "security.capability" || (text.starts_with("user.") && !text.starts_with("user.overlay."));
-        if keep {
-            if let Some(value) = xattr::get(real, &name)? {
-                kept.push((text.to_owned(), value));
-            }
+        let keep = text == "security.capability"
+            || (text.starts_with("user.") && !text.starts_with("user.overlay."));
+        if keep && let Some(value) = xattr::get(real, &name)? {
+            kept.push((text.to_owned(), value));
         }
     }
     kept.sort();
@@ -237,7 +246,10 @@ pub(crate) struct Rootfs {
 
 impl Rootfs {
     /// The folders that make up a folder of the tree, topmost first; `Err` holds what is there instead.
-    fn folders(&self, path: &Path) -> io::Result<std::result::Result<Vec<PathBuf>, Option<PathBuf>>> {
+    fn folders(
+        &self,
+        path: &Path,
+    ) -> io::Result<std::result::Result<Vec<PathBuf>, Option<PathBuf>>> {
         let mut folders = self.layers.clone();
         for part in path.components() {
             let mut next = Vec::new();
@@ -245,7 +257,14 @@ impl Rootfs {
                 let real = folder.join(part);
                 let metadata = match fs::symlink_metadata(&real) {
                     Ok(metadata) => metadata,
-                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                        ) =>
+                    {
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 };
                 if is_whiteout(&metadata) {
@@ -283,7 +302,11 @@ pub(crate) fn is_opaque(folder: &Path) -> io::Result<bool> {
         match xattr::get(folder, name) {
             Ok(Some(value)) if value == b"y" => return Ok(true),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) => {}
             Err(error) => return Err(error),
         }
     }
@@ -296,12 +319,16 @@ impl Tree for Rootfs {
         let (folder, name) = match (path.parent(), path.file_name()) {
             (Some(folder), Some(name)) => (folder, name),
             _ => {
-                let Some(root) = self.layers.first() else { return Ok(None) };
+                let Some(root) = self.layers.first() else {
+                    return Ok(None);
+                };
                 let metadata = fs::symlink_metadata(root).map_err(failed)?;
                 return Node::of(root.clone(), &metadata).map_err(failed);
             }
         };
-        let Ok(folders) = self.folders(folder).map_err(failed)? else { return Ok(None) };
+        let Ok(folders) = self.folders(folder).map_err(failed)? else {
+            return Ok(None);
+        };
         for folder in folders {
             let real = folder.join(name);
             let metadata = match fs::symlink_metadata(&real) {
@@ -318,20 +345,27 @@ impl Tree for Rootfs {
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
-        let failed = |error| BuildError::io(format!("list /{} of an image", folder.display()), error);
-        let Ok(folders) = self.folders(folder).map_err(failed)? else { return Ok(Vec::new()) };
+        let failed =
+            |error| BuildError::io(format!("list /{} of an image", folder.display()), error);
+        let Ok(folders) = self.folders(folder).map_err(failed)? else {
+            return Ok(Vec::new());
+        };
         let mut seen = std::collections::BTreeMap::new();
         for folder in folders {
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 let name = entry.file_name();
-                if !seen.contains_key(&name) {
+                if let std::collections::btree_map::Entry::Vacant(e) = seen.entry(name) {
                     let metadata = entry.metadata().map_err(failed)?;
-                    seen.insert(name, !is_whiteout(&metadata));
+                    e.insert(!is_whiteout(&metadata));
                 }
             }
         }
-        Ok(seen.into_iter().filter(|(_, visible)| *visible).map(|(name, _)| name).collect())
+        Ok(seen
+            .into_iter()
+            .filter(|(_, visible)| *visible)
+            .map(|(name, _)| name)
+            .collect())
     }
 
     fn digest(&self, _path: &Path, node: &Node) -> Result<Digest> {
@@ -350,7 +384,14 @@ mod tests {
     fn layers() -> (tempfile::TempDir, Rootfs) {
         let dir = tempfile::tempdir().unwrap();
         let (low, top) = (dir.path().join("low"), dir.path().join("top"));
-        for path in ["low/usr/bin", "low/hidden/x", "low/opaque", "top/usr/bin", "top/opaque", "top/made"] {
+        for path in [
+            "low/usr/bin",
+            "low/hidden/x",
+            "low/opaque",
+            "top/usr/bin",
+            "top/opaque",
+            "top/made",
+        ] {
             fs::create_dir_all(dir.path().join(path)).unwrap();
         }
         fs::write(low.join("usr/bin/a"), "a").unwrap();
@@ -362,22 +403,40 @@ mod tests {
         std::os::unix::fs::symlink("/../../etc", low.join("out")).unwrap();
         std::os::unix::fs::symlink("loop", low.join("loop")).unwrap();
         for name in ["hidden", "gone"] {
-            nix::sys::stat::mknod(&top.join(name), nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::empty(), 0).unwrap();
+            nix::sys::stat::mknod(
+                &top.join(name),
+                nix::sys::stat::SFlag::S_IFCHR,
+                nix::sys::stat::Mode::empty(),
+                0,
+            )
+            .unwrap();
         }
         xattr::set(top.join("opaque"), "trusted.overlay.opaque", b"y").unwrap();
-        (dir, Rootfs { layers: vec![top, low] })
+        (
+            dir,
+            Rootfs {
+                layers: vec![top, low],
+            },
+        )
     }
 
     #[test]
     fn upper_layers_cover_lower_ones() {
         let (_dir, tree) = layers();
-        let read = |path: &str| tree.lookup(Path::new(path)).unwrap().map(|node| fs::read_to_string(node.real).unwrap_or_default());
+        let read = |path: &str| {
+            tree.lookup(Path::new(path))
+                .unwrap()
+                .map(|node| fs::read_to_string(node.real).unwrap_or_default())
+        };
         assert_eq!(read("usr/bin/a").as_deref(), Some("a"));
         assert_eq!(read("usr/bin/b").as_deref(), Some("top"));
         assert_eq!(read("gone"), None);
         assert_eq!(read("hidden/x"), None);
         assert_eq!(read("opaque/gone"), None);
-        assert_eq!(tree.list(Path::new("")).unwrap(), ["bin", "loop", "made", "opaque", "out", "usr"]);
+        assert_eq!(
+            tree.list(Path::new("")).unwrap(),
+            ["bin", "loop", "made", "opaque", "out", "usr"]
+        );
         assert_eq!(tree.list(Path::new("usr/bin")).unwrap(), ["a", "b"]);
         assert!(tree.list(Path::new("opaque")).unwrap().is_empty());
     }
@@ -389,7 +448,10 @@ mod tests {
         assert_eq!(to("bin/new"), Path::new("usr/bin/new"));
         assert_eq!(to("bin"), Path::new("usr/bin"));
         assert_eq!(to("out/passwd"), Path::new("etc/passwd"));
-        assert_eq!(resolve(&tree, Path::new("bin"), false).unwrap(), Path::new("bin"));
+        assert_eq!(
+            resolve(&tree, Path::new("bin"), false).unwrap(),
+            Path::new("bin")
+        );
         let error = resolve(&tree, Path::new("loop/x"), true).unwrap_err();
         assert!(error.message().contains("too many symbolic links"));
         assert_eq!(relative("/a/../../b/./c/"), Path::new("b/c"));

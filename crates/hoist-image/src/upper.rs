@@ -18,7 +18,12 @@ pub(crate) fn entries(folder: &Path) -> Result<Entries> {
     Ok(found)
 }
 
-fn walk(root: &Path, folder: &Path, found: &mut Entries, first_names: &mut HashMap<(u64, u64), PathBuf>) -> Result<()> {
+fn walk(
+    root: &Path,
+    folder: &Path,
+    found: &mut Entries,
+    first_names: &mut HashMap<(u64, u64), PathBuf>,
+) -> Result<()> {
     let real = root.join(folder);
     let failed = |error| BuildError::io(format!("read {}", real.display()), error);
     let mut names = Vec::new();
@@ -36,15 +41,23 @@ fn walk(root: &Path, folder: &Path, found: &mut Entries, first_names: &mut HashM
             continue;
         }
         if name.as_encoded_bytes().starts_with(b".wh.") {
-            return Err(BuildError::new(BuildErrorKind::Unsupported, format!("/{} cannot be in an image", path.display()))
-                .with_hint("names that begin with .wh. mark deleted files in layers"));
+            return Err(BuildError::new(
+                BuildErrorKind::Unsupported,
+                format!("/{} cannot be in an image", path.display()),
+            )
+            .with_hint("names that begin with .wh. mark deleted files in layers"));
         }
-        let Some(node) = Node::of(real.clone(), &metadata).map_err(failed)? else { continue };
+        let Some(node) = Node::of(real.clone(), &metadata).map_err(failed)? else {
+            continue;
+        };
         let kind = match &node.kind {
             NodeKind::Folder => EntryKind::Folder,
             NodeKind::File => match node.links.and_then(|links| first_names.get(&links)) {
                 Some(first) => EntryKind::Hardlink(first.clone()),
-                None => EntryKind::File { content: Content::Path(real.clone()), size: node.size },
+                None => EntryKind::File {
+                    content: Content::Path(real.clone()),
+                    size: node.size,
+                },
             },
             NodeKind::Symlink(target) => EntryKind::Symlink(target.clone()),
             NodeKind::Character(device) => EntryKind::Character(*device),
@@ -54,9 +67,23 @@ fn walk(root: &Path, folder: &Path, found: &mut Entries, first_names: &mut HashM
         if let Some(links) = node.links {
             first_names.entry(links).or_insert_with(|| path.clone());
         }
-        let xattrs = if matches!(kind, EntryKind::Symlink(_)) { Vec::new() } else { tree::kept_xattrs(&real).map_err(failed)? };
+        let xattrs = if matches!(kind, EntryKind::Symlink(_)) {
+            Vec::new()
+        } else {
+            tree::kept_xattrs(&real).map_err(failed)?
+        };
         let is_folder = kind == EntryKind::Folder;
-        found.insert(path.clone(), Entry { kind, mode: node.mode, uid: node.uid, gid: node.gid, mtime: (node.mtime.0, 0), xattrs });
+        found.insert(
+            path.clone(),
+            Entry {
+                kind,
+                mode: node.mode,
+                uid: node.uid,
+                gid: node.gid,
+                mtime: (node.mtime.0, 0),
+                xattrs,
+            },
+        );
         if is_folder {
             if tree::is_opaque(&real).map_err(failed)? {
                 found.insert(path.join(".wh..wh..opq"), Entry::whiteout());
@@ -74,15 +101,23 @@ fn marked(name: &OsString) -> OsString {
 }
 
 /// Takes away what was only made to mount something on: empty, new, and nothing that the command left.
-pub(crate) fn drop_mount_points(entries: &mut Entries, below: &dyn Tree, targets: &[String]) -> Result<Vec<PathBuf>> {
+pub(crate) fn drop_mount_points(
+    entries: &mut Entries,
+    below: &dyn Tree,
+    targets: &[String],
+) -> Result<Vec<PathBuf>> {
     let mut dropped = Vec::new();
     for target in targets {
         let mut path = tree::relative(target);
         while !path.as_os_str().is_empty() {
-            let has_children = entries.keys().any(|other| other != &path && other.starts_with(&path));
+            let has_children = entries
+                .keys()
+                .any(|other| other != &path && other.starts_with(&path));
             let is_stub = match entries.get(&path).map(|entry| &entry.kind) {
                 Some(EntryKind::Folder) => !has_children,
-                Some(EntryKind::File { size: 0, .. }) => dropped.is_empty() || !dropped.contains(&path),
+                Some(EntryKind::File { size: 0, .. }) => {
+                    dropped.is_empty() || !dropped.contains(&path)
+                }
                 _ => false,
             };
             if !is_stub || below.lookup(&path)?.is_some() {
@@ -116,12 +151,32 @@ mod tests {
         fs::write(root.join("d/a"), "x").unwrap();
         fs::hard_link(root.join("d/a"), root.join("d/b")).unwrap();
         std::os::unix::fs::symlink("/x", root.join("l")).unwrap();
-        nix::sys::stat::mknod(&root.join("gone"), nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::empty(), 0).unwrap();
+        nix::sys::stat::mknod(
+            &root.join("gone"),
+            nix::sys::stat::SFlag::S_IFCHR,
+            nix::sys::stat::Mode::empty(),
+            0,
+        )
+        .unwrap();
         xattr::set(root.join("d/e"), "trusted.overlay.opaque", b"y").unwrap();
         let found = entries(root).unwrap();
         let names: Vec<_> = found.keys().map(|path| path.to_str().unwrap()).collect();
-        assert_eq!(names, [".wh.gone", "d", "d/a", "d/b", "d/e", "d/e/.wh..wh..opq", "l"]);
-        assert_eq!(found[Path::new("d/b")].kind, EntryKind::Hardlink("d/a".into()));
+        assert_eq!(
+            names,
+            [
+                ".wh.gone",
+                "d",
+                "d/a",
+                "d/b",
+                "d/e",
+                "d/e/.wh..wh..opq",
+                "l"
+            ]
+        );
+        assert_eq!(
+            found[Path::new("d/b")].kind,
+            EntryKind::Hardlink("d/a".into())
+        );
         assert!(found[Path::new("d/e")].xattrs.is_empty());
     }
 

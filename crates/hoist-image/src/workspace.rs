@@ -24,7 +24,8 @@ impl Workspace {
     /// # Errors
     /// Fails when the file system does.
     pub fn open(home: &Path) -> Result<Workspace> {
-        let failed = |error| BuildError::io(format!("make the image folder {}", home.display()), error);
+        let failed =
+            |error| BuildError::io(format!("make the image folder {}", home.display()), error);
         fs::create_dir_all(home).map_err(failed)?;
         // Unpacked layers keep set-id files: nobody else may reach them.
         let home = fs::canonicalize(home).map_err(failed)?;
@@ -34,15 +35,28 @@ impl Workspace {
         }
         let store = Store::open(&home.join("store")).map_err(|error| {
             let hint = error.hint();
-            let error = BuildError::from_source(BuildErrorKind::Io, format!("open the image store in {}", home.display()), error);
+            let error = BuildError::from_source(
+                BuildErrorKind::Io,
+                format!("open the image store in {}", home.display()),
+                error,
+            );
             match hint {
                 Some(hint) => error.with_hint(hint),
                 None => error,
             }
         })?;
-        let snapshots = Snapshots::open(&home.join("snapshots"))
-            .map_err(|error| BuildError::from_source(BuildErrorKind::Io, format!("open the unpacked layers in {}", home.display()), error))?;
-        Ok(Workspace { store, snapshots, home })
+        let snapshots = Snapshots::open(&home.join("snapshots")).map_err(|error| {
+            BuildError::from_source(
+                BuildErrorKind::Io,
+                format!("open the unpacked layers in {}", home.display()),
+                error,
+            )
+        })?;
+        Ok(Workspace {
+            store,
+            snapshots,
+            home,
+        })
     }
 
     /// The folder.

@@ -281,7 +281,12 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
             }
             "target" | "dst" | "destination" => mount.target = Some(required_text()?),
             "source" | "src" => mount.source = Some(required_text()?),
-            "from" => mount.from = Some(Spanned { text: required_text()?, range: value.range.clone() }),
+            "from" => {
+                mount.from = Some(Spanned {
+                    text: required_text()?,
+                    range: value.range.clone(),
+                })
+            }
             "id" => mount.id = Some(required_text()?),
             "env" => mount.env = Some(required_text()?),
             "readonly" | "ro" => mount.read_only = Some(flag.ok_or_else(wants_flag)?),

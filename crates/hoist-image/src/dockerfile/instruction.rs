@@ -749,7 +749,7 @@ mod tests {
                 copy.from.as_ref().unwrap().text.as_str(),
                 copy.dest.text.as_str()
             ),
-            ("build", true, "/y")
+            ("build", "/y")
         );
     }
 

@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, Engine, Workspace, build, import};
+use hoist_image::{
+    BuildError, BuildEvent, BuildRequest, BuiltImage, Engine, Workspace, build, import,
+};
 use hoist_oci::Image;
 
 /// A home and a context of their own.
@@ -61,24 +63,40 @@ impl Bench {
     }
 
     pub fn request(&self) -> BuildRequest {
-        BuildRequest { engine: Engine::Embedded, ..BuildRequest::new(self.context()) }
+        BuildRequest {
+            engine: Engine::Embedded,
+            ..BuildRequest::new(self.context())
+        }
     }
 
     pub async fn build(&self, dockerfile: &str) -> Outcome {
         self.build_with(dockerfile, |_| {}).await
     }
 
-    pub async fn build_with(&self, dockerfile: &str, change: impl FnOnce(&mut BuildRequest)) -> Outcome {
+    pub async fn build_with(
+        &self,
+        dockerfile: &str,
+        change: impl FnOnce(&mut BuildRequest),
+    ) -> Outcome {
         self.write("Dockerfile", dockerfile);
         let mut request = self.request();
         change(&mut request);
         let events = Mutex::new(Vec::new());
-        let result = build(&self.workspace, &request, &|event| events.lock().unwrap().push(event)).await;
-        Outcome { result, events: events.into_inner().unwrap() }
+        let result = build(&self.workspace, &request, &|event| {
+            events.lock().unwrap().push(event)
+        })
+        .await;
+        Outcome {
+            result,
+            events: events.into_inner().unwrap(),
+        }
     }
 
     pub fn image(&self, built: &BuiltImage) -> Image {
-        self.workspace.store.image(&built.manifest, &built.platform).unwrap()
+        self.workspace
+            .store
+            .image(&built.manifest, &built.platform)
+            .unwrap()
     }
 
     /// The files of all layers, applied one after the other.
@@ -95,12 +113,20 @@ impl Bench {
         use std::io::Read;
         let blob = self.workspace.store.open_blob(digest).unwrap();
         let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(blob).read_to_end(&mut plain).unwrap();
+        flate2::read::MultiGzDecoder::new(blob)
+            .read_to_end(&mut plain)
+            .unwrap();
         let mut archive = tar::Archive::new(&plain[..]);
         let mut found = Vec::new();
         for entry in archive.entries().unwrap() {
             let mut entry = entry.unwrap();
-            let path = entry.path().unwrap().display().to_string().trim_end_matches('/').to_owned();
+            let path = entry
+                .path()
+                .unwrap()
+                .display()
+                .to_string()
+                .trim_end_matches('/')
+                .to_owned();
             let header = entry.header().clone();
             let kind = match header.entry_type() {
                 tar::EntryType::Directory => 'd',
@@ -108,30 +134,54 @@ impl Bench {
                 tar::EntryType::Link => 'h',
                 _ => 'f',
             };
-            let mut content = entry.link_name().unwrap().map(|link| link.display().to_string()).unwrap_or_default();
+            let mut content = entry
+                .link_name()
+                .unwrap()
+                .map(|link| link.display().to_string())
+                .unwrap_or_default();
             if kind == 'f' {
                 let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes).unwrap();
-                content = if bytes.len() > 4096 { format!("{} bytes", bytes.len()) } else { String::from_utf8_lossy(&bytes).into_owned() };
+                content = if bytes.len() > 4096 {
+                    format!("{} bytes", bytes.len())
+                } else {
+                    String::from_utf8_lossy(&bytes).into_owned()
+                };
             }
             let owner = (header.uid().unwrap(), header.gid().unwrap());
-            found.push((path, File { kind, mode: header.mode().unwrap(), owner, mtime: header.mtime().unwrap(), content }));
+            found.push((
+                path,
+                File {
+                    kind,
+                    mode: header.mode().unwrap(),
+                    owner,
+                    mtime: header.mtime().unwrap(),
+                    content,
+                },
+            ));
         }
         found
     }
 }
 
 fn apply(layer: &[(String, File)], files: &mut BTreeMap<String, File>) {
-    for (path, file) in layer {
+    for (path, _) in layer {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         if name == ".wh..wh..opq" {
             files.retain(|other, _| !other.starts_with(&format!("{folder}/")));
         } else if let Some(gone) = name.strip_prefix(".wh.") {
-            let gone = if folder.is_empty() { gone.to_owned() } else { format!("{folder}/{gone}") };
+            let gone = if folder.is_empty() {
+                gone.to_owned()
+            } else {
+                format!("{folder}/{gone}")
+            };
             files.retain(|other, _| *other != gone && !other.starts_with(&format!("{gone}/")));
         }
     }
-    for (path, file) in layer.iter().filter(|(path, _)| !path.rsplit('/').next().unwrap().starts_with(".wh.")) {
+    for (path, file) in layer
+        .iter()
+        .filter(|(path, _)| !path.rsplit('/').next().unwrap().starts_with(".wh."))
+    {
         let mut file = file.clone();
         if file.kind == 'h' {
             file = files[&file.content].clone();
@@ -145,7 +195,10 @@ fn apply(layer: &[(String, File)], files: &mut BTreeMap<String, File>) {
 
 /// A root file system of Debian's static busybox, with users and a link in it.
 pub fn busybox(root: &Path) {
-    let source = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|path| path.exists());
+    let source = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| path.exists());
     let source = source.expect("the tests need busybox: apt-get install busybox-static");
     for folder in ["usr/bin", "etc", "tmp", "root"] {
         fs::create_dir_all(root.join(folder)).unwrap();
@@ -153,11 +206,22 @@ pub fn busybox(root: &Path) {
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
     fs::copy(source, root.join("usr/bin/busybox")).unwrap();
     symlink("usr/bin", root.join("bin")).unwrap();
-    for applet in ["sh", "cat", "echo", "ls", "mkdir", "rm", "touch", "chmod", "chown", "id", "env", "sleep", "pwd", "cp", "mv", "ln", "stat", "date", "wc", "grep", "test", "false", "true"] {
+    for applet in [
+        "sh", "cat", "echo", "ls", "mkdir", "rm", "touch", "chmod", "chown", "id", "env", "sleep",
+        "pwd", "cp", "mv", "ln", "stat", "date", "wc", "grep", "test", "false", "true",
+    ] {
         symlink("busybox", root.join("usr/bin").join(applet)).unwrap();
     }
-    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:App:/home/app:/bin/sh\n").unwrap();
-    fs::write(root.join("etc/group"), "root:x:0:\napp:x:1001:\nstaff:x:50:app\n").unwrap();
+    fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:App:/home/app:/bin/sh\n",
+    )
+    .unwrap();
+    fs::write(
+        root.join("etc/group"),
+        "root:x:0:\napp:x:1001:\nstaff:x:50:app\n",
+    )
+    .unwrap();
 }
 
 impl Outcome {
@@ -165,7 +229,12 @@ impl Outcome {
     pub fn built(&self) -> &BuiltImage {
         match &self.result {
             Ok(built) => built,
-            Err(error) => panic!("{error}\nhint: {:?}\noutput: {:#?}\nsource: {:?}", error.hint(), error.output(), std::error::Error::source(error)),
+            Err(error) => panic!(
+                "{error}\nhint: {:?}\noutput: {:#?}\nsource: {:?}",
+                error.hint(),
+                error.output(),
+                std::error::Error::source(error)
+            ),
         }
     }
 

@@ -323,6 +323,14 @@ impl Turn<'_> {
     }
 
     fn delete_service(&mut self, region: &str, request: &Request) -> Answered {
+        let cluster = self.world.find_cluster(region, text(request, "cluster"))?;
+        let draining = self
+            .world
+            .find_service(cluster, required(request, "service")?)
+            .filter(|it| it.status == ServiceStatus::Draining);
+        if let Some(service) = draining {
+            return Ok(Answer::Service(service.arn.clone()));
+        }
         let arn = self.find_active_service(region, request)?;
         let Some(mut service) = self.world.services.get(&arn).cloned() else {
             return Err(Refusal::new(
@@ -361,9 +369,8 @@ impl Turn<'_> {
         if !(1..=10).contains(&count) {
             return Err(Refusal::invalid("count must be between 1 and 10."));
         }
-        let definition = self
-            .usable_definition(region, required(request, "taskDefinition")?)?
-            .clone();
+        let definition = self.usable_definition(region, required(request, "taskDefinition")?)?;
+        let (definition, family) = (definition.arn.clone(), definition.family.clone());
         let mut kept = request.clone();
         for member in [
             "cluster",
@@ -383,14 +390,14 @@ impl Turn<'_> {
                     cluster_name: &cluster.name,
                     definition: &definition,
                     group: text(request, "group")
-                        .map_or_else(|| format!("family:{}", definition.family), str::to_owned),
+                        .map_or_else(|| format!("family:{family}"), str::to_owned),
                     started_by: text(request, "startedBy").map(str::to_owned),
                     service: None,
                     revision: None,
                     load_balancers: &[],
                     request: kept.clone(),
                 })
-                .arn
+                .0
             })
             .collect();
         Ok(Answer::Tasks(arns))

@@ -2,7 +2,32 @@
 //!
 //! [`step`] takes what happened (an API call, a report of the driver, the time) and returns what is to be done. It has no clock,
 //! no threads and no I/O, and the same events give the same commands, identifiers included. The daemon carries the commands out on
-//! real containers; the tests do so on a virtual clock.
+//! real containers; the tests do so on a virtual clock. How it decides is told in `docs/design/scheduler.md`.
+//!
+//! ```
+//! use hoist_fargate::{Action, Answer, Call, Command, Pace, World, call};
+//! use serde_json::json;
+//!
+//! let mut world = World::new("000000000000", 7, Pace::fast());
+//! let mut ask = |action, request: serde_json::Value| {
+//!     let region = "eu-central-1".to_owned();
+//!     let request = request.as_object().cloned().unwrap_or_default();
+//!     call(&mut world, Call { region, action, request }, 1_800_000_000_000)
+//! };
+//! ask(Action::CreateCluster, json!({ "clusterName": "default" }));
+//! ask(Action::RegisterTaskDefinition, json!({
+//!     "family": "hello",
+//!     "containerDefinitions": [{ "name": "web", "image": "hello@sha256:1f" }],
+//! }));
+//! let (answer, commands) = ask(Action::CreateService, json!({
+//!     "serviceName": "hello", "taskDefinition": "hello", "desiredCount": 1,
+//! }));
+//! let Ok(Answer::Service(arn)) = answer else { panic!("refused: {answer:?}") };
+//! assert!(matches!(commands[..], [Command::ProvisionTask { .. }]));
+//! let service = world.service(&arn).expect("just created");
+//! let said = &service.events[0].message;
+//! assert!(said.starts_with("(service hello) has started 1 tasks: (task "));
+//! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -4,16 +4,26 @@ use crate::step::Turn;
 use crate::world::Kind;
 use crate::{
     Arn, Command, Condition, Container, ContainerStatus, Health, LoadBalancer, Millis, StopCode,
-    Target, Task, TaskDefinition, TaskStatus,
+    Target, Task, TaskStatus,
 };
 use serde_json::{Map, Value};
+
+/// Members of a service that say nothing of its tasks.
+const SERVICE_ONLY: &[&str] = &[
+    "createdBy",
+    "deploymentConfiguration",
+    "deploymentController",
+    "healthCheckGracePeriodSeconds",
+    "loadBalancers",
+    "schedulingStrategy",
+];
 
 /// What a new task is made from.
 pub(crate) struct Birth<'a> {
     pub region: &'a str,
     pub cluster: &'a str,
     pub cluster_name: &'a str,
-    pub definition: &'a TaskDefinition,
+    pub definition: &'a str,
     pub group: String,
     pub started_by: Option<String>,
     pub service: Option<Arn>,
@@ -23,21 +33,24 @@ pub(crate) struct Birth<'a> {
 }
 
 impl Turn<'_> {
-    /// Makes a task and has its network made.
-    pub fn launch(&mut self, birth: Birth<'_>) -> Task {
-        let id = self.world.settings.ids.hex32();
+    /// Makes a task and has its network made; returns its ARN and id.
+    pub fn launch(&mut self, birth: Birth<'_>) -> (Arn, String) {
+        let mut ids = std::mem::take(&mut self.world.settings.ids);
+        let id = ids.hex32();
         self.world.touch(Kind::Settings, "");
         let arn = self.world.arn(
             birth.region,
             "task",
             &format!("{}/{id}", birth.cluster_name),
         );
-        let containers = birth
-            .definition
-            .containers
+        let containers = self
+            .world
+            .task_definitions
+            .get(birth.definition)
+            .map_or(&[][..], |it| &it.containers)
             .iter()
             .map(|definition| {
-                let uuid = self.world.settings.ids.uuid();
+                let uuid = ids.uuid();
                 Container {
                     name: definition.name.clone(),
                     arn: self.world.arn(
@@ -51,6 +64,9 @@ impl Turn<'_> {
                 }
             })
             .collect();
+        self.world.settings.ids = ids;
+        let mut request = birth.request;
+        self.shape_request(&mut request, birth.definition);
         let targets = birth
             .load_balancers
             .iter()
@@ -63,10 +79,10 @@ impl Turn<'_> {
             .collect();
         let task = Task {
             arn: arn.clone(),
-            id,
+            id: id.clone(),
             region: birth.region.to_owned(),
             cluster: birth.cluster.to_owned(),
-            task_definition: birth.definition.arn.clone(),
+            task_definition: birth.definition.to_owned(),
             group: birth.group,
             started_by: birth.started_by,
             service: birth.service.clone(),
@@ -78,7 +94,7 @@ impl Turn<'_> {
             created_at: self.now,
             status_since: self.now,
             version: 1,
-            request: birth.request,
+            request,
             ..Task::default()
         };
         if let Some(service) = birth.service {
@@ -93,9 +109,32 @@ impl Turn<'_> {
             }
         }
         self.world.touch(Kind::Task, &arn);
-        self.world.tasks.insert(arn.clone(), task.clone());
-        self.commands.push(Command::ProvisionTask { task: arn });
-        task
+        self.world.tasks.insert(arn.clone(), task);
+        self.commands
+            .push(Command::ProvisionTask { task: arn.clone() });
+        (arn, id)
+    }
+
+    /// Leaves of a service's or RunTask's members those that shape a task, with the tags that `propagateTags` gives it.
+    fn shape_request(&self, request: &mut Map<String, Value>, definition: &str) {
+        for member in SERVICE_ONLY {
+            request.shift_remove(*member);
+        }
+        let own = match request.get("propagateTags").and_then(Value::as_str) {
+            Some("TASK_DEFINITION") => self
+                .world
+                .task_definition(definition)
+                .and_then(|it| it.document.get("tags")),
+            _ => None,
+        };
+        if let Some(own) = own.and_then(Value::as_array) {
+            let mut tags = own.clone();
+            if let Some(Value::Array(given)) = request.get("tags") {
+                tags.retain(|tag| !given.iter().any(|it| it.get("key") == tag.get("key")));
+                tags.extend(given.iter().cloned());
+            }
+            request.insert("tags".to_owned(), Value::Array(tags));
+        }
     }
 
     /// Decides that a task stops; the first decision gives code and reason.

@@ -339,23 +339,22 @@ impl Turn<'_> {
             return;
         }
         let deployment = &service.deployments[index];
-        let Some(revision) = self
-            .world
-            .service_revisions
-            .get(&deployment.revision)
-            .cloned()
-        else {
-            return;
-        };
-        let Some(definition) = self
-            .world
-            .task_definitions
-            .get(&revision.task_definition)
-            .cloned()
-        else {
-            return;
-        };
         let deployment_id = deployment.id.clone();
+        let Some(revision) = self.world.service_revisions.get(&deployment.revision) else {
+            return;
+        };
+        let load_balancers = revision.load_balancers.clone();
+        let mut request = revision.request.clone();
+        match service.request.get("tags") {
+            Some(tags)
+                if request.get("propagateTags").and_then(|it| it.as_str()) == Some("SERVICE") =>
+            {
+                request.insert("tags".to_owned(), tags.clone());
+            }
+            _ => {
+                request.shift_remove("tags");
+            }
+        }
         let mut replaced = 0;
         let unreplaced: Vec<Arn> = self
             .world
@@ -363,7 +362,7 @@ impl Turn<'_> {
             .filter(|it| {
                 it.unhealthy_at.is_some()
                     && !it.replaced
-                    && it.revision.as_deref() == Some(&revision.arn)
+                    && it.revision.as_ref() == Some(&deployment.revision)
             })
             .map(|it| it.arn.clone())
             .take(count as usize)
@@ -378,27 +377,27 @@ impl Turn<'_> {
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
         let mut ids = Vec::new();
         for _ in 0..count {
-            let task = self.launch(Birth {
+            let (arn, id) = self.launch(Birth {
                 region: &service.region,
                 cluster: &service.cluster,
                 cluster_name,
-                definition: &definition,
+                definition: &deployment.task_definition,
                 group: format!("service:{}", service.name),
                 started_by: Some(deployment_id.clone()),
                 service: Some(service.arn.clone()),
-                revision: Some(revision.arn.clone()),
-                load_balancers: &revision.load_balancers,
-                request: revision.request.clone(),
+                revision: Some(deployment.revision.clone()),
+                load_balancers: &load_balancers,
+                request: request.clone(),
             });
             crew.tasks.push(Seen {
-                arn: task.arn,
+                arn,
                 deployment: index,
                 created_at: self.now,
                 running: false,
                 healthy: false,
                 unhealthy: false,
             });
-            ids.push(task.id);
+            ids.push(id);
         }
         service.deployments[index].launch_after = None;
         service.deployments[index].updated_at = self.now;

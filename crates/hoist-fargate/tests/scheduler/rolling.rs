@@ -406,6 +406,87 @@ fn tags_are_resolved_once_for_a_whole_deployment() {
 }
 
 #[test]
+fn a_deployment_bakes_before_it_is_completed() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("web", "app:1");
+    stage.create(
+        &definition,
+        1,
+        json!({ "deploymentConfiguration": { "bakeTimeInMinutes": 2 } }),
+    );
+    stage.run_to("completion", completed);
+    let healthy = stage.tasks()[0].healthy_at.unwrap();
+    assert_eq!(stage.record().finished_at, Some(healthy + 120_000));
+}
+
+#[test]
+fn the_newest_hundred_events_are_kept_and_conditions_repeat_after_six_hours() {
+    let mut stage = Stage::new(1);
+    stage.app(
+        "app:1",
+        App {
+            pull_fails: 100,
+            pull: (60_000, 60_000),
+            ..App::good()
+        },
+    );
+    let definition = stage.register("web", "app:1");
+    stage.create(&definition, 1, json!({}));
+    let said = |stage: &Stage| {
+        let announced = &stage.service().announced;
+        announced
+            .iter()
+            .find(|(condition, _)| condition.starts_with("place"))
+            .map(|(_, at)| *at)
+    };
+    stage.run_for(120_000);
+    let first = said(&stage).unwrap();
+    let place = stage
+        .story()
+        .iter()
+        .filter(|it| it.contains("was unable to place a task."))
+        .count();
+    assert_eq!(place, 1);
+    stage.run_for(5 * 3_600_000);
+    assert_eq!(said(&stage), Some(first));
+    assert_eq!(stage.service().events.len(), 100);
+    stage.run_for(2 * 3_600_000);
+    assert!(said(&stage).unwrap() >= first + 6 * 3_600_000);
+    let newest = stage.service().events.front().unwrap().created_at;
+    assert!(newest > stage.now - 70_000);
+}
+
+#[test]
+fn tasks_carry_the_tags_that_are_propagated_to_them() {
+    let tag = |key: &str, value: &str| json!({ "key": key, "value": value });
+    for (propagate, expected) in [
+        ("NONE", json!(null)),
+        ("SERVICE", json!([tag("of", "service")])),
+        ("TASK_DEFINITION", json!([tag("of", "definition")])),
+    ] {
+        let mut stage = Stage::new(1);
+        stage
+            .ask(
+                Action::RegisterTaskDefinition,
+                json!({
+                    "family": "web",
+                    "containerDefinitions": [{ "name": "web", "image": "app:1" }],
+                    "tags": [tag("of", "definition")],
+                }),
+            )
+            .unwrap();
+        stage.create(
+            "web",
+            1,
+            json!({ "propagateTags": propagate, "tags": [tag("of", "service")] }),
+        );
+        stage.run_to("completion", completed);
+        let tags = stage.tasks()[0].request.get("tags").cloned();
+        assert_eq!(tags.unwrap_or_default(), expected, "{propagate}");
+    }
+}
+
+#[test]
 fn after_a_restart_tasks_have_stopped_truthfully_and_services_converge() {
     let mut stage = Stage::new(1);
     let definition = stage.register("web", "app:1");

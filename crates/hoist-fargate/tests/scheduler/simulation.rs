@@ -79,7 +79,7 @@ fn random_service(dice: &mut Dice) -> serde_json::Value {
 
 /// Plays one schedule; returns the trace of all its commands and the number of steps.
 fn play(seed: u64) -> (u64, u64) {
-    let mut dice = Dice::new(seed);
+    let mut dice = Dice::new(!seed);
     let mut stage = Stage::new(seed);
     stage.keep_commands = false;
     for image in IMAGES {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Map;
-
 use crate::step::Turn;
 use crate::world::Kind;
 use crate::{
@@ -113,7 +111,7 @@ impl Turn<'_> {
                 .request
                 .get("deploymentConfiguration")
                 .and_then(|it| it.as_object().cloned())
-                .unwrap_or_else(Map::new),
+                .unwrap_or_default(),
             breaker_status: if service.configuration.breaker.enable {
                 BreakerStatus::Monitoring
             } else {
@@ -232,7 +230,6 @@ impl Turn<'_> {
             .filter(|it| {
                 (it.healthy_at.is_some() && !it.counted_healthy)
                     || (has_failed(it) && !it.counted_failed)
-                    || (it.started_at.is_some() && !it.counted_running)
             })
             .cloned()
             .collect();
@@ -244,10 +241,6 @@ impl Turn<'_> {
             else {
                 continue;
             };
-            if task.started_at.is_some() && !task.counted_running {
-                self.mark(&task.arn, |it| it.counted_running = true);
-                service.deployments[index].has_run = true;
-            }
             if task.healthy_at.is_some() && !task.counted_healthy {
                 self.mark(&task.arn, |it| it.counted_healthy = true);
                 self.count_success(service, index);

@@ -174,8 +174,6 @@ pub struct Deployment {
     pub rollout_state_reason: String,
     /// Whether it brings an older revision back.
     pub is_rollback: bool,
-    /// Inner: one of its tasks was RUNNING (the breaker's second stage).
-    pub has_run: bool,
     /// Inner: failures in a row, for the restart back-off.
     pub failures_in_a_row: u32,
     /// Inner: no launch before this time.

@@ -436,7 +436,7 @@ impl Fingerprint {
                         u64::from(it.pending_count),
                         u64::from(it.failed_tasks),
                         u64::from(it.failures_in_a_row),
-                        u64::from(it.has_run) * 2 + u64::from(it.is_rollback),
+                        u64::from(it.is_rollback),
                         time(it.launch_after),
                         time(it.settled_at),
                         it.updated_at,

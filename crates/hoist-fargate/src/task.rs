@@ -259,8 +259,6 @@ pub struct Task {
     pub removing: bool,
     /// Inner: and answered.
     pub removed: bool,
-    /// Inner: it counted as having run.
-    pub counted_running: bool,
     /// Inner: it counted as a failure of its deployment.
     pub counted_failed: bool,
     /// Inner: it counted as a success of its deployment.

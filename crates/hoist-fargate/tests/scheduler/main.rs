@@ -1,5 +1,7 @@
 //! The scheduler proved: its rules as stories, and random schedules against what must always hold.
 
+#![allow(clippy::unwrap_used)]
+
 mod breaker;
 mod rolling;
 mod simulation;

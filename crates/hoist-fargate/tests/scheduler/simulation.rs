@@ -263,10 +263,7 @@ fn whatever_happens_the_bounds_hold_the_counts_agree_and_every_deployment_ends()
                     (worker..schedules)
                         .step_by(threads as usize)
                         .map(|n| first + n)
-                        .find_map(|seed| {
-                            let played = catch_unwind(AssertUnwindSafe(|| play(seed)));
-                            played.is_err().then_some(seed)
-                        })
+                        .find(|seed| catch_unwind(AssertUnwindSafe(|| play(*seed))).is_err())
                 })
             })
             .collect();

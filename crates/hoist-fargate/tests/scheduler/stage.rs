@@ -258,14 +258,10 @@ impl Stage {
 
     pub fn happen(&mut self, event: Event) {
         match &event {
+            // A container exits once, whoever asked for it.
             Event::ContainerExited {
                 task, container, ..
-            } => {
-                // A container exits once, whoever asked for it.
-                if !self.running.remove(&(task.clone(), container.clone())) {
-                    return;
-                }
-            }
+            } if !self.running.remove(&(task.clone(), container.clone())) => return,
             Event::HealthChecked {
                 task, container, ..
             } if !self.running.contains(&(task.clone(), container.clone())) => return,

@@ -234,9 +234,13 @@ impl Containers {
             Stdin::Pipe => Some(pipe()?),
         };
         let procs = match &shared.group {
-            Some(group) => group
-                .open_procs()
-                .map_err(failed("open the control group"))?,
+            Some(group) => group.open_procs().map_err(|error| match error.kind() {
+                // The group goes with its last process.
+                std::io::ErrorKind::NotFound => StartError::NotRunning {
+                    id: shared.id.clone(),
+                },
+                _ => failed("open the control group")(error),
+            })?,
             None => Vec::new(),
         };
         let mut files = vec![

@@ -316,7 +316,6 @@ impl Place {
             .index(TASK_LINK)
             .address(mac.to_vec())
             .setns_by_fd(namespace.as_raw_fd())
-            .up()
             .build();
         let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(format!("t{number}"))
@@ -337,11 +336,14 @@ impl Place {
             .await
             .map_err(failed)?;
         let inside = async {
-            handle
-                .link()
-                .set(LinkUnspec::new_with_index(1).up().build())
-                .execute()
-                .await?;
+            // The task's end of the pair cannot be brought up before the pair is complete (ENOTCONN).
+            for index in [1, TASK_LINK] {
+                handle
+                    .link()
+                    .set(LinkUnspec::new_with_index(index).up().build())
+                    .execute()
+                    .await?;
+            }
             handle
                 .address()
                 .add(TASK_LINK, IpAddr::V4(task.ip), task.prefix)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::endpoint::{self, Endpoint, Variant};
-use crate::profile::Profiles;
+use crate::profile::{Profiles, expand_home};
 use crate::{ConfigError, Environment, Partition, Service};
 
 /// What the caller knows better than the environment.
@@ -90,6 +90,8 @@ pub struct Config {
     endpoint_for_all: Option<String>,
     endpoints: BTreeMap<Service, String>,
     keep_to_limits: Option<bool>,
+    /// Further certificate authorities, in PEM.
+    pub(crate) trusted: Option<Vec<u8>>,
     /// When and how often a failed call is sent again.
     pub retries: Retries,
 }
@@ -201,6 +203,19 @@ impl Config {
             };
         }
         let retries = retries(&env, &profiles, &profile)?;
+        let bundle = env
+            .var("AWS_CA_BUNDLE")
+            .or_else(|| profiles.get(&profile, "ca_bundle"))
+            .map(|path| expand_home(&env, path));
+        let trusted = match bundle {
+            Some(path) => Some(
+                std::fs::read(&path).map_err(|source| ConfigError::Unreadable {
+                    path: path.display().to_string(),
+                    source,
+                })?,
+            ),
+            None => None,
+        };
         Ok(Config {
             region,
             profile,
@@ -213,6 +228,7 @@ impl Config {
             endpoint_for_all,
             endpoints,
             keep_to_limits: overrides.keep_to_limits,
+            trusted,
             retries,
         })
     }
@@ -506,6 +522,17 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_bundle_of_authorities_is_read_or_its_path_is_named() {
+        let home = home("[default]\nregion=a-1\nca_bundle=~/authorities.pem\n");
+        let path = home.path().to_str().unwrap();
+        let error = load(&[("HOME", path)], Overrides::default()).unwrap_err();
+        assert!(error.to_string().contains("authorities.pem"), "{error}");
+        std::fs::write(home.path().join("authorities.pem"), "pem").unwrap();
+        let config = load(&[("HOME", path)], Overrides::default()).unwrap();
+        assert_eq!(config.trusted.as_deref(), Some(&b"pem"[..]));
     }
 
     #[test]

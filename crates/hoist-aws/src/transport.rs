@@ -37,23 +37,27 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub fn new() -> Result<Http, ConfigError> {
+    /// `trusted` are further certificate authorities, in PEM: those of a proxy that looks into TLS, say.
+    pub fn new(trusted: Option<&[u8]>) -> Result<Http, ConfigError> {
         // reqwest asks for a process-wide provider; an installed one is kept.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
+        let unusable = |error: reqwest::Error| ConfigError::Http(Box::new(error));
+        let trusted = trusted
+            .map(reqwest::Certificate::from_pem_bundle)
+            .transpose()
+            .map_err(unusable)?
+            .unwrap_or_default();
         let builder = || {
             reqwest::Client::builder()
                 .connect_timeout(Duration::from_secs(5))
                 .pool_idle_timeout(Duration::from_secs(15))
                 .redirect(reqwest::redirect::Policy::none())
+                .tls_certs_merge(trusted.iter().cloned())
                 .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
         };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder
-                .build()
-                .map_err(|error| ConfigError::Http(Box::new(error)))
-        };
+        let build = |builder: reqwest::ClientBuilder| builder.build().map_err(unusable);
         Ok(Http {
             outward: build(builder())?,
             direct: build(builder().no_proxy())?,
@@ -129,6 +133,13 @@ fn lost(error: reqwest::Error) -> Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn further_authorities_must_be_certificates() {
+        assert!(Http::new(None).is_ok());
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(Http::new(Some(broken)), Err(ConfigError::Http(_))));
+    }
 
     #[test]
     fn this_machine_and_the_metadata_services_are_reached_without_a_proxy() {

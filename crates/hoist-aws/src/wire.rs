@@ -75,9 +75,10 @@ impl From<AwsError> for Box<Failure> {
 
 impl Wire {
     pub fn new(config: Config) -> Result<Wire, ConfigError> {
+        let http = Http::new(config.trusted.as_deref())?;
         Ok(Wire {
             config,
-            http: Http::new()?,
+            http,
             buckets: Buckets::default(),
             skew: AtomicI64::new(0),
             calls: Mutex::default(),

@@ -232,7 +232,9 @@ impl Rollout {
                 .values()
                 .filter(|deployment| {
                     deployment.task_definition == self.intent.task_definition
-                        && deployment.created.is_some_and(|at| at >= made_at)
+                        && deployment
+                            .created
+                            .is_some_and(|at| at.duration_until(made_at) <= CLOCKS_OF_ECS)
                 })
                 .max_by_key(|deployment| deployment.created),
             (None, None) => None,
@@ -281,6 +283,9 @@ impl Rollout {
             .collect()
     }
 }
+
+/// ECS notes the making of a service deployment and of its entry in `deployments` at moments that may differ by this much.
+const CLOCKS_OF_ECS: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long a task without any health check must run to count as healthy (ECS: 40 s).
 const HEALTHY_WITHOUT_CHECKS: SignedDuration = SignedDuration::from_secs(40);

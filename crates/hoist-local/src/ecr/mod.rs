@@ -5,6 +5,8 @@ mod images;
 mod layers;
 mod policies;
 mod repositories;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use api::handle;

@@ -180,18 +180,27 @@ impl Registry {
         Ok(blob.filter(|_| self.0.store.has(digest)))
     }
 
-    /// Gives a repository a blob that is in the store.
-    pub(super) fn link(
+    /// Gives a repository a blob that is in the store, or will be in a moment.
+    pub(crate) fn link(
         &self,
         region: &str,
         repository: &str,
         digest: &Digest,
         size: u64,
     ) -> Result<(), StateError> {
-        let blob = Blob {
-            size,
-            pushed: clock::now(),
-        };
+        let _changing = self.changing();
+        self.link_unlocked(region, repository, digest, size)
+    }
+
+    fn link_unlocked(
+        &self,
+        region: &str,
+        repository: &str,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), StateError> {
+        let pushed = clock::now();
+        let blob = Blob { size, pushed };
         self.0
             .blobs
             .put(region, &format!("{repository}@{digest}"), &blob)
@@ -217,10 +226,11 @@ impl Registry {
         from: &str,
         digest: &Digest,
     ) -> Result<bool, StateError> {
+        let _changing = self.changing();
         let Some(blob) = self.blob(region, from, digest)? else {
             return Ok(false);
         };
-        self.link(region, repository, digest, blob.size)?;
+        self.link_unlocked(region, repository, digest, blob.size)?;
         Ok(true)
     }
 

@@ -18,4 +18,4 @@ pub use manifests::{ImageRecord, PutOutcome};
 pub use refusal::Refusal;
 pub use repositories::{Mutability, Repository};
 pub use server::serve;
-pub use token::{USER as TOKEN_USER, VALIDITY as TOKEN_VALIDITY};
+pub use token::{SignedIn, USER as TOKEN_USER, VALIDITY as TOKEN_VALIDITY};

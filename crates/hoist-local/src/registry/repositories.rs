@@ -1,4 +1,4 @@
-use hoist_oci::is_component;
+use hoist_oci::{Digest, is_component};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -177,9 +177,15 @@ impl Registry {
                 batch.delete(&inner.repositories, region, name);
                 Ok(())
             })?;
-            let content = images
+            let linked = blobs
                 .iter()
-                .flat_map(|image| std::iter::once(image.digest).chain(image.refers_to.clone()));
+                .filter_map(|(key, _)| key.strip_prefix(&format!("{name}@")));
+            let linked = linked.filter_map(|digest| digest.parse().ok());
+            let content: Vec<Digest> = images
+                .iter()
+                .map(|image| image.digest)
+                .chain(linked)
+                .collect();
             self.drop_content(content)?;
             repository
         };

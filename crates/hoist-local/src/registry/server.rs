@@ -621,3 +621,6 @@ fn not_signed_in(registry: &Registry) -> Response<Body> {
         Body::from("Not Authorized\n"),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,3 +47,22 @@ pub fn manifest(registry: &Registry, region: &str, name: &str, layer: &[u8]) -> 
     ))
     .unwrap()
 }
+
+/// A call of the ECR API, signed by the root.
+pub fn call(region: &str, action: &str, params: Value) -> crate::api::Call {
+    crate::api::Call {
+        service: crate::api::Service::Ecr,
+        action: action.to_owned(),
+        region: region.to_owned(),
+        params,
+        key: crate::keys::Key {
+            id: "AKIATEST".to_owned(),
+            secret: "secret".to_owned(),
+            session_token: None,
+            arn: "arn:aws:iam::000000000000:root".to_owned(),
+            user_id: crate::ctx::ACCOUNT.to_owned(),
+            expires: None,
+        },
+        request_id: "request".to_owned(),
+    }
+}

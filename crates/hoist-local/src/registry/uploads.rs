@@ -109,8 +109,19 @@ impl Registry {
                 actual,
             });
         }
-        let size = upload.writer.commit_as(&actual)?;
-        self.link(&upload.region, &upload.repository, &actual, size)?;
+        // The link comes first: from then on nobody drops the content, should the store have it already. It counts once the
+        // content is there.
+        let Upload {
+            region,
+            repository,
+            writer,
+            ..
+        } = upload;
+        self.link(&region, &repository, &actual, writer.size())?;
+        if let Err(error) = writer.commit_as(&actual) {
+            self.unlink(&region, &repository, &actual)?;
+            return Err(error.into());
+        }
         Ok(actual)
     }
 

@@ -61,7 +61,11 @@ impl Registry {
         let manifest: Manifest = parse(&content, store, &descriptor)?;
         let mut seen = BTreeSet::new();
         let all = std::iter::once(&manifest.config).chain(&manifest.layers);
-        let blobs: Vec<&Descriptor> = all.filter(|blob| seen.insert(blob.digest)).collect();
+        // Owned, so that the future is `Send` (rust-lang/rust#102211).
+        let blobs: Vec<Descriptor> = all
+            .filter(|blob| seen.insert(blob.digest))
+            .cloned()
+            .collect();
         let (endpoint, scope) = (&endpoint, &scope);
         stream::iter(blobs)
             .map(|blob| async move {
@@ -70,7 +74,7 @@ impl Registry {
                     size: blob.size,
                 });
                 let how = self
-                    .download(endpoint, scope, store, blob, progress)
+                    .download(endpoint, scope, store, &blob, progress)
                     .await?;
                 progress.event(ProgressEvent::Finished {
                     digest: blob.digest,

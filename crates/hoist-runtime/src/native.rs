@@ -1,0 +1,308 @@
+//! Tasks on this machine's own namespaces, control groups and overlay mounts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use hoist_oci::{Image, Store};
+use tokio::net::TcpStream;
+
+use crate::task::Prepared;
+use crate::{
+    Config, ContainerSpec, Containers, ExecSpec, Exit, Hub, HubConfig, NetNs, Network,
+    OutputStream, PreparedImage, RootFs, Running, Runtime, RuntimeError, Scratch, Snapshots,
+    StartError, Stats, TaskContainer, TaskNet, TaskProcess, TaskSpec,
+};
+
+/// How [`Native`] runs tasks.
+#[derive(Debug, Clone)]
+pub struct NativeConfig {
+    /// As [`Config::init_program`].
+    pub init_program: PathBuf,
+    /// As [`Config::cgroup_parent`].
+    pub cgroup_parent: String,
+    /// Where layers are unpacked and containers write.
+    pub snapshots: PathBuf,
+    /// The router of each subnet and the length of its prefix.
+    pub subnets: Vec<(Ipv4Addr, u8)>,
+}
+
+/// The native runtime. Everything it started ends with this process.
+#[derive(Debug)]
+pub struct Native {
+    containers: Containers,
+    snapshots: Snapshots,
+    hub: Hub,
+    tasks: Mutex<HashMap<String, Task>>,
+}
+
+/// What there is of one task.
+#[derive(Debug)]
+struct Task {
+    ip: Ipv4Addr,
+    network: NetNs,
+    hostname: String,
+    containers: Vec<Container>,
+}
+
+/// A container that was started, and where it writes: removed only when it has ended.
+#[derive(Debug)]
+struct Container {
+    running: Arc<Running>,
+    _scratch: Scratch,
+}
+
+impl Native {
+    /// Makes the tasks' network; starts nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the network, or the directories cannot be made.
+    pub async fn new(config: NativeConfig) -> Result<Native, RuntimeError> {
+        let snapshots = Snapshots::open(&config.snapshots)?;
+        let containers = Containers::new(Config {
+            init_program: config.init_program,
+            cgroup_parent: config.cgroup_parent,
+        });
+        let hub = Hub::create(HubConfig {
+            subnets: config.subnets,
+        })
+        .await?;
+        Ok(Native {
+            containers,
+            snapshots,
+            hub,
+            tasks: Mutex::default(),
+        })
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn create(&self, task: TaskSpec) -> Result<(), RuntimeError> {
+        if self.tasks().contains_key(&task.id) {
+            return Err(RuntimeError::System {
+                action: format!("make the task {}", task.id),
+                source: io::ErrorKind::AlreadyExists.into(),
+            });
+        }
+        let network = self
+            .hub
+            .add(TaskNet {
+                ip: task.ip,
+                prefix: task.prefix,
+                gateway: task.gateway,
+                mac: None,
+            })
+            .await?;
+        if let Err(error) = self.containers.create_group(&task.id, &task.limits) {
+            self.hub.remove(task.ip).await?;
+            return Err(error);
+        }
+        let made = Task {
+            ip: task.ip,
+            network,
+            hostname: task.hostname,
+            containers: Vec::new(),
+        };
+        self.tasks().insert(task.id, made);
+        Ok(())
+    }
+
+    async fn launch(
+        &self,
+        task: &str,
+        container: TaskContainer,
+    ) -> Result<Box<dyn TaskProcess>, StartError> {
+        let gone = || StartError::NotRunning {
+            id: task.to_owned(),
+        };
+        let (network, hostname) = {
+            let tasks = self.tasks();
+            let task = tasks.get(task).ok_or_else(gone)?;
+            (task.network.clone(), task.hostname.clone())
+        };
+        let Prepared::Layers(lower) = container.image.0 else {
+            return Err(StartError::Invalid(
+                "the image was prepared for another runtime".to_owned(),
+            ));
+        };
+        let scratch = self
+            .snapshots
+            .scratch()
+            .map_err(|error| StartError::other("make room for what the container writes", error))?;
+        let spec = ContainerSpec {
+            id: format!("{task}-{}", container.name),
+            rootfs: RootFs {
+                lower,
+                upper: scratch.upper(),
+                work: scratch.work(),
+            },
+            read_only: container.read_only,
+            args: container.args,
+            env: container.env,
+            cwd: container.cwd,
+            user: container.user,
+            hostname,
+            mounts: container.mounts,
+            network: Network::Namespace(network),
+            limits: container.limits,
+            ulimits: container.ulimits,
+            extra_hosts: container.extra_hosts,
+            dns: container.dns,
+            sysctls: container.sysctls,
+            shm_bytes: container.shm_bytes,
+            cap_add: container.cap_add,
+            cap_drop: container.cap_drop,
+            cgroup: Some(task.to_owned()),
+            ..ContainerSpec::default()
+        };
+        let mut running = self.containers.start(spec).await?;
+        let streams = Streams::take(&mut running);
+        let running = Arc::new(running);
+        let mut tasks = self.tasks();
+        // Removed meanwhile: dropping the container kills it.
+        let task = tasks.get_mut(task).ok_or_else(gone)?;
+        task.containers.push(Container {
+            running: running.clone(),
+            _scratch: scratch,
+        });
+        Ok(Box::new(Process { running, streams }))
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        let Some(task) = self.tasks().remove(id) else {
+            return Ok(());
+        };
+        for container in &task.containers {
+            // An error says that it has ended already.
+            let _ = container.running.kill();
+            container.running.wait().await;
+        }
+        drop(task.containers);
+        let group = self.containers.remove_group(id);
+        self.hub.remove(task.ip).await?;
+        group
+    }
+}
+
+impl Runtime for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn clean_up(&self) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(async {
+            let tasks: Vec<String> = self.tasks().keys().cloned().collect();
+            for task in tasks {
+                self.remove(&task).await?;
+            }
+            self.containers.cleanup_orphans()?;
+            self.snapshots.clean_up()
+        })
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        store: &'a Store,
+        image: &'a Image,
+    ) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>> {
+        let (snapshots, store, image) = (self.snapshots.clone(), store.clone(), image.clone());
+        Box::pin(async move {
+            let unpacking =
+                tokio::task::spawn_blocking(move || snapshots.lower_dirs(&store, &image));
+            let layers = unpacking.await.map_err(|error| RuntimeError::System {
+                action: "unpack the layers".to_owned(),
+                source: io::Error::other(error),
+            })??;
+            Ok(PreparedImage(Prepared::Layers(layers)))
+        })
+    }
+
+    fn create_task(&self, task: TaskSpec) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(self.create(task))
+    }
+
+    fn start<'a>(
+        &'a self,
+        task: &'a str,
+        container: TaskContainer,
+    ) -> BoxFuture<'a, Result<Box<dyn TaskProcess>, StartError>> {
+        Box::pin(self.launch(task, container))
+    }
+
+    fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        Box::pin(self.remove(task))
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(self.hub.connect(address))
+    }
+}
+
+/// Standard output and standard error, until somebody takes them.
+struct Streams {
+    stdout: Option<OutputStream>,
+    stderr: Option<OutputStream>,
+}
+
+impl Streams {
+    fn take(running: &mut Running) -> Streams {
+        Streams {
+            stdout: running.take_stdout().map(|it| Box::pin(it) as OutputStream),
+            stderr: running.take_stderr().map(|it| Box::pin(it) as OutputStream),
+        }
+    }
+}
+
+/// A program of a task.
+struct Process {
+    running: Arc<Running>,
+    streams: Streams,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.running.fmt(formatter)
+    }
+}
+
+impl TaskProcess for Process {
+    fn pid(&self) -> Option<u32> {
+        Some(self.running.pid())
+    }
+
+    fn take_stdout(&mut self) -> Option<OutputStream> {
+        self.streams.stdout.take()
+    }
+
+    fn take_stderr(&mut self) -> Option<OutputStream> {
+        self.streams.stderr.take()
+    }
+
+    fn wait(&self) -> BoxFuture<'_, Exit> {
+        Box::pin(self.running.wait())
+    }
+
+    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(std::future::ready(self.running.signal(signal)))
+    }
+
+    fn exec(&self, exec: ExecSpec) -> BoxFuture<'_, Result<Box<dyn TaskProcess>, StartError>> {
+        Box::pin(async move {
+            let mut running = self.running.exec(exec).await?;
+            let streams = Streams::take(&mut running);
+            let running = Arc::new(running);
+            Ok(Box::new(Process { running, streams }) as Box<dyn TaskProcess>)
+        })
+    }
+
+    fn stats(&self) -> BoxFuture<'_, Result<Stats, RuntimeError>> {
+        Box::pin(std::future::ready(self.running.stats()))
+    }
+}

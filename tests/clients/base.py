@@ -61,9 +61,13 @@ class Case(unittest.TestCase):
             self.ecs.delete_service(cluster=name, service=arn, force=True)
         for arn in self.ecs.list_tasks(cluster=name)["taskArns"]:
             self.ecs.stop_task(cluster=name, task=arn)
-        stopped = lambda: not self.ecs.describe_clusters(clusters=[name])["clusters"][0]["runningTasksCount"]
-        self.until(f"{name} becoming empty", stopped)
-        self.ecs.delete_cluster(cluster=name)
+
+        def empty():
+            try:
+                return self.ecs.delete_cluster(cluster=name)
+            except (self.ecs.exceptions.ClusterContainsServicesException, self.ecs.exceptions.ClusterContainsTasksException):
+                return None
+        self.until(f"{name} becoming empty", empty)
 
     def subnets(self):
         return [it["SubnetId"] for it in client("ec2").describe_subnets()["Subnets"]]

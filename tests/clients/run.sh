@@ -29,4 +29,4 @@ trap finish EXIT
 eval "$("$program" local env)"
 export HOIST_PROGRAM="$program" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_PAGER=
 cd "$here"
-python3 -B -m unittest --failfast ${@:-discover}
+python3 -B -m unittest ${@:-discover}

@@ -1,6 +1,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use hoist_runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Millis};
@@ -34,6 +35,10 @@ pub struct Inner {
     pub settings: Settings,
     /// The scheduler of ECS.
     pub driver: Driver,
+    /// What runs containers.
+    pub runtime: Arc<dyn Runtime>,
+    /// Pulls images that are not in our own registry.
+    pub remote: hoist_oci::Registry,
     /// The load balancers.
     pub balancers: Balancers,
     /// The network.

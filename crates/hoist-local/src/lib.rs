@@ -26,6 +26,7 @@ pub mod ec2;
 pub mod ecr;
 pub mod ecs;
 pub mod elb;
+mod engine;
 mod home;
 pub mod iam;
 pub mod ids;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use hoist_local::{Home, ServeOptions, control, serve};
 
 fn main() -> ExitCode {
+    hoist_runtime::init();
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "local")

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::serve::ListenerExt as _;
+use hoist_oci::RegistryOptions;
 use http::{Method, Request, Response, StatusCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,10 @@ use crate::api;
 use crate::clock;
 use crate::control::{self, ControlError, DETACHED, Status};
 use crate::ctx::{Ctx, Inner};
-use crate::driver::{Driver, RestoreError};
+use crate::driver::{self, Crew, Driver, RestoreError, RuntimeDialer};
 use crate::ec2::{Ec2, Loopback};
-use crate::elb::{self, Balancers, Dialer, Direct};
+use crate::elb::{self, Balancers, Dialer};
+use crate::engine::{self, EngineError};
 use crate::home::Home;
 use crate::iam::Iam;
 use crate::keys::Keys;
@@ -66,6 +68,12 @@ pub enum ServeError {
     /// The load balancers.
     #[error(transparent)]
     Balancers(#[from] elb::OpenError),
+    /// Containers cannot be run here.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The scheduler ended, which it never should; the log says more.
+    #[error("the scheduler of the embedded AWS ended by itself")]
+    Broken,
     /// Something of the system.
     #[error("failed to {doing}")]
     System {
@@ -87,7 +95,8 @@ impl ServeError {
             }
             ServeError::State(error) => error.hint().map(str::to_owned),
             ServeError::Restore(_) => Some("start afresh with `hoist local reset`".to_owned()),
-            ServeError::Balancers(_) | ServeError::Registry(_) | ServeError::System { .. } => None,
+            ServeError::Engine(error) => error.hint(),
+            ServeError::Balancers(_) | ServeError::Registry(_) | ServeError::Broken | ServeError::System { .. } => None,
         }
     }
 }
@@ -121,6 +130,7 @@ pub fn serve(home: &Home, options: ServeOptions) -> Result<(), ServeError> {
     settings.port = options.port.or(settings.port);
     settings.pace = options.pace.unwrap_or(settings.pace);
     settings.runtime = options.runtime.or(settings.runtime);
+    engine::prepare(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -145,35 +155,7 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         .port();
     settings.port = Some(port);
     settings.save(home).map_err(system("write the settings"))?;
-    let state = State::open(&home.file("state.redb"))?;
-    let (driver, inbox) = Driver::restore(&state, settings.pace)?;
-    let tag = home.tag();
-    let loopback = Loopback::open(&state, &tag);
-    let dialer: Arc<dyn Dialer> = Arc::new(Direct);
-    let (messages, _target_messages) = tokio::sync::mpsc::unbounded_channel();
-    let balancers = Balancers::open(
-        &state,
-        loopback.clone(),
-        dialer.clone(),
-        messages,
-        settings.pace,
-    )
-    .await?;
-    let host = format!("127.0.0.1:{port}");
-    let ctx = Ctx::new(Inner {
-        driver,
-        balancers,
-        ec2: Ec2::open(&state, &tag, loopback, dialer)?,
-        logs: Logs::open(home.file("logs")),
-        iam: Iam::open(&state),
-        home: home.clone(),
-        keys: Keys::open(home, &state).map_err(system("read the root key"))?,
-        registry: Registry::open(home, &state, &host)?,
-        state,
-        host,
-        settings,
-        stopping: CancellationToken::new(),
-    });
+    let (ctx, working) = assemble(home, settings, port).await?;
     let status = Status {
         pid: nix::unistd::getpid().as_raw(),
         port,
@@ -189,7 +171,6 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         let ctx = ctx.clone();
         move |request| route(ctx.clone(), request)
     });
-    tokio::spawn(inbox.run(ctx.clone(), |_command| {}));
     let stopping = ctx.stopping.clone();
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(
@@ -206,16 +187,63 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
             .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush());
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let broken = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        _ = working => true,
+    };
     tracing::info!("stopping");
     ctx.stopping.cancel();
     // Connections that are kept alive and idle end at once; a long answer has a second.
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+    if let Err(error) = ctx.runtime.clean_up().await {
+        tracing::warn!(%error, "some containers may be left");
+    }
     let _ = std::fs::remove_file(Status::path(home));
-    Ok(())
+    if broken { Err(ServeError::Broken) } else { Ok(()) }
+}
+
+/// Brings up what was kept and starts everything that works in the background. The handle ends only if the scheduler does.
+async fn assemble(
+    home: &Home,
+    settings: Settings,
+    port: u16,
+) -> Result<(Ctx, tokio::task::JoinHandle<()>), ServeError> {
+    let runtime = engine::start(home).await?;
+    let folder = home.file("tasks");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(system("remove the files of earlier tasks"))?;
+    }
+    let state = State::open(&home.file("state.redb"))?;
+    let (driver, inbox) = Driver::restore(&state, settings.pace)?;
+    let tag = home.tag();
+    let loopback = Loopback::open(&state, &tag);
+    let dialer: Arc<dyn Dialer> = Arc::new(RuntimeDialer(runtime.clone()));
+    let (messages, target_messages) = tokio::sync::mpsc::unbounded_channel();
+    let balancers =
+        Balancers::open(&state, loopback.clone(), dialer.clone(), messages, settings.pace).await?;
+    let host = format!("127.0.0.1:{port}");
+    let remote = RegistryOptions { retries: 1, ..RegistryOptions::default() };
+    let ctx = Ctx::new(Inner {
+        driver,
+        runtime,
+        remote: hoist_oci::Registry::new(remote),
+        balancers,
+        ec2: Ec2::open(&state, &tag, loopback, dialer)?,
+        logs: Logs::open(home.file("logs")),
+        iam: Iam::open(&state),
+        home: home.clone(),
+        keys: Keys::open(home, &state).map_err(system("read the root key"))?,
+        registry: Registry::open(home, &state, &host)?,
+        state,
+        host,
+        settings,
+        stopping: CancellationToken::new(),
+    });
+    let crew = Crew::new(ctx.clone());
+    tokio::spawn(driver::listen(crew.clone(), target_messages));
+    let working = tokio::spawn(inbox.run(ctx.clone(), move |command| crew.carry_out(command)));
+    Ok((ctx, working))
 }
 
 /// Sends a request where it belongs: the registry, the status page, or the APIs.

@@ -78,7 +78,7 @@ impl<'a> Definition<'a> {
             Some((_, old)) => value.clone_into(old),
             None => env.push((name.to_owned(), value.to_owned())),
         };
-        for line in image.env.iter().flatten() {
+        for line in &image.env {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             set(name, value);
         }
@@ -112,13 +112,14 @@ impl<'a> Definition<'a> {
     pub fn compose(&self, name: &str, prepared: PreparedImage, image: &ContainerConfig, around: &[(&str, String)]) -> TaskContainer {
         let mut container = TaskContainer::new(name, prepared, self.arguments(image));
         container.env = self.environment(image, around);
-        container.cwd = self.text("workingDirectory").or(image.working_dir.as_deref()).unwrap_or_default().to_owned();
-        container.user = self.text("user").or(image.user.as_deref()).unwrap_or_default().to_owned();
+        container.cwd = self.text("workingDirectory").unwrap_or(&image.working_dir).to_owned();
+        container.user = self.text("user").unwrap_or(&image.user).to_owned();
         container.read_only = self.get("readonlyRootFilesystem") == Some(&Value::Bool(true));
         container.limits = Limits {
             memory_bytes: self.get("memory").and_then(Value::as_u64).map(|mib| mib << 20),
-            cpu_units: None,
-            pids: None,
+            // A container's units are its share of the task's, not a limit (API reference, `cpu`).
+            cpu_shares: self.get("cpu").and_then(Value::as_u64).filter(|units| *units > 0),
+            ..Limits::default()
         };
         container.ulimits = self.ulimits();
         container.extra_hosts = self.extra_hosts();
@@ -181,6 +182,6 @@ pub fn task_limits(document: &Map<String, Value>, task: &Task) -> Limits {
     Limits {
         memory_bytes: member("memory").and_then(crate::ecs::memory).map(|mib| mib << 20),
         cpu_units: member("cpu").and_then(crate::ecs::cpu),
-        pids: None,
+        ..Limits::default()
     }
 }

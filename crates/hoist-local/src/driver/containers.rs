@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoist_fargate::{Event, Task};
-use hoist_oci::{Digest, ImageRef, Platform};
+use hoist_oci::spec::Platform;
+use hoist_oci::{Digest, ImageRef};
 use hoist_runtime::{Exit, Mount, MountSource, RuntimeError, StartError, TaskProcess};
 use serde_json::{Map, Value};
 
@@ -12,6 +13,7 @@ use super::compose::Definition;
 use super::crew::{Crew, Run};
 use super::images::{self, PullError};
 use super::output::{self, Destination};
+use crate::api::ApiError;
 use crate::ids;
 
 /// How long output may still come after its container has ended: somebody else may hold the pipe.
@@ -58,7 +60,7 @@ async fn try_pull(
     }
     let found = images::fetch(&crew.ctx, &region, &reference, &Platform::host()).await?;
     let ready = crew.ctx.runtime.prepare(&found.store, &found.image).await.map_err(PullError::Unpack)?;
-    run.keep_image(container, ready, found.image.config.config.clone().unwrap_or_default());
+    run.keep_image(container, ready, found.image.config.config.clone());
     Ok(found.digest)
 }
 
@@ -107,7 +109,7 @@ async fn try_start(crew: &Crew, run: &Run, task: &str, container: &str) -> Resul
     let (prepared, image) =
         run.image(container).ok_or_else(|| failed("CannotStartContainerError: the image is gone".to_owned()))?;
     let destination = log_stream(crew, &record, container, &definition).await.map_err(failed)?;
-    let mut spec = definition.compose(container, prepared, &image, &surroundings(&record, &definition));
+    let mut spec = definition.compose(container, prepared, &image, &surroundings(&record));
     if spec.args.is_empty() {
         return Err(failed("CannotStartContainerError: Error response from daemon: no command specified".to_owned()));
     }
@@ -148,7 +150,7 @@ async fn refused(crew: &Crew, error: StartError, destination: Option<Destination
 }
 
 /// What Fargate adds to the environment of every container.
-fn surroundings(task: &Task, _definition: &Definition<'_>) -> Vec<(&'static str, String)> {
+fn surroundings(task: &Task) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_EXECUTION_ENV", "AWS_ECS_FARGATE".to_owned()),
         ("AWS_REGION", task.region.clone()),
@@ -174,7 +176,8 @@ async fn log_stream(
     match crew.ctx.logs.open_stream(&to.region, &to.group, &to.stream, create_group).await {
         Ok(()) => Ok(Some(to)),
         Err(error) => Err(format!(
-            "ResourceInitializationError: failed to initialize logging driver: failed to create Cloudwatch log stream: {error}"
+            "ResourceInitializationError: failed to initialize logging driver: failed to create Cloudwatch log stream: {}",
+            ApiError::from(error)
         )),
     }
 }

@@ -5,5 +5,17 @@
 //! is ever done, or answered, that a restart does not know of.
 
 mod actor;
+mod compose;
+mod containers;
+mod crew;
+mod dial;
+mod health;
+mod images;
+mod network;
+mod output;
+mod targets;
 
 pub use actor::{Driver, RestoreError};
+pub(crate) use crew::Crew;
+pub use dial::RuntimeDialer;
+pub(crate) use targets::listen;

@@ -21,3 +21,4 @@ mod tasks;
 mod words;
 
 pub use api::handle;
+pub(crate) use sizes::{cpu, memory};

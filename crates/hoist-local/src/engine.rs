@@ -57,7 +57,9 @@ pub async fn start(home: &Home) -> Result<Arc<dyn Runtime>, EngineError> {
         cgroup_parent: format!("hoist-{}", home.tag()),
         snapshots: home.images().join("snapshots"),
         // Every subnet of a default VPC's size that its block (172.31.0.0/16) has room for.
-        subnets: (0..16).map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20)).collect(),
+        subnets: (0..16)
+            .map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20))
+            .collect(),
     })
     .await?;
     runtime.clean_up().await?;

@@ -96,7 +96,10 @@ impl ServeError {
             ServeError::State(error) => error.hint().map(str::to_owned),
             ServeError::Restore(_) => Some("start afresh with `hoist local reset`".to_owned()),
             ServeError::Engine(error) => error.hint(),
-            ServeError::Balancers(_) | ServeError::Registry(_) | ServeError::Broken | ServeError::System { .. } => None,
+            ServeError::Balancers(_)
+            | ServeError::Registry(_)
+            | ServeError::Broken
+            | ServeError::System { .. } => None,
         }
     }
 }
@@ -200,7 +203,11 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         tracing::warn!(%error, "some containers may be left");
     }
     let _ = std::fs::remove_file(Status::path(home));
-    if broken { Err(ServeError::Broken) } else { Ok(()) }
+    if broken {
+        Err(ServeError::Broken)
+    } else {
+        Ok(())
+    }
 }
 
 /// Brings up what was kept and starts everything that works in the background. The handle ends only if the scheduler does.
@@ -220,10 +227,19 @@ async fn assemble(
     let loopback = Loopback::open(&state, &tag);
     let dialer: Arc<dyn Dialer> = Arc::new(RuntimeDialer(runtime.clone()));
     let (messages, target_messages) = tokio::sync::mpsc::unbounded_channel();
-    let balancers =
-        Balancers::open(&state, loopback.clone(), dialer.clone(), messages, settings.pace).await?;
+    let balancers = Balancers::open(
+        &state,
+        loopback.clone(),
+        dialer.clone(),
+        messages,
+        settings.pace,
+    )
+    .await?;
     let host = format!("127.0.0.1:{port}");
-    let remote = RegistryOptions { retries: 1, ..RegistryOptions::default() };
+    let remote = RegistryOptions {
+        retries: 1,
+        ..RegistryOptions::default()
+    };
     let ctx = Ctx::new(Inner {
         driver,
         runtime,

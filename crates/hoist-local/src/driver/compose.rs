@@ -15,7 +15,11 @@ pub struct Definition<'a> {
 
 impl<'a> Definition<'a> {
     /// The container of that name in a task definition's document; `None` if it has none.
-    pub fn find(document: &'a Map<String, Value>, task: &'a Task, name: &str) -> Option<Definition<'a>> {
+    pub fn find(
+        document: &'a Map<String, Value>,
+        task: &'a Task,
+        name: &str,
+    ) -> Option<Definition<'a>> {
         let containers = document.get("containerDefinitions")?.as_array()?;
         let container = containers.iter().find(|it| it["name"] == name)?;
         let overrides = task
@@ -23,13 +27,19 @@ impl<'a> Definition<'a> {
             .get("overrides")
             .and_then(|it| it.get("containerOverrides")?.as_array())
             .and_then(|list| list.iter().find(|it| it["name"] == name));
-        Some(Definition { container, overrides })
+        Some(Definition {
+            container,
+            overrides,
+        })
     }
 
     /// A member, from the overrides if they have it.
     fn get(&self, name: &str) -> Option<&'a Value> {
         let present = |value: &&Value| !value.is_null();
-        self.overrides.and_then(|it| it.get(name)).filter(present).or_else(|| self.container.get(name).filter(present))
+        self.overrides
+            .and_then(|it| it.get(name))
+            .filter(present)
+            .or_else(|| self.container.get(name).filter(present))
     }
 
     fn text(&self, name: &str) -> Option<&'a str> {
@@ -37,28 +47,46 @@ impl<'a> Definition<'a> {
     }
 
     fn list(&self, name: &str) -> &'a [Value] {
-        self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.get(name)
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     fn strings(&self, name: &str) -> Option<Vec<String>> {
         let items = self.get(name)?.as_array()?;
-        Some(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 
     /// The options of the `awslogs` driver, if that is where its output goes.
     pub fn log_options(&self) -> Option<&'a Map<String, Value>> {
         let log = self.container.get("logConfiguration")?;
-        (log.get("logDriver")? == "awslogs").then(|| log.get("options")?.as_object()).flatten()
+        (log.get("logDriver")? == "awslogs")
+            .then(|| log.get("options")?.as_object())
+            .flatten()
     }
 
     /// What it asks for that this instance does not have, in the words of the stopped reason.
     pub fn unmet(&self) -> Option<String> {
         let secret = self.list("secrets").first().or_else(|| {
-            self.container.get("logConfiguration")?.get("secretOptions")?.as_array()?.first()
+            self.container
+                .get("logConfiguration")?
+                .get("secretOptions")?
+                .as_array()?
+                .first()
         });
         if let Some(secret) = secret {
             let from = secret["valueFrom"].as_str().unwrap_or_default();
-            let (what, store) = if from.contains(":secretsmanager:") { ("secret", "asm") } else { ("secrets", "ssm") };
+            let (what, store) = if from.contains(":secretsmanager:") {
+                ("secret", "asm")
+            } else {
+                ("secrets", "ssm")
+            };
             return Some(format!(
                 "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable \
                  to retrieve {what} from {store}: service call has been retried 1 time(s): {from} is not known to the embedded AWS"
@@ -72,12 +100,17 @@ impl<'a> Definition<'a> {
     }
 
     /// The environment: the image's, the task definition's, the overrides', each over the one before.
-    pub fn environment(&self, image: &ContainerConfig, around: &[(&str, String)]) -> Vec<(String, String)> {
+    pub fn environment(
+        &self,
+        image: &ContainerConfig,
+        around: &[(&str, String)],
+    ) -> Vec<(String, String)> {
         let mut env: Vec<(String, String)> = Vec::new();
-        let mut set = |name: &str, value: &str| match env.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => env.push((name.to_owned(), value.to_owned())),
-        };
+        let mut set =
+            |name: &str, value: &str| match env.iter_mut().find(|(known, _)| known == name) {
+                Some((_, old)) => value.clone_into(old),
+                None => env.push((name.to_owned(), value.to_owned())),
+            };
         for line in &image.env {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             set(name, value);
@@ -87,7 +120,10 @@ impl<'a> Definition<'a> {
         }
         for source in [Some(self.container), self.overrides].into_iter().flatten() {
             for pair in source["environment"].as_array().into_iter().flatten() {
-                set(pair["name"].as_str().unwrap_or_default(), pair["value"].as_str().unwrap_or_default());
+                set(
+                    pair["name"].as_str().unwrap_or_default(),
+                    pair["value"].as_str().unwrap_or_default(),
+                );
             }
         }
         env.retain(|(name, _)| !name.is_empty());
@@ -103,35 +139,68 @@ impl<'a> Definition<'a> {
             (Some(_), None) => Vec::new(),
             (None, None) => image.cmd.clone().unwrap_or_default(),
         };
-        let mut arguments = own_entry.unwrap_or_else(|| image.entrypoint.clone().unwrap_or_default());
+        let mut arguments =
+            own_entry.unwrap_or_else(|| image.entrypoint.clone().unwrap_or_default());
         arguments.extend(command);
         arguments
     }
 
     /// The container to start.
-    pub fn compose(&self, name: &str, prepared: PreparedImage, image: &ContainerConfig, around: &[(&str, String)]) -> TaskContainer {
+    pub fn compose(
+        &self,
+        name: &str,
+        prepared: PreparedImage,
+        image: &ContainerConfig,
+        around: &[(&str, String)],
+    ) -> TaskContainer {
         let mut container = TaskContainer::new(name, prepared, self.arguments(image));
         container.env = self.environment(image, around);
-        container.cwd = self.text("workingDirectory").unwrap_or(&image.working_dir).to_owned();
+        container.cwd = self
+            .text("workingDirectory")
+            .unwrap_or(&image.working_dir)
+            .to_owned();
         container.user = self.text("user").unwrap_or(&image.user).to_owned();
         container.read_only = self.get("readonlyRootFilesystem") == Some(&Value::Bool(true));
         container.limits = Limits {
-            memory_bytes: self.get("memory").and_then(Value::as_u64).map(|mib| mib << 20),
+            memory_bytes: self
+                .get("memory")
+                .and_then(Value::as_u64)
+                .map(|mib| mib << 20),
             // A container's units are its share of the task's, not a limit (API reference, `cpu`).
-            cpu_shares: self.get("cpu").and_then(Value::as_u64).filter(|units| *units > 0),
+            cpu_shares: self
+                .get("cpu")
+                .and_then(Value::as_u64)
+                .filter(|units| *units > 0),
             ..Limits::default()
         };
         container.ulimits = self.ulimits();
         container.extra_hosts = self.extra_hosts();
-        container.dns = self.strings("dnsServers").unwrap_or_default().iter().filter_map(|it| it.parse().ok()).collect();
+        container.dns = self
+            .strings("dnsServers")
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|it| it.parse().ok())
+            .collect();
         container.sysctls = self
             .list("systemControls")
             .iter()
-            .filter_map(|it| Some((it["namespace"].as_str()?.to_owned(), it["value"].as_str()?.to_owned())))
+            .filter_map(|it| {
+                Some((
+                    it["namespace"].as_str()?.to_owned(),
+                    it["value"].as_str()?.to_owned(),
+                ))
+            })
             .collect();
         let capabilities = |name: &str| -> Vec<String> {
-            let listed = self.container.pointer(&format!("/linuxParameters/capabilities/{name}"));
-            listed.and_then(Value::as_array).into_iter().flatten().filter_map(|it| it.as_str().map(str::to_owned)).collect()
+            let listed = self
+                .container
+                .pointer(&format!("/linuxParameters/capabilities/{name}"));
+            listed
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|it| it.as_str().map(str::to_owned))
+                .collect()
         };
         container.cap_add = capabilities("add");
         container.cap_drop = capabilities("drop");
@@ -152,7 +221,11 @@ impl<'a> Definition<'a> {
             })
             .collect();
         if !limits.iter().any(|it| it.name == "nofile") {
-            limits.push(Ulimit { name: "nofile".to_owned(), soft: 65535, hard: 65535 });
+            limits.push(Ulimit {
+                name: "nofile".to_owned(),
+                soft: 65535,
+                hard: 65535,
+            });
         }
         limits
     }
@@ -160,7 +233,12 @@ impl<'a> Definition<'a> {
     fn extra_hosts(&self) -> Vec<(String, IpAddr)> {
         self.list("extraHosts")
             .iter()
-            .filter_map(|it| Some((it["hostname"].as_str()?.to_owned(), it["ipAddress"].as_str()?.parse().ok()?)))
+            .filter_map(|it| {
+                Some((
+                    it["hostname"].as_str()?.to_owned(),
+                    it["ipAddress"].as_str()?.parse().ok()?,
+                ))
+            })
             .collect()
     }
 
@@ -168,7 +246,13 @@ impl<'a> Definition<'a> {
     pub fn mount_points(&self) -> Vec<(&'a str, &'a str, bool)> {
         self.list("mountPoints")
             .iter()
-            .filter_map(|it| Some((it["sourceVolume"].as_str()?, it["containerPath"].as_str()?, it["readOnly"] == true)))
+            .filter_map(|it| {
+                Some((
+                    it["sourceVolume"].as_str()?,
+                    it["containerPath"].as_str()?,
+                    it["readOnly"] == true,
+                ))
+            })
             .collect()
     }
 }
@@ -177,10 +261,14 @@ impl<'a> Definition<'a> {
 pub fn task_limits(document: &Map<String, Value>, task: &Task) -> Limits {
     let member = |name: &str| {
         let overridden = task.request.get("overrides").and_then(|it| it.get(name));
-        overridden.or_else(|| document.get(name)).and_then(Value::as_str)
+        overridden
+            .or_else(|| document.get(name))
+            .and_then(Value::as_str)
     };
     Limits {
-        memory_bytes: member("memory").and_then(crate::ecs::memory).map(|mib| mib << 20),
+        memory_bytes: member("memory")
+            .and_then(crate::ecs::memory)
+            .map(|mib| mib << 20),
         cpu_units: member("cpu").and_then(crate::ecs::cpu),
         ..Limits::default()
     }

@@ -23,7 +23,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub async fn resolve(crew: &Crew, revision: String, region: &str, images: Vec<(String, String)>) {
     let mut digests = std::collections::BTreeMap::new();
     for (container, image) in images {
-        let Ok(reference) = image.parse::<ImageRef>() else { continue };
+        let Ok(reference) = image.parse::<ImageRef>() else {
+            continue;
+        };
         match images::resolve(&crew.ctx, region, &reference).await {
             Ok(descriptor) => drop(digests.insert(container, descriptor.digest.to_string())),
             Err(error) => tracing::debug!(image, %error, "not resolved"),
@@ -33,15 +35,29 @@ pub async fn resolve(crew: &Crew, revision: String, region: &str, images: Vec<(S
 }
 
 /// Makes an image ready for a container.
-pub async fn pull(crew: &Crew, task: String, container: String, image: &str, digest: Option<String>) {
+pub async fn pull(
+    crew: &Crew,
+    task: String,
+    container: String,
+    image: &str,
+    digest: Option<String>,
+) {
     let run = crew.run(&task);
     let pulled = tokio::select! {
         () = run.gone.cancelled() => return,
         pulled = try_pull(crew, &run, &task, &container, image, digest.as_deref()) => pulled,
     };
     crew.tell(match pulled {
-        Ok(digest) => Event::ImagePulled { task, container, digest: Some(digest.to_string()) },
-        Err(error) => Event::PullFailed { task, container, reason: format!("CannotPullContainerError: {error}") },
+        Ok(digest) => Event::ImagePulled {
+            task,
+            container,
+            digest: Some(digest.to_string()),
+        },
+        Err(error) => Event::PullFailed {
+            task,
+            container,
+            reason: format!("CannotPullContainerError: {error}"),
+        },
     });
 }
 
@@ -53,13 +69,24 @@ async fn try_pull(
     image: &str,
     digest: Option<&str>,
 ) -> Result<Digest, PullError> {
-    let region = crew.ctx.driver.read(|world| world.task(task).map(|it| it.region.clone())).unwrap_or_default();
-    let mut reference: ImageRef = image.parse().map_err(|_| PullError::BadReference(image.to_owned()))?;
+    let region = crew
+        .ctx
+        .driver
+        .read(|world| world.task(task).map(|it| it.region.clone()))
+        .unwrap_or_default();
+    let mut reference: ImageRef = image
+        .parse()
+        .map_err(|_| PullError::BadReference(image.to_owned()))?;
     if let Some(digest) = digest.and_then(|text| text.parse().ok()) {
         reference = reference.with_digest(digest);
     }
     let found = images::fetch(&crew.ctx, &region, &reference, &Platform::host()).await?;
-    let ready = crew.ctx.runtime.prepare(&found.store, &found.image).await.map_err(PullError::Unpack)?;
+    let ready = crew
+        .ctx
+        .runtime
+        .prepare(&found.store, &found.image)
+        .await
+        .map_err(PullError::Unpack)?;
     run.keep_image(container, ready, found.image.config.config.clone());
     Ok(found.digest)
 }
@@ -69,18 +96,48 @@ pub async fn start(crew: &Crew, task: String, container: String) {
     let run = crew.run(&task);
     match try_start(crew, &run, &task, &container).await {
         Ok(Started { process, carrying }) => {
-            let runtime_id = format!("{}-{}", task.rsplit('/').next().unwrap_or(&task), ids::digits(10));
-            crew.tell(Event::ContainerStarted { task: task.clone(), container: container.clone(), runtime_id });
+            let runtime_id = format!(
+                "{}-{}",
+                task.rsplit('/').next().unwrap_or(&task),
+                ids::digits(10)
+            );
+            crew.tell(Event::ContainerStarted {
+                task: task.clone(),
+                container: container.clone(),
+                runtime_id,
+            });
             let exit = process.wait().await;
             let _ = tokio::time::timeout(LAST_WORDS, carrying).await;
-            crew.tell(Event::ContainerExited { task, container, exit_code: exit.code, oom: exit.oom_killed });
+            crew.tell(Event::ContainerExited {
+                task,
+                container,
+                exit_code: exit.code,
+                oom: exit.oom_killed,
+            });
         }
         Err(NotStarted::Ended { exit }) => {
-            let runtime_id = format!("{}-{}", task.rsplit('/').next().unwrap_or(&task), ids::digits(10));
-            crew.tell(Event::ContainerStarted { task: task.clone(), container: container.clone(), runtime_id });
-            crew.tell(Event::ContainerExited { task, container, exit_code: exit.code, oom: false });
+            let runtime_id = format!(
+                "{}-{}",
+                task.rsplit('/').next().unwrap_or(&task),
+                ids::digits(10)
+            );
+            crew.tell(Event::ContainerStarted {
+                task: task.clone(),
+                container: container.clone(),
+                runtime_id,
+            });
+            crew.tell(Event::ContainerExited {
+                task,
+                container,
+                exit_code: exit.code,
+                oom: false,
+            });
         }
-        Err(NotStarted::Failed { reason }) => crew.tell(Event::StartFailed { task, container, reason }),
+        Err(NotStarted::Failed { reason }) => crew.tell(Event::StartFailed {
+            task,
+            container,
+            reason,
+        }),
     }
 }
 
@@ -96,27 +153,48 @@ enum NotStarted {
     Failed { reason: String },
 }
 
-async fn try_start(crew: &Crew, run: &Run, task: &str, container: &str) -> Result<Started, NotStarted> {
+async fn try_start(
+    crew: &Crew,
+    run: &Run,
+    task: &str,
+    container: &str,
+) -> Result<Started, NotStarted> {
     let failed = |reason: String| NotStarted::Failed { reason };
     let record = crew.ctx.driver.read(|world| {
         let task = world.task(task)?.clone();
-        let document = world.task_definition(&task.task_definition)?.document.clone();
+        let document = world
+            .task_definition(&task.task_definition)?
+            .document
+            .clone();
         Some((task, document))
     });
-    let (record, document) = record.ok_or_else(|| failed("CannotStartContainerError: the task is gone".to_owned()))?;
-    let definition = Definition::find(&document, &record, container)
-        .ok_or_else(|| failed(format!("CannotStartContainerError: no container {container}")))?;
-    let (prepared, image) =
-        run.image(container).ok_or_else(|| failed("CannotStartContainerError: the image is gone".to_owned()))?;
-    let destination = log_stream(crew, &record, container, &definition).await.map_err(failed)?;
+    let (record, document) =
+        record.ok_or_else(|| failed("CannotStartContainerError: the task is gone".to_owned()))?;
+    let definition = Definition::find(&document, &record, container).ok_or_else(|| {
+        failed(format!(
+            "CannotStartContainerError: no container {container}"
+        ))
+    })?;
+    let (prepared, image) = run
+        .image(container)
+        .ok_or_else(|| failed("CannotStartContainerError: the image is gone".to_owned()))?;
+    let destination = log_stream(crew, &record, container, &definition)
+        .await
+        .map_err(failed)?;
     let mut spec = definition.compose(container, prepared, &image, &surroundings(&record));
     if spec.args.is_empty() {
-        return Err(failed("CannotStartContainerError: Error response from daemon: no command specified".to_owned()));
+        return Err(failed(
+            "CannotStartContainerError: Error response from daemon: no command specified"
+                .to_owned(),
+        ));
     }
     spec.mounts = mounts(crew, &record, &document, &definition).map_err(failed)?;
     match crew.ctx.runtime.start(&record.id, spec).await {
         Ok(mut process) => {
-            let streams = [process.take_stdout(), process.take_stderr()].into_iter().flatten().collect();
+            let streams = [process.take_stdout(), process.take_stderr()]
+                .into_iter()
+                .flatten()
+                .collect();
             let carrying = tokio::spawn(output::carry(crew.ctx.clone(), streams, destination));
             let process: Arc<dyn TaskProcess> = Arc::from(process);
             run.keep_process(container, process.clone());
@@ -135,11 +213,22 @@ async fn refused(crew: &Crew, error: StartError, destination: Option<Destination
         if let Some(to) = destination {
             let line = format!("exec {program}: exec format error");
             let event = vec![(crate::clock::now(), line)];
-            if let Err(error) = crew.ctx.logs.append(&to.region, &to.group, &to.stream, event).await {
+            if let Err(error) = crew
+                .ctx
+                .logs
+                .append(&to.region, &to.group, &to.stream, event)
+                .await
+            {
                 tracing::warn!(%error, "output is lost");
             }
         }
-        return NotStarted::Ended { exit: Exit { code: 255, signal: None, oom_killed: false } };
+        return NotStarted::Ended {
+            exit: Exit {
+                code: 255,
+                signal: None,
+                oom_killed: false,
+            },
+        };
     }
     NotStarted::Failed {
         reason: format!(
@@ -165,15 +254,31 @@ async fn log_stream(
     container: &str,
     definition: &Definition<'_>,
 ) -> Result<Option<Destination>, String> {
-    let Some(options) = definition.log_options() else { return Ok(None) };
-    let option = |name: &str| options.get(name).and_then(Value::as_str).unwrap_or_default();
+    let Some(options) = definition.log_options() else {
+        return Ok(None);
+    };
+    let option = |name: &str| {
+        options
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let to = Destination {
         region: option("awslogs-region").to_owned(),
         group: option("awslogs-group").to_owned(),
-        stream: format!("{}/{container}/{}", option("awslogs-stream-prefix"), task.id),
+        stream: format!(
+            "{}/{container}/{}",
+            option("awslogs-stream-prefix"),
+            task.id
+        ),
     };
     let create_group = option("awslogs-create-group") == "true";
-    match crew.ctx.logs.open_stream(&to.region, &to.group, &to.stream, create_group).await {
+    match crew
+        .ctx
+        .logs
+        .open_stream(&to.region, &to.group, &to.stream, create_group)
+        .await
+    {
         Ok(()) => Ok(Some(to)),
         Err(error) => Err(format!(
             "ResourceInitializationError: failed to initialize logging driver: failed to create Cloudwatch log stream: {}",
@@ -189,24 +294,38 @@ fn mounts(
     document: &Map<String, Value>,
     definition: &Definition<'_>,
 ) -> Result<Vec<Mount>, String> {
-    let volumes = document.get("volumes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let volumes = document
+        .get("volumes")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     let mut mounts = Vec::new();
     for (volume, path, read_only) in definition.mount_points() {
         let Some(defined) = volumes.iter().find(|it| it["name"] == volume) else {
-            return Err(format!("CannotStartContainerError: no volume {volume} in the task definition"));
+            return Err(format!(
+                "CannotStartContainerError: no volume {volume} in the task definition"
+            ));
         };
-        if let Some(kind) = ["efsVolumeConfiguration", "fsxWindowsFileServerVolumeConfiguration", "s3filesVolumeConfiguration"]
-            .iter()
-            .find(|kind| defined.get(**kind).is_some_and(Value::is_object))
+        if let Some(kind) = [
+            "efsVolumeConfiguration",
+            "fsxWindowsFileServerVolumeConfiguration",
+            "s3filesVolumeConfiguration",
+        ]
+        .iter()
+        .find(|kind| defined.get(**kind).is_some_and(Value::is_object))
         {
             return Err(format!(
                 "ResourceInitializationError: failed to invoke {kind} of volume {volume}: not part of the embedded AWS"
             ));
         }
         let folder = crew.folder(&task.id).join(volume);
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| format!("ResourceInitializationError: failed to create the volume {volume}: {error}"))?;
-        mounts.push(Mount { target: path.to_owned(), source: MountSource::Bind(folder), read_only });
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            format!("ResourceInitializationError: failed to create the volume {volume}: {error}")
+        })?;
+        mounts.push(Mount {
+            target: path.to_owned(),
+            source: MountSource::Bind(folder),
+            read_only,
+        });
     }
     Ok(mounts)
 }
@@ -214,16 +333,26 @@ fn mounts(
 /// Asks a container to end, and makes it after `timeout` milliseconds. Its exit is reported by whoever waits for it.
 pub async fn stop(crew: &Crew, task: &str, container: &str, timeout: u64) {
     let run = crew.run(task);
-    let Some(process) = run.process(container) else { return };
-    let signal = run.image(container).and_then(|(_, config)| config.stop_signal).map_or(libc_term(), |name| number(&name));
+    let Some(process) = run.process(container) else {
+        return;
+    };
+    let signal = run
+        .image(container)
+        .and_then(|(_, config)| config.stop_signal)
+        .map_or(libc_term(), |name| number(&name));
     let log = |result: Result<(), RuntimeError>| {
         if let Err(error) = result {
             tracing::warn!(task, container, %error, "the container cannot be signalled");
         }
     };
     log(process.signal(signal).await);
-    if tokio::time::timeout(Duration::from_millis(timeout), process.wait()).await.is_err() {
-        log(process.signal(nix::sys::signal::Signal::SIGKILL as i32).await);
+    if tokio::time::timeout(Duration::from_millis(timeout), process.wait())
+        .await
+        .is_err()
+    {
+        log(process
+            .signal(nix::sys::signal::Signal::SIGKILL as i32)
+            .await);
     }
 }
 
@@ -237,6 +366,11 @@ fn number(name: &str) -> i32 {
         return number;
     }
     let name = name.to_ascii_uppercase();
-    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    name.parse::<nix::sys::signal::Signal>().map_or(libc_term(), |signal| signal as i32)
+    let name = if name.starts_with("SIG") {
+        name
+    } else {
+        format!("SIG{name}")
+    };
+    name.parse::<nix::sys::signal::Signal>()
+        .map_or(libc_term(), |signal| signal as i32)
 }

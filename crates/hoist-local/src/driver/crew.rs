@@ -46,7 +46,9 @@ impl Run {
 
     /// Keeps the image that a container will be started from.
     pub fn keep_image(&self, container: &str, image: PreparedImage, config: ContainerConfig) {
-        self.parts().images.insert(container.to_owned(), (image, config));
+        self.parts()
+            .images
+            .insert(container.to_owned(), (image, config));
     }
 
     /// The image that a container is started from.
@@ -68,7 +70,10 @@ impl Run {
 impl Crew {
     /// A crew that has nothing to do yet.
     pub fn new(ctx: Ctx) -> Crew {
-        Crew { ctx, work: Arc::default() }
+        Crew {
+            ctx,
+            work: Arc::default(),
+        }
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -87,12 +92,17 @@ impl Crew {
 
     /// Remembers whose target this is.
     pub fn keep_target(&self, group: &str, address: SocketAddr, task: &str) {
-        self.work().targets.insert((group.to_owned(), address), task.to_owned());
+        self.work()
+            .targets
+            .insert((group.to_owned(), address), task.to_owned());
     }
 
     /// Whose target this is.
     pub fn target(&self, group: &str, address: SocketAddr) -> Option<Arn> {
-        self.work().targets.get(&(group.to_owned(), address)).cloned()
+        self.work()
+            .targets
+            .get(&(group.to_owned(), address))
+            .cloned()
     }
 
     /// Forgets a target and returns whose it was.
@@ -112,25 +122,57 @@ impl Crew {
             match command {
                 // The actor answers calls itself; an answer here is to a call that nobody made.
                 Command::Answer(_) => {}
-                Command::ResolveImages { revision, region, images } => {
+                Command::ResolveImages {
+                    revision,
+                    region,
+                    images,
+                } => {
                     containers::resolve(&crew, revision, &region, images).await;
                 }
                 Command::ProvisionTask { task } => network::provision(&crew, &task).await,
-                Command::PullImage { task, container, image, digest } => {
+                Command::PullImage {
+                    task,
+                    container,
+                    image,
+                    digest,
+                } => {
                     containers::pull(&crew, task, container, &image, digest).await;
                 }
-                Command::StartContainer { task, container } => containers::start(&crew, task, container).await,
-                Command::RunHealthCheck { task, container, command, timeout } => {
+                Command::StartContainer { task, container } => {
+                    containers::start(&crew, task, container).await
+                }
+                Command::RunHealthCheck {
+                    task,
+                    container,
+                    command,
+                    timeout,
+                } => {
                     health::check(&crew, task, container, command, timeout).await;
                 }
-                Command::StopContainer { task, container, timeout } => {
+                Command::StopContainer {
+                    task,
+                    container,
+                    timeout,
+                } => {
                     containers::stop(&crew, &task, &container, timeout).await;
                 }
                 Command::RemoveTask { task } => network::remove(&crew, task).await,
-                Command::RegisterTarget { task, target_group, ip, port, availability_zone } => {
-                    targets::register(&crew, task, target_group, &ip, port, &availability_zone).await;
+                Command::RegisterTarget {
+                    task,
+                    target_group,
+                    ip,
+                    port,
+                    availability_zone,
+                } => {
+                    targets::register(&crew, task, target_group, &ip, port, &availability_zone)
+                        .await;
                 }
-                Command::DeregisterTarget { task, target_group, ip, port } => {
+                Command::DeregisterTarget {
+                    task,
+                    target_group,
+                    ip,
+                    port,
+                } => {
                     targets::deregister(&crew, task, target_group, &ip, port).await;
                 }
             }

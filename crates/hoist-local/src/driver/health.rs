@@ -9,23 +9,50 @@ use tokio::io::AsyncReadExt as _;
 use super::crew::Crew;
 
 /// Runs a check once and reports whether it passed.
-pub async fn check(crew: &Crew, task: String, container: String, command: Vec<String>, timeout: u64) {
-    let passed = match tokio::time::timeout(Duration::from_millis(timeout), passes(crew, &task, &container, command)).await {
+pub async fn check(
+    crew: &Crew,
+    task: String,
+    container: String,
+    command: Vec<String>,
+    timeout: u64,
+) {
+    let passed = match tokio::time::timeout(
+        Duration::from_millis(timeout),
+        passes(crew, &task, &container, command),
+    )
+    .await
+    {
         Ok(passed) => passed,
         // The program was dropped, and so killed.
         Err(_) => false,
     };
-    crew.tell(Event::HealthChecked { task, container, passed });
+    crew.tell(Event::HealthChecked {
+        task,
+        container,
+        passed,
+    });
 }
 
 async fn passes(crew: &Crew, task: &str, container: &str, command: Vec<String>) -> bool {
-    let Some(process) = crew.run(task).process(container) else { return false };
+    let Some(process) = crew.run(task).process(container) else {
+        return false;
+    };
     let args = match command.first().map(String::as_str) {
-        Some("CMD-SHELL") => vec!["/bin/sh".to_owned(), "-c".to_owned(), command[1..].join(" ")],
+        Some("CMD-SHELL") => vec![
+            "/bin/sh".to_owned(),
+            "-c".to_owned(),
+            command[1..].join(" "),
+        ],
         Some("CMD") => command[1..].to_vec(),
         _ => command,
     };
-    let mut program = match process.exec(ExecSpec { args, ..ExecSpec::default() }).await {
+    let mut program = match process
+        .exec(ExecSpec {
+            args,
+            ..ExecSpec::default()
+        })
+        .await
+    {
         Ok(program) => program,
         Err(error) => {
             tracing::debug!(task, container, %error, "a health check could not run");
@@ -33,7 +60,10 @@ async fn passes(crew: &Crew, task: &str, container: &str, command: Vec<String>) 
         }
     };
     // Nobody reads what a check prints, but it must not block on a full pipe.
-    for stream in [program.take_stdout(), program.take_stderr()].into_iter().flatten() {
+    for stream in [program.take_stdout(), program.take_stderr()]
+        .into_iter()
+        .flatten()
+    {
         tokio::spawn(async move {
             let (mut stream, mut buffer) = (stream, [0; 4096]);
             while let Ok(1..) = stream.read(&mut buffer).await {}

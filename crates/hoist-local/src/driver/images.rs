@@ -20,17 +20,26 @@ pub struct Found {
 pub enum PullError {
     #[error("invalid reference format: {0}")]
     BadReference(String),
-    #[error("pull image manifest has been retried 1 time(s): failed to resolve ref {0}: {0}: not found")]
+    #[error(
+        "pull image manifest has been retried 1 time(s): failed to resolve ref {0}: {0}: not found"
+    )]
     NotFound(String),
     #[error(
         "pull image manifest has been retried 1 time(s): failed to resolve ref {0}: pull access denied, repository does not exist \
          or may require authorization: server message: insufficient_scope: authorization failed"
     )]
     Denied(String),
-    #[error("pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform '{os}/{architecture}'")]
+    #[error(
+        "pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform '{os}/{architecture}'"
+    )]
     NoPlatform { os: String, architecture: String },
-    #[error("pull image manifest has been retried 1 time(s): failed to resolve ref {image}: failed to do request: {source}")]
-    Remote { image: String, source: RegistryError },
+    #[error(
+        "pull image manifest has been retried 1 time(s): failed to resolve ref {image}: failed to do request: {source}"
+    )]
+    Remote {
+        image: String,
+        source: RegistryError,
+    },
     #[error("failed to extract layer: {0}")]
     Unpack(RuntimeError),
     #[error("failed to copy: {0}")]
@@ -56,7 +65,10 @@ fn ours<'a>(ctx: &Ctx, region: &'a str, image: &'a ImageRef) -> Option<&'a str> 
 pub async fn resolve(ctx: &Ctx, region: &str, image: &ImageRef) -> Result<Descriptor, PullError> {
     let name = image.to_string();
     if let Some(region) = ours(ctx, region, image) {
-        let found = ctx.registry.resolve(region, image).map_err(PullError::Registry)?;
+        let found = ctx
+            .registry
+            .resolve(region, image)
+            .map_err(PullError::Registry)?;
         return found.ok_or(PullError::NotFound(name));
     }
     match ctx.remote.head(image).await {
@@ -70,19 +82,36 @@ pub async fn resolve(ctx: &Ctx, region: &str, image: &ImageRef) -> Result<Descri
 ///
 /// # Errors
 /// When it is not to be had.
-pub async fn fetch(ctx: &Ctx, region: &str, image: &ImageRef, platform: &Platform) -> Result<Found, PullError> {
+pub async fn fetch(
+    ctx: &Ctx,
+    region: &str,
+    image: &ImageRef,
+    platform: &Platform,
+) -> Result<Found, PullError> {
     let descriptor = resolve(ctx, region, image).await?;
     let digest = descriptor.digest;
     if ours(ctx, region, image).is_some() {
         let store = ctx.registry.store().clone();
-        let image = tokio::task::block_in_place(|| store.image(&descriptor, platform)).map_err(stored)?;
-        return Ok(Found { store, image, digest });
+        let image =
+            tokio::task::block_in_place(|| store.image(&descriptor, platform)).map_err(stored)?;
+        return Ok(Found {
+            store,
+            image,
+            digest,
+        });
     }
     let store = Store::open(&ctx.home.file("pulled")).map_err(PullError::Store)?;
     let name = image.to_string();
-    let pulled = ctx.remote.pull(&image.with_digest(digest), platform, &store, &Silent).await;
+    let pulled = ctx
+        .remote
+        .pull(&image.with_digest(digest), platform, &store, &Silent)
+        .await;
     match pulled {
-        Ok(image) => Ok(Found { store, image, digest }),
+        Ok(image) => Ok(Found {
+            store,
+            image,
+            digest,
+        }),
         Err(RegistryError::Store(error)) => Err(stored(error)),
         Err(error) => Err(remote(name, error)),
     }
@@ -92,7 +121,10 @@ fn stored(error: StoreError) -> PullError {
     match error {
         StoreError::NoSuchPlatform { .. } => {
             let host = Platform::host();
-            PullError::NoPlatform { os: host.os, architecture: host.architecture }
+            PullError::NoPlatform {
+                os: host.os,
+                architecture: host.architecture,
+            }
         }
         other => PullError::Store(other),
     }
@@ -104,6 +136,9 @@ fn remote(image: String, error: RegistryError) -> PullError {
     } else if error.is_denied() {
         PullError::Denied(image)
     } else {
-        PullError::Remote { image, source: error }
+        PullError::Remote {
+            image,
+            source: error,
+        }
     }
 }

@@ -24,7 +24,10 @@ pub async fn provision(crew: &Crew, task: &str) {
     let run = crew.run(task);
     let event = match try_provision(crew, task).await {
         Ok(event) => event,
-        Err(reason) => Event::ProvisionFailed { task: task.to_owned(), reason },
+        Err(reason) => Event::ProvisionFailed {
+            task: task.to_owned(),
+            reason,
+        },
     };
     if !run.gone.is_cancelled() {
         crew.tell(event);
@@ -34,22 +37,32 @@ pub async fn provision(crew: &Crew, task: &str) {
 async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
     let record = crew.ctx.driver.read(|world| {
         let task = world.task(arn)?.clone();
-        let document = world.task_definition(&task.task_definition)?.document.clone();
+        let document = world
+            .task_definition(&task.task_definition)?
+            .document
+            .clone();
         let subnet = choose_subnet(world, &task);
         Some((task, document, subnet))
     });
-    let failed = |what: &str| format!("ResourceInitializationError: failed to configure ENI: {what}");
+    let failed =
+        |what: &str| format!("ResourceInitializationError: failed to configure ENI: {what}");
     let (task, document, subnet) = record.ok_or_else(|| failed("the task is gone"))?;
     let subnet = subnet.ok_or_else(|| failed("no subnet in the network configuration"))?;
     for container in &task.containers {
-        if let Some(reason) = Definition::find(&document, &task, &container.name).and_then(|it| it.unmet()) {
+        if let Some(reason) =
+            Definition::find(&document, &task, &container.name).and_then(|it| it.unmet())
+        {
             return Err(reason);
         }
     }
     let network = awsvpc(&task).cloned().unwrap_or_default();
     let strings = |name: &str| -> Vec<String> {
         let list = network.get(name).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     };
     let attachment = ids::uuid();
     let interface = crew
@@ -61,8 +74,12 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
             &NewInterface {
                 subnet,
                 security_groups: strings("securityGroups"),
-                public: network.get("assignPublicIp").is_some_and(|it| it == "ENABLED"),
-                description: crew.ctx.arn("ecs", &task.region, &format!("attachment/{attachment}")),
+                public: network
+                    .get("assignPublicIp")
+                    .is_some_and(|it| it == "ENABLED"),
+                description: crew
+                    .ctx
+                    .arn("ecs", &task.region, &format!("attachment/{attachment}")),
             },
         )
         .map_err(|error| failed(&error.to_string()))?;
@@ -80,7 +97,12 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
     }
 }
 
-async fn set_up(crew: &Crew, task: &Task, document: &Map<String, Value>, interface: &Interface) -> Result<(), String> {
+async fn set_up(
+    crew: &Crew,
+    task: &Task,
+    document: &Map<String, Value>,
+    interface: &Interface,
+) -> Result<(), String> {
     let ports = ports(document);
     let spec = TaskSpec {
         id: task.id.clone(),
@@ -91,7 +113,11 @@ async fn set_up(crew: &Crew, task: &Task, document: &Map<String, Value>, interfa
         limits: task_limits(document, task),
         ports: ports.clone(),
     };
-    crew.ctx.runtime.create_task(spec).await.map_err(|error| described(&error))?;
+    crew.ctx
+        .runtime
+        .create_task(spec)
+        .await
+        .map_err(|error| described(&error))?;
     if let Err(error) = crew.ctx.ec2.enis().forward(interface, &ports).await {
         if let Err(error) = crew.ctx.runtime.remove_task(&task.id).await {
             tracing::warn!(task = task.id, %error, "what was made of a task cannot be removed");
@@ -118,36 +144,65 @@ fn host_name(interface: &Interface) -> String {
 }
 
 fn awsvpc(task: &Task) -> Option<&Map<String, Value>> {
-    task.request.get("networkConfiguration")?.get("awsvpcConfiguration")?.as_object()
+    task.request
+        .get("networkConfiguration")?
+        .get("awsvpcConfiguration")?
+        .as_object()
 }
 
 /// The subnet with the fewest tasks of the same service, so that its tasks spread over the zones.
 fn choose_subnet(world: &World, task: &Task) -> Option<String> {
     let subnets = awsvpc(task)?.get("subnets")?.as_array()?;
     let mut used: HashMap<&str, usize> = HashMap::new();
-    for other in task.service.iter().flat_map(|service| world.tasks_of(service)).filter(|it| it.is_wanted()) {
+    for other in task
+        .service
+        .iter()
+        .flat_map(|service| world.tasks_of(service))
+        .filter(|it| it.is_wanted())
+    {
         if let Some(subnet) = detail(other, "subnetId") {
             *used.entry(subnet).or_default() += 1;
         }
     }
     // Of equally used ones any will do, but not always the same.
     let start = task.id.bytes().map(usize::from).sum::<usize>() % subnets.len().max(1);
-    let in_turn = (0..subnets.len()).filter_map(|step| subnets[(start + step) % subnets.len()].as_str());
-    in_turn.min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0)).map(str::to_owned)
+    let in_turn =
+        (0..subnets.len()).filter_map(|step| subnets[(start + step) % subnets.len()].as_str());
+    in_turn
+        .min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0))
+        .map(str::to_owned)
 }
 
 /// A detail of a task's interface, such as `networkInterfaceId`.
 fn detail<'a>(task: &'a Task, name: &str) -> Option<&'a str> {
-    let interface = task.attachments.iter().find(|it| it["type"] == "ElasticNetworkInterface")?;
-    interface["details"].as_array()?.iter().find(|it| it["name"] == name)?["value"].as_str()
+    let interface = task
+        .attachments
+        .iter()
+        .find(|it| it["type"] == "ElasticNetworkInterface")?;
+    interface["details"]
+        .as_array()?
+        .iter()
+        .find(|it| it["name"] == name)?["value"]
+        .as_str()
 }
 
 /// Every container port that the task definition names.
 fn ports(document: &Map<String, Value>) -> Vec<u16> {
-    let containers = document.get("containerDefinitions").and_then(Value::as_array);
-    let mappings = containers.into_iter().flatten().filter_map(|it| it["portMappings"].as_array()).flatten();
-    let mut ports: Vec<u16> =
-        mappings.filter_map(|it| it["containerPort"].as_u64().and_then(|port| u16::try_from(port).ok())).collect();
+    let containers = document
+        .get("containerDefinitions")
+        .and_then(Value::as_array);
+    let mappings = containers
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it["portMappings"].as_array())
+        .flatten();
+    let mut ports: Vec<u16> = mappings
+        .filter_map(|it| {
+            it["containerPort"]
+                .as_u64()
+                .and_then(|port| u16::try_from(port).ok())
+        })
+        .collect();
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -180,7 +235,10 @@ pub async fn remove(crew: &Crew, task: String) {
     }
     let interface = crew.ctx.driver.read(|world| {
         let task = world.task(&task)?;
-        Some((task.region.clone(), detail(task, "networkInterfaceId")?.to_owned()))
+        Some((
+            task.region.clone(),
+            detail(task, "networkInterfaceId")?.to_owned(),
+        ))
     });
     if let Some((region, interface)) = interface {
         delete_interface(crew, &region, &interface);

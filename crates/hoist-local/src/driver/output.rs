@@ -30,7 +30,10 @@ pub struct Destination {
 /// Carries both streams to `destination` (or nowhere) until both have ended and all of it is kept.
 pub async fn carry(ctx: Ctx, streams: Vec<OutputStream>, destination: Option<Destination>) {
     let (lines, queue) = mpsc::channel(QUEUE);
-    let readers: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(read(stream, lines.clone()))).collect();
+    let readers: Vec<_> = streams
+        .into_iter()
+        .map(|stream| tokio::spawn(read(stream, lines.clone())))
+        .collect();
     drop(lines);
     keep(ctx, queue, destination).await;
     for reader in readers {
@@ -63,18 +66,33 @@ fn text(line: &mut Vec<u8>) -> String {
     String::from_utf8_lossy(end.strip_suffix(b"\r").unwrap_or(end)).into_owned()
 }
 
-async fn keep(ctx: Ctx, mut queue: mpsc::Receiver<(Millis, String)>, destination: Option<Destination>) {
+async fn keep(
+    ctx: Ctx,
+    mut queue: mpsc::Receiver<(Millis, String)>,
+    destination: Option<Destination>,
+) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, QUEUE).await > 0 {
         let Some(to) = &destination else {
             batch.clear();
             continue;
         };
-        let more = tokio::time::timeout(LINGER, async { while queue.recv_many(&mut batch, QUEUE).await > 0 && batch.len() < QUEUE {} });
+        let more = tokio::time::timeout(LINGER, async {
+            while queue.recv_many(&mut batch, QUEUE).await > 0 && batch.len() < QUEUE {}
+        });
         let _ = more.await;
         // CloudWatch Logs refuses empty events.
         batch.retain(|(_, line)| !line.is_empty());
-        if let Err(error) = ctx.logs.append(&to.region, &to.group, &to.stream, std::mem::take(&mut batch)).await {
+        if let Err(error) = ctx
+            .logs
+            .append(
+                &to.region,
+                &to.group,
+                &to.stream,
+                std::mem::take(&mut batch),
+            )
+            .await
+        {
             tracing::warn!(group = to.group, stream = to.stream, %error, "output is lost");
         }
     }

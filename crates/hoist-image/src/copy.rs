@@ -51,6 +51,12 @@ pub(crate) enum Selected {
     Inline { name: String, content: String },
 }
 
+impl Selected {
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self, Selected::Node { node, .. } if node.is_folder())
+    }
+}
+
 /// Finds what a source means. Nothing is found only for a pattern: a plain path must exist.
 pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
     let path = tree::relative(source);
@@ -220,6 +226,15 @@ pub(crate) fn plan(
         entries: planner.entries,
         _spools: planner.spools,
     })
+}
+
+/// Whether a destination is a folder, by its slash or because the image has one there.
+pub(crate) fn is_folder(rootfs: &dyn Tree, dest: &str) -> Result<bool> {
+    if dest.ends_with('/') {
+        return Ok(true);
+    }
+    let path = tree::resolve(rootfs, &tree::relative(dest), true)?;
+    Ok(rootfs.lookup(&path)?.is_some_and(|node| node.is_folder()))
 }
 
 /// The folders of a path that do not exist yet, and those above them, as entries of a layer. Nothing if all exist.
@@ -392,6 +407,10 @@ impl Planner<'_> {
 
     /// Makes sure that a folder and all above it are in the layer: new, or with what the image says of them.
     fn folder(&mut self, path: &Path) -> Result<()> {
+        self.folder_of(path, self.options.owner.unwrap_or_default())
+    }
+
+    fn folder_of(&mut self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
         let mut at = PathBuf::new();
         for part in path {
             at.push(part);
@@ -409,10 +428,7 @@ impl Planner<'_> {
                     ..Entry::folder(node.mode, node.uid, node.gid, node.mtime)
                 },
                 Some(_) => return Err(not_a_folder(&at)),
-                None => {
-                    let (uid, gid) = self.options.owner.unwrap_or_default();
-                    Entry::folder(0o755, uid, gid, self.made())
-                }
+                None => Entry::folder(0o755, uid, gid, self.made()),
             };
             self.entries.insert(at.clone(), entry);
         }
@@ -571,6 +587,7 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Owners and modes are the archive's own, whatever the flags say: so does BuildKit.
     fn unpack(&mut self, dest: &Path, unpacked: archive::Unpacked) -> Result<()> {
         for (path, mut entry) in unpacked.entries {
             let name = path
@@ -597,16 +614,10 @@ impl Planner<'_> {
                     ));
                 }
             }
-            if let Some((uid, gid)) = self.options.owner {
-                (entry.uid, entry.gid) = (uid, gid);
-            }
-            if let Some(chmod) = &self.options.chmod {
-                entry.mode = chmod.apply(entry.mode, entry.kind == EntryKind::Folder);
-            }
             if let Some(epoch) = self.options.epoch.filter(|epoch| entry.mtime.0 > *epoch) {
                 entry.mtime = (epoch, 0);
             }
-            self.folder(&parent)?;
+            self.folder_of(&parent, (0, 0))?;
             if entry.kind == EntryKind::Folder {
                 if target.as_os_str().is_empty() {
                     continue;

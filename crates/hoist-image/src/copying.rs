@@ -62,13 +62,7 @@ impl Build<'_> {
         }
         let written = scope.expand(&copy.dest)?;
         let dest = config::destination(&state.config.config.working_dir, &written);
-        if sources.len() + inline.len() > 1 && !dest.ends_with('/') {
-            return Err(refused(
-                &copy.dest,
-                format!("{written} must end with a slash, because there are several sources"),
-            )
-            .with_hint(format!("write {written}/ to make it a folder")));
-        }
+        let several = sources.len() + inline.len() > 1;
         let chown = copy
             .chown
             .as_ref()
@@ -171,6 +165,15 @@ impl Build<'_> {
                 )?;
                 selected.extend(inline);
                 let listing = build.listing(state)?;
+                // BuildKit would write the next file over it, which nobody means. A folder that comes first makes one of the destination.
+                let begins_with_file = selected.first().is_some_and(|first| !first.is_folder());
+                if several && begins_with_file && !copy::is_folder(&*listing, &dest)? {
+                    return Err(refused(
+                        &copy.dest,
+                        format!("{written} is no folder, and there are several sources"),
+                    )
+                    .with_hint(format!("write {written}/ to make it a folder")));
+                }
                 let plan = copy::plan(
                     &*tree,
                     &selected,

@@ -235,8 +235,15 @@ pub(crate) fn build(
     runtime: Handle,
     reason: &str,
 ) -> Result<BuiltImage> {
-    let inputs = inputs(workspace, request)?;
+    let mut inputs = inputs(workspace, request)?;
     let plans = stages::plan(&inputs.file, request)?;
+    let unsupported = std::mem::take(&mut inputs.file.unsupported);
+    if let Some((_, error)) = unsupported
+        .into_iter()
+        .find(|(stage, _)| plans.stages[*stage].needed)
+    {
+        return Err(error);
+    }
     let layered = |instruction: &Instruction| {
         matches!(
             instruction.kind,
@@ -369,6 +376,9 @@ impl Build<'_> {
                 self.plans.stages[index].origin_word.text
             ));
             let parsed = instruction::parse(&name, format!("FROM scratch\n{trigger}\n"))?;
+            if let Some((_, error)) = parsed.unsupported.into_iter().next() {
+                return Err(error);
+            }
             let place = Place {
                 source: &parsed.source,
                 escape: parsed.escape,

@@ -147,7 +147,7 @@ impl Build<'_> {
             }
             Kind::Onbuild(trigger) => {
                 state.config.config.on_build.push(trigger.clone());
-                format!("ONBUILD {trigger}")
+                return Ok(());
             }
         };
         let created = self.created();

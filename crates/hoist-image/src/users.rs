@@ -14,6 +14,7 @@ pub(crate) fn owner(rootfs: &Rootfs, text: &str) -> Result<(u32, u32)> {
         None => (text, None),
     };
     let (uid, own) = match user.parse::<u32>() {
+        _ if user.is_empty() => (0, 0),
         Ok(uid) => (uid, uid),
         Err(_) => {
             let fields = find(rootfs, "etc/passwd", user)?
@@ -86,6 +87,7 @@ mod tests {
             ("7:8", (7, 8)),
             ("root:staff", (0, 50)),
             ("app:", (1000, 1001)),
+            (":staff", (0, 50)),
         ] {
             assert_eq!(owner(&rootfs, text).unwrap(), want, "{text}");
         }

@@ -1,5 +1,6 @@
 //! Instructions: what each line of a Dockerfile asks for, checked as far as that is possible without running it.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
@@ -37,6 +38,8 @@ pub(crate) struct Dockerfile {
     /// `ARG` before the first `FROM`.
     pub global_args: Vec<Instruction>,
     pub stages: Vec<Stage>,
+    /// What is right, but not done by the embedded engine, by the number of its stage.
+    pub unsupported: Vec<(usize, BuildError)>,
 }
 
 /// From one `FROM` to the next.
@@ -147,12 +150,14 @@ pub(crate) fn parse(file: &Path, text: String) -> Result<Dockerfile> {
         escape: raw.escape,
         global_args: Vec::new(),
         stages: Vec::new(),
+        unsupported: Vec::new(),
     };
     for raw in &raw.instructions {
         let parser = Parser {
             source: &dockerfile.source,
             escape: dockerfile.escape,
             raw,
+            unsupported: RefCell::default(),
         };
         if raw.keyword == "FROM" {
             let from = parser.from()?;
@@ -165,6 +170,11 @@ pub(crate) fn parse(file: &Path, text: String) -> Result<Dockerfile> {
             continue;
         }
         let instruction = parser.instruction()?;
+        let stage = dockerfile.stages.len().saturating_sub(1);
+        let unsupported = parser.unsupported.take().into_iter();
+        dockerfile
+            .unsupported
+            .extend(unsupported.map(|error| (stage, error)));
         match (dockerfile.stages.last_mut(), &instruction.kind) {
             (Some(stage), _) => stage.instructions.push(instruction),
             (None, Kind::Arg(_)) => dockerfile.global_args.push(instruction),
@@ -192,6 +202,7 @@ struct Parser<'a> {
     source: &'a SourceText,
     escape: char,
     raw: &'a RawInstruction,
+    unsupported: RefCell<Vec<BuildError>>,
 }
 
 impl Parser<'_> {
@@ -458,7 +469,12 @@ impl Parser<'_> {
         let mut flags = self.flags();
         let mut mounts = Vec::new();
         while let Some(value) = flags.value("mount")? {
-            mounts.push(run_mount(self.source, &value)?);
+            match run_mount(self.source, &value) {
+                Err(error) if error.kind() == BuildErrorKind::Unsupported => {
+                    self.unsupported.borrow_mut().push(error)
+                }
+                mount => mounts.push(mount?),
+            }
         }
         let no_network = match flags.value("network")? {
             None => false,
@@ -468,9 +484,10 @@ impl Parser<'_> {
             .value("security")?
             .filter(|value| value.text != "sandbox")
         {
-            return Err(BuildError::new(BuildErrorKind::Unsupported, format!("--security={} is refused", value.text))
+            let error = BuildError::new(BuildErrorKind::Unsupported, format!("--security={} is refused", value.text))
                 .at(self.source.location(value.range))
-                .with_hint("steps always run in a sandbox, because a Dockerfile must not be able to change the machine that builds it"));
+                .with_hint("steps always run in a sandbox, because a Dockerfile must not be able to change the machine that builds it");
+            self.unsupported.borrow_mut().push(error);
         }
         flags.done(&["mount", "network", "security"])?;
         let command = self.command(&self.raw.args);
@@ -543,19 +560,21 @@ impl Parser<'_> {
         };
         let mut heredocs = self.raw.heredocs.iter();
         let mut sources = Vec::new();
+        let mut remote = false;
         for word in words {
             if add && is_remote(&word.text) {
-                return Err(BuildError::new(
-                    BuildErrorKind::Unsupported,
-                    format!(
-                        "ADD of the address {} is not supported by the embedded engine",
-                        word.text
-                    ),
-                )
-                .at(self.source.location(word.range))
-                .with_hint(
-                    "fetch it in a RUN step, or before the build; --engine buildkit can do it",
-                ));
+                let message = format!(
+                    "ADD of the address {} is not supported by the embedded engine",
+                    word.text
+                );
+                let error = BuildError::new(BuildErrorKind::Unsupported, message)
+                    .at(self.source.location(word.range))
+                    .with_hint(
+                        "fetch it in a RUN step, or before the build; --engine buildkit can do it",
+                    );
+                self.unsupported.borrow_mut().push(error);
+                remote = true;
+                continue;
             }
             match lines::heredoc_name(&word.text)
                 .filter(|_| !self.raw.heredocs.is_empty())
@@ -565,7 +584,7 @@ impl Parser<'_> {
                 None => sources.push(CopySource::Path(word)),
             }
         }
-        if let Some(flag) = only_remote.into_iter().flatten().next() {
+        if let Some(flag) = only_remote.into_iter().flatten().next().filter(|_| !remote) {
             return Err(self.error(
                 flag.range,
                 "--checksum and --keep-git-dir are for addresses, and no source is one",
@@ -644,12 +663,16 @@ impl Parser<'_> {
             ));
         }
         // What is wrong with the trigger is said now, not in a later build.
-        Parser {
+        let parser = Parser {
             source: self.source,
             escape: self.escape,
             raw: &inner,
-        }
-        .kind()?;
+            unsupported: RefCell::default(),
+        };
+        parser.kind()?;
+        self.unsupported
+            .borrow_mut()
+            .extend(parser.unsupported.take());
         let mut text = self.raw.args.text.clone();
         for heredoc in &inner.heredocs {
             text.push('\n');
@@ -926,20 +949,6 @@ mod tests {
                 "HEALTHCHECK",
             ),
             (
-                "FROM a\nADD https://x/y /z\n",
-                2,
-                5,
-                "ADD of the address https://x/y is not supported by the embedded engine",
-                "RUN",
-            ),
-            (
-                "FROM a\nRUN --security=insecure x\n",
-                2,
-                5,
-                "--security=insecure is refused",
-                "sandbox",
-            ),
-            (
                 "FROM a\nEXPOSE --x 80\n",
                 2,
                 8,
@@ -955,5 +964,48 @@ mod tests {
             );
             assert!(got.3.contains(hint), "{text:?}: {}", got.3);
         }
+    }
+
+    #[test]
+    fn what_only_the_other_engine_does_is_noted_with_its_place() {
+        let file = file(
+            "FROM a\nADD --checksum=sha256:0 https://x/y /z\nFROM b\nRUN --security=insecure --mount=type=ssh x\nADD git@host:x.git /y\n",
+        );
+        let noted: Vec<_> = file
+            .unsupported
+            .iter()
+            .map(|(stage, error)| {
+                (
+                    *stage,
+                    error.line().unwrap(),
+                    error.column().unwrap(),
+                    error.message(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            noted,
+            [
+                (
+                    0,
+                    2,
+                    27,
+                    "ADD of the address https://x/y is not supported by the embedded engine"
+                ),
+                (
+                    1,
+                    4,
+                    25,
+                    "--mount=type=ssh is not supported by the embedded engine"
+                ),
+                (1, 4, 5, "--security=insecure is refused"),
+                (
+                    1,
+                    5,
+                    5,
+                    "ADD of the address git@host:x.git is not supported by the embedded engine"
+                ),
+            ]
+        );
     }
 }

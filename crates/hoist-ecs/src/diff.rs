@@ -189,6 +189,13 @@ fn without_name(list: &str, item: &Value) -> Value {
         (Some(key), Value::Object(object)) if object.len() <= 2 => {
             object.get(key).cloned().unwrap_or(Value::Null)
         }
+        (_, Value::Object(object)) => {
+            let mut object = object.clone();
+            if !matches!(list, "portMappings" | "mountPoints" | "loadBalancers") {
+                object.shift_remove("name");
+            }
+            Value::Object(object)
+        }
         _ => item.clone(),
     }
 }

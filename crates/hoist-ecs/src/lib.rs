@@ -29,7 +29,10 @@ pub mod suggest;
 mod web_service;
 mod yaml;
 
-pub use check::{Check, check_service_definition, check_task_definition, checks};
+pub use check::{
+    Check, check_service, check_service_definition, check_task_definition,
+    check_task_definition_for, checks,
+};
 pub use diff::{Change, Kind as ChangeKind, diff};
 pub use document::Document;
 pub use node::{Entry, Kind, Node, Span};

@@ -1,0 +1,163 @@
+//! GitHub Actions: groups, annotations, outputs and the job summary.
+//!
+//! Commands and their escaping: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use hoist_pipeline::{Event, Step, Tone};
+
+use super::plain::Plain;
+
+/// Longest message that GitHub shows of an annotation, in characters.
+const MESSAGE_LIMIT: usize = 4_000;
+/// GitHub drops a whole summary above 1 MiB; ours stays far below.
+const SUMMARY_LIMIT: usize = 512 * 1024;
+
+/// Groups per step, annotations for what matters, outputs and a summary at the end.
+pub struct Github {
+    plain: Plain,
+    open: Mutex<Option<Step>>,
+    guard: String,
+    rows: Mutex<Vec<(String, String)>>,
+}
+
+impl Github {
+    /// A renderer for one job step.
+    pub fn new() -> Github {
+        Github {
+            plain: Plain::new(),
+            open: Mutex::new(None),
+            guard: format!("hoist-{:032x}", fastrand::u128(..)),
+            rows: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Says `event`.
+    pub fn event(&self, event: &Event) {
+        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match event {
+            Event::StepStarted { step, what } => {
+                if open.replace(*step).is_some() {
+                    anstream::eprintln!("::endgroup::");
+                }
+                anstream::eprintln!("::group::{}", escape_data(&format!("{}: {what}", step.name())));
+                return;
+            }
+            Event::StepFinished { step, summary, millis } => {
+                rows.push((step.name().into(), format!("{summary} ({})", super::human_duration(*millis))));
+            }
+            Event::StepSkipped { step, why } => rows.push((step.name().into(), format!("skipped: {why}"))),
+            Event::Note { tone: Tone::Warning, text, .. } => annotate("warning", "hoist", text),
+            Event::Diagnosis { service, cause, fix, .. } => {
+                let text = fix.as_ref().map_or_else(|| cause.clone(), |fix| format!("{cause}\n{fix}"));
+                annotate("error", &format!("{service} failed"), &text);
+                rows.push((format!("why {service} failed"), text));
+            }
+            Event::Finished { outcome, summary, .. } => {
+                if open.take().is_some() {
+                    anstream::eprintln!("::endgroup::");
+                }
+                if outcome != "done" {
+                    annotate("error", outcome, summary);
+                }
+                if let Err(error) = write_files(event, &rows) {
+                    annotate("warning", "hoist", &format!("failed to write the step's outputs or summary: {error}"));
+                }
+            }
+            _ => {}
+        }
+        // What a child printed must not be taken for a workflow command.
+        let fenced = matches!(event, Event::Output { .. } | Event::Diagnosis { .. });
+        if fenced {
+            anstream::eprintln!("::stop-commands::{}", self.guard);
+        }
+        self.plain.event(event);
+        if fenced {
+            anstream::eprintln!("::{}::", self.guard);
+        }
+        let ends = matches!(event, Event::StepFinished { .. } | Event::StepSkipped { .. });
+        if ends && open.take().is_some() {
+            anstream::eprintln!("::endgroup::");
+        }
+    }
+}
+
+/// Keeps `secret` out of the job's log, each of its lines.
+pub fn mask(secret: &str) {
+    for line in secret.lines().filter(|line| !line.trim().is_empty()) {
+        anstream::eprintln!("::add-mask::{}", escape_data(line));
+    }
+}
+
+/// Writes an annotation.
+pub fn annotate(level: &str, title: &str, text: &str) {
+    let text: String = text.chars().take(MESSAGE_LIMIT).collect();
+    anstream::eprintln!("::{level} title={}::{}", escape_property(title), escape_data(&text));
+}
+
+fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<()> {
+    let Event::Finished { outcome, summary, image, tag, digest, task_definition, url, .. } = finished else {
+        return Ok(());
+    };
+    if let Some(path) = std::env::var_os("GITHUB_OUTPUT").filter(|path| !path.is_empty()) {
+        let mut text = String::new();
+        let outputs = [
+            ("outcome", Some(outcome)),
+            ("image", image.as_ref()),
+            ("tag", tag.as_ref()),
+            ("digest", digest.as_ref()),
+            ("task-definition-arn", task_definition.as_ref()),
+            ("url", url.as_ref()),
+        ];
+        for (name, value) in outputs {
+            if let Some(value) = value {
+                let delimiter = format!("hoist-{:032x}", fastrand::u128(..));
+                let _ = write!(text, "{name}<<{delimiter}\n{value}\n{delimiter}\n");
+            }
+        }
+        OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())?;
+    }
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        let mut text = format!("### hoist: {outcome}\n\n{summary}\n\n| | |\n|---|---|\n");
+        for (name, value) in [("image", image), ("task definition", task_definition), ("URL", url)] {
+            if let Some(value) = value {
+                let _ = writeln!(text, "| {name} | {} |", cell(value));
+            }
+        }
+        for (name, value) in rows {
+            let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
+        }
+        text.truncate(text.floor_char_boundary(SUMMARY_LIMIT));
+        text.push('\n');
+        OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', "<br>")
+}
+
+fn escape_data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn escape_property(text: &str) -> String {
+    escape_data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_command_is_escaped() {
+        assert_eq!(escape_data("50 %\r\nnext"), "50 %25%0D%0Anext");
+        assert_eq!(escape_property("a:b,c"), "a%3Ab%2Cc");
+        assert_eq!(cell("a|b\nc"), "a\\|b<br>c");
+    }
+}

@@ -1,0 +1,12 @@
+//! Readers of the event stream: a terminal, plain lines, GitHub Actions, JSON.
+
+pub mod github;
+pub mod json;
+pub mod plain;
+pub mod terminal;
+
+mod choose;
+mod units;
+
+pub use choose::{Output, reader};
+pub use units::{human_duration, human_size};

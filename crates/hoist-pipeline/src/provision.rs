@@ -55,7 +55,8 @@ impl Work<'_> {
     }
 
     fn mapped(&self, from: &str, to: &str) {
-        if from != to {
+        // The short form's own names are no identifiers that a user wrote.
+        if from != to && ["arn:", "subnet-", "sg-", "the "].iter().any(|start| from.starts_with(start)) {
             self.events.note(Step::Provision, format!("{from} is {to} on the embedded AWS"));
         }
     }
@@ -210,6 +211,7 @@ impl Work<'_> {
             let fail = self.refused(format!("the load balancer of {service}"));
             let port = entry["containerPort"].as_u64().unwrap_or(80);
             let name = match given.as_deref() {
+                Some(name) if !name.starts_with("arn:") => name.to_owned(),
                 Some(arn) => {
                     // arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID
                     if self.group_exists(&json!({ "TargetGroupArns": [arn] })).await.map_err(&fail)?.is_some() {
@@ -252,12 +254,12 @@ impl Work<'_> {
                     .as_object()
                     .into_iter()
                     .flatten()
-                    .filter(|(member, _)| member.starts_with("HealthCheck") || member.ends_with("ThresholdCount"))
+                    .filter(|(member, _)| is_health_setting(member))
                     .any(|(member, value)| !same(&group[member], value));
                 if differs {
                     let mut request = json!({ "TargetGroupArn": arn });
                     for (member, value) in health.as_object().into_iter().flatten() {
-                        if member.starts_with("HealthCheck") || member.ends_with("ThresholdCount") || member == "Matcher" {
+                        if is_health_setting(member) {
                             request[member] = value.clone();
                         }
                     }
@@ -383,6 +385,11 @@ fn balancer_name(app: &str, service: &str) -> String {
     }
     let digest = hoist_oci::Digest::of(whole.as_bytes()).hex()[..6].to_owned();
     format!("{}-{digest}", whole[..25].trim_end_matches('-'))
+}
+
+/// Whether ModifyTargetGroup takes this member of CreateTargetGroup.
+fn is_health_setting(member: &str) -> bool {
+    member.starts_with("HealthCheck") || member.ends_with("ThresholdCount") || member == "Matcher"
 }
 
 /// Answers in XML spell numbers and truth values as strings.

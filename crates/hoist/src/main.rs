@@ -1,1 +1,25 @@
-fn main() {}
+//! From a Dockerfile to healthy on AWS Fargate, in one binary.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod arguments;
+mod commands;
+mod exit;
+mod render;
+
+fn main() -> ExitCode {
+    // A container's first process is this binary again: that must be found out before anything else happens.
+    hoist_runtime::init();
+    let cli = arguments::Cli::parse();
+    hoist_oci::install_tls();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            let (code, _) = exit::of(failure.kind);
+            render::failure(&failure);
+            ExitCode::from(code)
+        }
+    }
+}

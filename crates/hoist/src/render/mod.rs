@@ -5,8 +5,11 @@ pub mod json;
 pub mod plain;
 pub mod terminal;
 
+
 mod choose;
+mod failure;
 mod units;
 
 pub use choose::{Output, reader};
+pub use failure::failure;
 pub use units::{human_duration, human_size};

@@ -1,0 +1,37 @@
+//! From a parsed command line to the command.
+
+use hoist_pipeline::{Failure, Kind};
+
+use super::{build, check, completions, deploy, image, local, render, schema, url};
+use crate::arguments::{Cli, Command, Local};
+
+/// Runs the command that `cli` names.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        // The daemon makes its own runtime, after it has become what containers need it to be.
+        Command::Local(Local::Serve(options)) => local::serve(&options),
+        Command::Local(command) => local::run(command),
+        Command::Deploy(options) => async_run(deploy::run(options)),
+        Command::Build(options) => async_run(build::run(options)),
+        Command::Render(options) => render::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Url(options) => async_run(url::run(options)),
+        Command::Image(command) => async_run(image::run(command)),
+        Command::Schema => schema::run(),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}
+
+fn async_run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because(Kind::Unexpected, "failed to start the async runtime", &error))?
+        .block_on(work)
+}
+
+/// Writes a line of the result to standard output; a closed pipe is no failure.
+pub fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs what the tests need, then runs all of them. Debian or Ubuntu; as root, or with sudo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export HOIST_TEST_TOOLS="$PWD/target/tools"
+
+"$PWD/scripts/install-test-tools.sh"
+export PATH="$HOIST_TEST_TOOLS/bin:$PATH"
+cargo test --release --workspace

@@ -1,0 +1,81 @@
+//! The host's hook before a build.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+
+use crate::cancel::Cancel;
+use crate::event::{Event, Events, Step};
+use crate::failure::{Failure, Kind};
+
+/// How many of the last lines a failure shows.
+const SHOWN: usize = 20;
+
+/// Runs `command` with `/bin/sh` in `folder`; its output becomes events.
+///
+/// # Errors
+/// `Build` with the last lines when it exits with anything but 0; cancellation, after which the hook is gone.
+pub async fn run(command: &str, folder: &Path, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Failure::because(Kind::Build, format!("failed to run the build hook `{command}`"), &error))?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let (out, err) = tokio::join!(lines(out, events), lines(err, events));
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| Failure::because(Kind::Build, format!("failed to wait for the build hook `{command}`"), &error))?;
+        if status.success() {
+            return Ok(());
+        }
+        let last: Vec<String> = out.into_iter().chain(err).collect();
+        Err(Failure::new(Kind::Build, format!("the build hook `{command}` failed: {status}"))
+            .detail(last[last.len().saturating_sub(SHOWN)..].join("\n"))
+            .hint(format!("run it by hand in {}", folder.display())))
+    };
+    cancel.or(work).await
+}
+
+async fn lines(stream: Option<impl AsyncRead + Unpin>, events: &Events) -> Vec<String> {
+    let mut seen = Vec::new();
+    let Some(stream) = stream else { return seen };
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut line).await, Ok(read) if read > 0) {
+        let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+        events.emit(Event::Output { step: Step::Build, line: text.clone() });
+        if seen.len() >= 2 * SHOWN {
+            seen.drain(..SHOWN);
+        }
+        seen.push(text);
+        line.clear();
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cancel::cancellation;
+
+    #[tokio::test]
+    async fn a_failing_hook_shows_what_it_said_last() {
+        let (_canceller, cancel) = cancellation();
+        let events = Events::new(Vec::new());
+        let failure =
+            run("echo compiling; echo no such file >&2; exit 3", Path::new("/"), &cancel, &events).await.unwrap_err();
+        assert_eq!(failure.kind, Kind::Build);
+        let detail = failure.detail.unwrap();
+        assert!(detail.contains("compiling") && detail.contains("no such file"), "{detail}");
+        assert!(failure.message.contains("exit status: 3"), "{}", failure.message);
+    }
+}

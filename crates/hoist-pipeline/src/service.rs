@@ -1,0 +1,247 @@
+//! The service: what is live, what would change, and the one call that changes it.
+
+use hoist_aws::{Client, Service};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Kind};
+use crate::refusal::{has_code, refused};
+
+/// Members of a service definition that UpdateService takes too. `desiredCount` is not among them: a deployment must not undo
+/// what auto scaling set.
+/// Source: botocore 1.44.5, `ecs/2014-11-13/service-2.json`, shape UpdateServiceRequest.
+const UPDATABLE: [&str; 16] = [
+    "capacityProviderStrategy",
+    "deploymentConfiguration",
+    "availabilityZoneRebalancing",
+    "networkConfiguration",
+    "placementConstraints",
+    "placementStrategy",
+    "platformVersion",
+    "healthCheckGracePeriodSeconds",
+    "enableExecuteCommand",
+    "enableECSManagedTags",
+    "loadBalancers",
+    "propagateTags",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+];
+
+/// States of a service deployment that has not ended.
+const IN_FLIGHT: [&str; 5] =
+    ["PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS"];
+
+/// Describes a service; `None` where it is absent or no longer active.
+///
+/// # Errors
+/// AWS refused the call; a missing cluster is told as such.
+pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<Value>, Failure> {
+    let request = json!({ "cluster": cluster, "services": [name] });
+    match aws.json(Service::Ecs, "DescribeServices", request).await {
+        Ok(mut answer) => {
+            let service = answer["services"][0].take();
+            Ok(Some(service).filter(|service| service["status"] == "ACTIVE"))
+        }
+        Err(error) if has_code(&error, "ClusterNotFoundException") => {
+            let known = aws.json(Service::Ecs, "ListClusters", json!({})).await.unwrap_or_default();
+            let names: Vec<&str> = known["clusterArns"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|arn| arn.as_str()?.rsplit('/').next())
+                .collect();
+            let failure = Failure::new(
+                Kind::Check,
+                format!("the cluster {cluster} does not exist in {}", aws.region()),
+            );
+            Err(match names.as_slice() {
+                [] => failure.hint("there is no cluster in this region and account; is the region right?"),
+                names => failure.hint(format!("clusters here: {}", names.join(", "))),
+            })
+        }
+        Err(error) => Err(refused(format!("failed to describe the service {name}"), &error)),
+    }
+}
+
+/// What UpdateService would have to be told, beyond the task definition: the members of `definition` that `live` does not say.
+pub fn changes(live: &Value, definition: &Value) -> Vec<(&'static str, Value)> {
+    UPDATABLE
+        .into_iter()
+        .filter_map(|member| {
+            let wanted = definition.get(member)?;
+            (!says(&live[member], wanted, member)).then(|| (member, wanted.clone()))
+        })
+        .collect()
+}
+
+/// Whether `live` holds everything that `wanted` says. Defaults that AWS adds on read-back do not count as a difference.
+fn says(live: &Value, wanted: &Value, member: &str) -> bool {
+    match (live, wanted) {
+        (_, Value::String(text)) if member == "platformVersion" && text == "LATEST" => true,
+        (live, Value::Object(members)) => members.iter().all(|(name, value)| says(&live[name], value, name)),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len()
+                && wanted.iter().all(|wanted| live.iter().any(|live| says(live, wanted, member)))
+        }
+        (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
+        (Value::Null, Value::Bool(wanted)) => !wanted,
+        (Value::Null, Value::Number(wanted)) => wanted.as_i64() == Some(0),
+        (live, wanted) => live == wanted,
+    }
+}
+
+/// The deployment of a service that has not ended.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    /// Service deployment ARN.
+    pub arn: String,
+    /// Task definition that it deploys.
+    pub task_definition: Option<String>,
+    /// Its status.
+    pub status: String,
+}
+
+/// Finds the deployment in flight. `None` also where the endpoint does not know service deployments.
+///
+/// # Errors
+/// AWS refused a call.
+pub async fn in_flight(aws: &Client, cluster: &str, name: &str) -> Result<Option<InFlight>, Failure> {
+    let request = json!({ "cluster": cluster, "service": name, "status": IN_FLIGHT });
+    let answer = match aws.json(Service::Ecs, "ListServiceDeployments", request).await {
+        Ok(answer) => answer,
+        Err(error) if is_unknown_operation(&error) => return Ok(None),
+        Err(error) => return Err(refused(format!("failed to list the deployments of {name}"), &error)),
+    };
+    let Some(brief) = answer["serviceDeployments"].as_array().and_then(|all| all.first()) else { return Ok(None) };
+    Ok(Some(InFlight {
+        arn: brief["serviceDeploymentArn"].as_str().unwrap_or_default().to_owned(),
+        task_definition: revision_task_definition(aws, &brief["targetServiceRevisionArn"]).await?,
+        status: brief["status"].as_str().unwrap_or_default().to_owned(),
+    }))
+}
+
+/// The task definition of a service revision.
+///
+/// # Errors
+/// AWS refused the call.
+pub async fn revision_task_definition(aws: &Client, revision: &Value) -> Result<Option<String>, Failure> {
+    let Some(arn) = revision.as_str() else { return Ok(None) };
+    let answer = aws
+        .json(Service::Ecs, "DescribeServiceRevisions", json!({ "serviceRevisionArns": [arn] }))
+        .await
+        .map_err(|error| refused("failed to describe a service revision", &error))?;
+    Ok(answer["serviceRevisions"][0]["taskDefinition"].as_str().map(str::to_owned))
+}
+
+/// Whether the endpoint does not know the operation at all, as other implementations of ECS do not know the newer ones.
+pub fn is_unknown_operation(error: &hoist_aws::AwsError) -> bool {
+    matches!(error.code(), Some("UnknownOperationException" | "InvalidAction" | "NotImplemented"))
+        || matches!(error, hoist_aws::AwsError::Service { status, .. } if *status == 501 || *status == 500)
+}
+
+/// Creates the service.
+///
+/// # Errors
+/// AWS refused the call.
+pub async fn create(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+    definition: &Value,
+    task_definition: &str,
+    count: Option<u32>,
+) -> Result<Value, Failure> {
+    let mut request = hoist_ecs::strip_describe_only_service(definition);
+    request["cluster"] = json!(cluster);
+    request["serviceName"] = json!(name);
+    request["taskDefinition"] = json!(task_definition);
+    if let Some(count) = count {
+        request["desiredCount"] = json!(count);
+    } else if request["desiredCount"].is_null() && request["schedulingStrategy"] != "DAEMON" {
+        request["desiredCount"] = json!(1);
+    }
+    // The same intent sent twice, as by a retry, makes one service.
+    request["clientToken"] = json!(format!("hoist-{:016x}", fastrand::u64(..)));
+    let mut answer = aws
+        .json(Service::Ecs, "CreateService", request)
+        .await
+        .map_err(|error| refused(format!("failed to create the service {name}"), &error))?;
+    Ok(answer["service"].take())
+}
+
+/// Moves the service to `task_definition` and tells it `changes`.
+///
+/// # Errors
+/// AWS refused the call.
+pub async fn update(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+    task_definition: &str,
+    changes: Vec<(&'static str, Value)>,
+    count: Option<u32>,
+    force: bool,
+) -> Result<Value, Failure> {
+    let mut request = json!({ "cluster": cluster, "service": name, "taskDefinition": task_definition });
+    for (member, value) in changes {
+        request[member] = value;
+    }
+    if let Some(count) = count {
+        request["desiredCount"] = json!(count);
+    }
+    if force {
+        request["forceNewDeployment"] = json!(true);
+    }
+    let mut answer = aws
+        .json(Service::Ecs, "UpdateService", request)
+        .await
+        .map_err(|error| refused(format!("failed to update the service {name}"), &error))?;
+    Ok(answer["service"].take())
+}
+
+/// Asks ECS to roll a deployment back.
+///
+/// # Errors
+/// AWS refused the call, as it does where the deployment has ended meanwhile.
+pub async fn roll_back(aws: &Client, deployment: &str) -> Result<(), Failure> {
+    let request = json!({ "serviceDeploymentArn": deployment, "stopType": "ROLLBACK" });
+    aws.json(Service::Ecs, "StopServiceDeployment", request)
+        .await
+        .map(drop)
+        .map_err(|error| refused("failed to ask for the rollback", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_live_already_is_no_change() {
+        let live = json!({
+            "platformVersion": "1.4.0",
+            "deploymentConfiguration": {
+                "maximumPercent": 200, "minimumHealthyPercent": 100, "bakeTimeInMinutes": 0,
+                "deploymentCircuitBreaker": { "enable": true, "rollback": true, "resetOnHealthyTask": true },
+            },
+            "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["b", "a"], "securityGroups": [], "assignPublicIp": "ENABLED" } },
+            "healthCheckGracePeriodSeconds": 0,
+        });
+        let definition = json!({
+            "desiredCount": 7,
+            "launchType": "FARGATE",
+            "platformVersion": "LATEST",
+            "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": true, "rollback": true }, "maximumPercent": 200 },
+            "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["a", "b"], "assignPublicIp": "ENABLED" } },
+            "enableExecuteCommand": false,
+        });
+        assert_eq!(changes(&live, &definition), []);
+    }
+
+    #[test]
+    fn only_what_differs_is_sent_and_never_the_count() {
+        let live = json!({ "desiredCount": 9, "healthCheckGracePeriodSeconds": 0, "propagateTags": "SERVICE" });
+        let definition = json!({ "desiredCount": 1, "healthCheckGracePeriodSeconds": 30, "propagateTags": "SERVICE" });
+        assert_eq!(changes(&live, &definition), [("healthCheckGracePeriodSeconds", json!(30))]);
+    }
+}

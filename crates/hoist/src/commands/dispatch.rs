@@ -11,18 +11,19 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         // The daemon makes its own runtime, after it has become what containers need it to be.
         Command::Local(Local::Serve(options)) => local::serve(&options),
         Command::Local(command) => local::run(command),
-        Command::Deploy(options) => async_run(deploy::run(options)),
-        Command::Build(options) => async_run(build::run(options)),
+        Command::Deploy(options) => deploy::run(&options),
+        Command::Build(options) => build::run(&options),
         Command::Render(options) => render::run(&options),
         Command::Check(options) => check::run(&options),
-        Command::Url(options) => async_run(url::run(options)),
-        Command::Image(command) => async_run(image::run(command)),
+        Command::Url(options) => url::run(&options),
+        Command::Image(command) => image::run(&command),
         Command::Schema => schema::run(),
         Command::Completions { shell } => completions::run(shell),
     }
 }
 
-fn async_run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+/// Runs `work` on an async runtime; no thread exists before this.
+pub fn async_run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -11,6 +11,7 @@ mod local;
 mod project;
 mod render;
 mod schema;
+mod signals;
 mod url;
 
 pub use dispatch::run;

@@ -1,0 +1,90 @@
+//! What is wrong is said with the place and the next step, and nothing is changed.
+
+mod support;
+
+use support::project::{SHORT, write};
+use support::sandbox::Sandbox;
+
+/// A project whose files one test spoils.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    write(&sandbox.project(), SHORT, "");
+    sandbox
+}
+
+#[test]
+fn a_folder_without_hoist_yaml_says_how_to_begin() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["deploy", "--local"]).expect(3).says("no hoist.yaml").says("= help:");
+    assert!(!sandbox.home().join("local/daemon.json").exists(), "the embedded AWS was started for nothing");
+}
+
+#[test]
+fn a_malformed_hoist_yaml_is_told_with_line_and_column() {
+    let sandbox = sandbox();
+    std::fs::write(sandbox.project().join("hoist.yaml"), "app: shop\nservices:\n  web: { prot: 8080 }\n").unwrap();
+    sandbox.run(&["check"]).expect(3).says("hoist.yaml:3:").says("port");
+}
+
+#[test]
+fn no_dockerfile_is_named() {
+    let sandbox = sandbox();
+    std::fs::remove_file(sandbox.project().join("Dockerfile")).unwrap();
+    sandbox.run(&["build"]).expect(10).says("Dockerfile");
+}
+
+#[test]
+fn an_unknown_instruction_is_told_with_its_line() {
+    let sandbox = sandbox();
+    std::fs::write(sandbox.project().join("Dockerfile"), "FROM scratch\nCOPPY hello /hello\n").unwrap();
+    sandbox.run(&["build"]).expect(10).says("Dockerfile:2").says("COPY");
+}
+
+#[test]
+fn an_impossible_size_names_the_sizes_that_exist() {
+    let sandbox = sandbox();
+    std::fs::write(sandbox.project().join("hoist.yaml"), SHORT.replace("memory: 512", "memory: 4096")).unwrap();
+    sandbox.run(&["check"]).expect(3).says("2048");
+}
+
+#[test]
+fn a_hook_that_fails_shows_its_output_and_nothing_is_built() {
+    let sandbox = sandbox();
+    let config = format!("{SHORT}image:\n  before: echo cannot find the compiler; exit 7\n");
+    std::fs::write(sandbox.project().join("hoist.yaml"), config).unwrap();
+    sandbox.deploy(&[]).expect(10).says("cannot find the compiler").says("7").never_says("FROM scratch");
+}
+
+#[test]
+fn without_credentials_it_says_what_was_tried() {
+    let sandbox = sandbox();
+    let mut command = sandbox.command(&["deploy", "--region", "eu-central-1"]);
+    command.env("HOME", sandbox.home()).env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let run = support::sandbox::Run::of(command.output().unwrap());
+    run.expect(4).says("AWS_ACCESS_KEY_ID");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let sandbox = sandbox();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = sandbox.run(&["local", "start", "--port", &port]);
+    assert_ne!(run.code, 0);
+    run.says(&port);
+}
+
+#[test]
+fn a_failing_test_keeps_the_image_from_being_pushed() {
+    let sandbox = sandbox();
+    let config = format!("{SHORT}image:\n  test: {{ command: [/hello, --no-such-mode] }}\n");
+    std::fs::write(sandbox.project().join("hoist.yaml"), config).unwrap();
+    std::fs::write(
+        sandbox.project().join("Dockerfile"),
+        "FROM scratch\nCOPY hello /hello\nENV PORT=wrong\nENTRYPOINT [\"/hello\"]\n",
+    )
+    .unwrap();
+    sandbox.deploy(&[]).expect(11).says("the test").never_says("sent,");
+    let images = sandbox.client("aws", &["ecr", "list-images", "--repository-name", "shop"]);
+    assert!(images.code != 0 || !images.stdout.contains("imageDigest"), "{}", images.stdout);
+}

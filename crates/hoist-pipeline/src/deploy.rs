@@ -18,9 +18,6 @@ use crate::register::{self, Revision};
 use crate::work::{self, Work};
 use crate::{resolve, service, url, watch};
 
-/// How long a URL may take to answer once the deployment has succeeded.
-const URL_LIMIT: Duration = Duration::from_secs(60);
-
 /// What one run is asked to do.
 pub struct Request<'a> {
     /// The project.
@@ -74,7 +71,7 @@ pub async fn deploy(request: &Request<'_>, cancel: &Cancel, events: &Events, nam
     events.emit(Event::Started {
         app: request.project.app.clone(),
         target: target.clone(),
-        source: request.source.describe(),
+        source: work::describe(request.source),
     });
     let outcome = Run { request, cancel, events, journal: &journal, told: &mut told, target }.all().await;
     let (name, summary) = match &outcome {
@@ -124,7 +121,7 @@ impl Run<'_> {
         for warning in &warnings {
             self.events.warn(Step::Check, warning);
         }
-        step.finish(format!("{} ok", works.iter().map(|work| work.key.as_str()).collect::<Vec<_>>().join(", ")));
+        step.finish(format!("{} ok", works.iter().map(|work| work.key()).collect::<Vec<_>>().join(", ")));
         self.tell_unfinished();
 
         let builder = Builder {
@@ -171,13 +168,14 @@ impl Run<'_> {
     async fn one(&mut self, mut work: Work, image: &Published) -> Result<bool, Failure> {
         let (request, events, cancel) = (self.request, self.events, self.cancel);
         let aws = request.aws;
-        work.put_image(&image.reference)?;
+        let live = cancel.or(service::describe_if_cluster(aws, work.cluster(), work.name())).await?;
+        work.overlay(aws, live.as_ref(), &image.reference).await?;
         if request.embedded {
-            let step = events.start(Step::Provision, format!("what {} needs", work.name));
+            let step = events.start(Step::Provision, format!("what {} needs", work.name()));
             let wanted = Wanted {
                 app: &request.project.app,
-                service: &work.name,
-                cluster: &work.cluster,
+                service: &work.service.name,
+                cluster: &work.service.cluster,
                 task_definition: &mut work.task_definition,
                 service_definition: &mut work.service_definition,
                 target_group: work.target_group.as_ref(),
@@ -185,13 +183,14 @@ impl Run<'_> {
             let made = cancel.or(provision::provision(aws, wanted, events)).await?;
             if made == 0 { step.skip("everything is there") } else { step.finish(format!("{made} created")) }
         } else {
-            cancel.or(resolve::resolve(aws, &mut work, events)).await?;
+            cancel.or(resolve::resolve(aws, &mut work, live.as_ref(), events)).await?;
         }
-
-        let live = cancel.or(service::describe(aws, &work.cluster, &work.name)).await?;
         if live.is_none() && !work.can_create {
-            return Err(Failure::new(Kind::Check, format!("the service {} does not exist in the cluster {}", work.name, work.cluster))
-                .hint(format!("give `services: {{ {}: {{ service-definition: ... }} }}`, from which it is created", work.key)));
+            return Err(Failure::new(
+                Kind::Check,
+                format!("the service {} does not exist in the cluster {}", work.name(), work.cluster()),
+            )
+            .hint(format!("give `services: {{ {}: {{ service-definition: ... }} }}`, from which it is created", work.key())));
         }
         let running = live.as_ref().and_then(|live| live["taskDefinition"].as_str());
         let step = events.start(Step::Register, work.task_definition["family"].as_str().unwrap_or_default().to_owned());
@@ -212,10 +211,10 @@ impl Run<'_> {
     async fn roll_out(&self, work: &Work, live: Option<Value>, revision: &Revision, image: &Published) -> Result<bool, Failure> {
         let (request, events) = (self.request, self.events);
         let aws = request.aws;
-        let step = events.start(Step::Deploy, format!("{} to {}", revision.name(), work.name));
+        let step = events.start(Step::Deploy, format!("{} to {}", revision.name(), work.name()));
         let mut began_with = None;
         if live.is_some()
-            && let Some(flying) = self.cancel.or(service::in_flight(aws, &work.cluster, &work.name)).await?
+            && let Some(flying) = self.cancel.or(service::in_flight(aws, work.cluster(), work.name())).await?
         {
             // Our own revision on its way, as a killed run leaves it, is watched to its end and not deployed a second time.
             let ours = flying.task_definition.as_deref() == Some(&revision.arn)
@@ -223,7 +222,7 @@ impl Run<'_> {
             if !ours {
                 return Err(Failure::new(
                     Kind::InFlight,
-                    format!("another deployment of {} is in flight ({}, {})", work.name, flying.status, flying.arn),
+                    format!("another deployment of {} is in flight ({}, {})", work.name(), flying.status, flying.arn),
                 )
                 .hint("wait for its end, or stop it, and deploy again"));
             }
@@ -245,28 +244,28 @@ impl Run<'_> {
                 }
             };
             self.record(What::Deploying {
-                cluster: work.cluster.clone(),
-                service: work.name.clone(),
+                cluster: work.cluster().to_owned(),
+                service: work.name().to_owned(),
                 task_definition: revision.arn.clone(),
             })?;
             // Not cancelled in the middle: a call whose answer is not awaited is a deployment that nobody watches.
             match moved {
                 None => {
-                    service::create(aws, &work.cluster, &work.name, &work.service_definition, &revision.arn, request.count).await?;
-                    events.note(Step::Deploy, format!("created the service {}", work.name));
+                    service::create(aws, work.cluster(), work.name(), &work.service_definition, &revision.arn, request.count).await?;
+                    events.note(Step::Deploy, format!("created the service {}", work.name()));
                 }
                 Some((changes, count, force)) => {
-                    service::update(aws, &work.cluster, &work.name, &revision.arn, changes, count, force).await?;
+                    service::update(aws, work.cluster(), work.name(), &revision.arn, changes, count, force).await?;
                 }
             }
         }
         let watched = watch::Watched {
             aws,
             embedded: request.embedded,
-            cluster: &work.cluster,
-            service: &work.name,
+            cluster: work.cluster(),
+            service: work.name(),
             revision: &revision.arn,
-            container: &work.container,
+            container: work.service.container.as_deref(),
             digest: image.digest.to_string(),
             known_deployment: began_with,
             previous: live.as_ref().and_then(|live| live["taskDefinition"].as_str()),
@@ -280,11 +279,11 @@ impl Run<'_> {
 
     async fn access(&mut self, work: &Work) -> Result<(), Failure> {
         let aws = self.request.aws;
-        let live = self.cancel.or(service::describe(aws, &work.cluster, &work.name)).await?.unwrap_or_default();
+        let live = self.cancel.or(service::describe(aws, work.cluster(), work.name())).await?.unwrap_or_default();
         let Some(url) = self.cancel.or(url::find(aws, &live)).await? else {
             return Ok(());
         };
-        url::verify(&url, &work.url_path, work.url_expect, URL_LIMIT, self.cancel, self.events).await?;
+        url::verify(&url, &work.service.url, self.cancel, self.events).await?;
         self.told.urls.push(url);
         Ok(())
     }

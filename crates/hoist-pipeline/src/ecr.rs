@@ -19,19 +19,31 @@ pub struct Repository {
     pub credentials: (String, String),
 }
 
-/// Finds the repository, makes it if `create` allows, and signs in to its registry.
+/// Finds the repository and signs in to its registry; `None` where it does not exist.
 ///
 /// # Errors
-/// `Rejected` where the repository is absent and may not be made; `Credentials` where the calls are refused.
-pub async fn open(aws: &Client, name: &str, app: &str, create: bool, events: &Events) -> Result<Repository, Failure> {
-    let uri = match describe(aws, name).await? {
-        Some(uri) => uri,
-        None if create => make(aws, name, app, events).await?,
-        None => {
-            return Err(Failure::new(Kind::Rejected, format!("the repository {name} does not exist in ECR ({})", aws.region()))
-                .hint("create it, or set `image: { create-repository: true }` in hoist.yaml"));
-        }
-    };
+/// `Credentials` or `Rejected` where the calls are refused.
+pub async fn find(aws: &Client, name: &str) -> Result<Option<Repository>, Failure> {
+    match describe(aws, name).await? {
+        Some(uri) => signed_in(aws, uri).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes the repository, if `allowed`, and signs in to its registry.
+///
+/// # Errors
+/// `Check` where it may not be made; `Credentials` or `Rejected` where the calls are refused.
+pub async fn create(aws: &Client, name: &str, app: &str, allowed: bool, events: &Events) -> Result<Repository, Failure> {
+    if !allowed {
+        return Err(Failure::new(Kind::Check, format!("the repository {name} does not exist in ECR ({})", aws.region()))
+            .hint("create it, or set `image: { create-repository: true }` in hoist.yaml; is the region right?"));
+    }
+    let uri = make(aws, name, app, events).await?;
+    signed_in(aws, uri).await
+}
+
+async fn signed_in(aws: &Client, uri: String) -> Result<Repository, Failure> {
     let host = uri.split('/').next().unwrap_or_default().to_owned();
     let credentials = sign_in(aws).await?;
     Ok(Repository { uri, host, credentials })

@@ -13,13 +13,17 @@ use crate::failure::{Failure, Kind};
 /// How many of the last lines a failure shows.
 const SHOWN: usize = 20;
 
-/// Runs `command` with `/bin/sh` in `folder`; its output becomes events.
+/// Runs `command` in `folder`; its output becomes events.
 ///
 /// # Errors
 /// `Build` with the last lines when it exits with anything but 0; cancellation, after which the hook is gone.
-pub async fn run(command: &str, folder: &Path, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
+pub async fn run(command: &hoist_project::Command, folder: &Path, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
+    let arguments = command.to_args();
+    let (program, rest) = arguments
+        .split_first()
+        .ok_or_else(|| Failure::new(Kind::Configuration, "`image: { before }` names no program"))?;
+    let mut child = Command::new(program)
+        .args(rest)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -71,8 +75,9 @@ mod tests {
     async fn a_failing_hook_shows_what_it_said_last() {
         let (_canceller, cancel) = cancellation();
         let events = Events::new(Vec::new());
+        let command = hoist_project::Command::Shell("echo compiling; echo no such file >&2; exit 3".to_owned());
         let failure =
-            run("echo compiling; echo no such file >&2; exit 3", Path::new("/"), &cancel, &events).await.unwrap_err();
+            run(&command, Path::new("/"), &cancel, &events).await.unwrap_err();
         assert_eq!(failure.kind, Kind::Build);
         let detail = failure.detail.unwrap();
         assert!(detail.contains("compiling") && detail.contains("no such file"), "{detail}");

@@ -1,13 +1,13 @@
 //! From the source to an image in the repository: hook, build, test, push; or the image that is there already.
 
-use std::sync::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use hoist_aws::Client;
 use hoist_image::{BuildError, BuildErrorKind, BuildEvent, BuildRequest, BuiltImage, Workspace};
-use hoist_oci::{Digest, How, ImageRef, Progress, ProgressEvent, PushOptions, Registry, RegistryError, RegistryOptions};
-use hoist_project::{Project, Source, TestStep};
+use hoist_oci::{Compression, Digest, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions, Registry, RegistryError, RegistryOptions};
+use hoist_project::{Project, Source};
 
 use crate::cancel::Cancel;
 use crate::ecr::{self, Repository};
@@ -62,18 +62,17 @@ impl Builder<'_> {
     /// What the engine is asked for; `target` overrides that of hoist.yaml.
     fn request(&self, target: Option<&str>) -> Result<BuildRequest, Failure> {
         let image = &self.project.image;
-        let mut request = BuildRequest::new(self.project.root.join(&image.context));
-        request.dockerfile = match &image.dockerfile {
-            Some(dockerfile) => self.project.root.join(dockerfile),
-            None => PathBuf::from("Dockerfile"),
-        };
+        let mut request = BuildRequest::new(self.project.context());
+        request.dockerfile = PathBuf::from(&image.dockerfile);
         request.target = target.or(image.target.as_deref()).map(str::to_owned);
-        request.build_args = image.build_args.clone();
+        request.build_args = image.build_args.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
         request.build_args.extend(self.options.build_args.iter().cloned());
-        request.platform = image
-            .platform()
-            .parse()
-            .map_err(|error| Failure::because(Kind::Configuration, "failed to read `image: { platforms }`", &error))?;
+        if let Some(platform) = image.platforms.first() {
+            request.platform = platform
+                .as_str()
+                .parse()
+                .map_err(|error| Failure::because(Kind::Configuration, "failed to read `image: { platforms }`", &error))?;
+        }
         request.no_cache = self.options.no_cache;
         request.engine = self.options.engine.unwrap_or_else(|| engine(image.engine));
         request.compression = compression(image.compression);
@@ -82,17 +81,26 @@ impl Builder<'_> {
         Ok(request)
     }
 
-    /// Runs the hook, if there is one, and tells the digest of everything the image is built from.
+    /// Runs the hook and tells the digest of everything the image is built from.
     ///
     /// # Errors
     /// The hook failed, or the context or the Dockerfile cannot be read.
     pub async fn inputs(&self) -> Result<Digest, Failure> {
-        if let Some(command) = &self.project.image.before {
-            hook::run(command, &self.project.root, self.cancel, self.events).await?;
-        }
+        self.hook().await?;
         let request = self.request(None)?;
-        let work = async { hoist_image::inputs_digest(self.workspace, &request).await.map_err(|error| build_failure(&error)) };
+        let work = async { hoist_image::inputs_digest(self.workspace, &request).await.map_err(|error| build_failure("failed to build the image", &error)) };
         self.cancel.or(work).await
+    }
+
+    /// Runs the hook on this machine, if hoist.yaml names one.
+    ///
+    /// # Errors
+    /// `Build` if it fails; cancellation.
+    pub async fn hook(&self) -> Result<(), Failure> {
+        match &self.project.image.before {
+            Some(command) => hook::run(command, &self.project.root, self.cancel, self.events).await,
+            None => Ok(()),
+        }
     }
 
     /// Builds the image and runs its tests.
@@ -100,7 +108,7 @@ impl Builder<'_> {
     /// # Errors
     /// `Build` or `Test`; cancellation.
     pub async fn build(&self) -> Result<BuiltImage, Failure> {
-        let step = self.events.start(Step::Build, format!("build {}", self.project.image.name()));
+        let step = self.events.start(Step::Build, format!("build {}", self.project.repository()));
         let image = self.run_build(Step::Build, None).await?;
         step.finish(format!(
             "{} by the {} engine, {} steps run, {} cached",
@@ -117,50 +125,67 @@ impl Builder<'_> {
         let request = self.request(target)?;
         let say = |event: BuildEvent| self.say(step, event);
         let work = async {
-            hoist_image::build(self.workspace, &request, &say).await.map_err(|error| build_failure(&error))
+            hoist_image::build(self.workspace, &request, &say).await.map_err(|error| build_failure("failed to build the image", &error))
         };
         self.cancel.or(work).await
     }
 
     async fn test(&self, image: &BuiltImage) -> Result<(), Failure> {
-        match &self.project.image.test {
-            None => Ok(()),
-            Some(TestStep::Target(target)) => {
-                let step = self.events.start(Step::Test, format!("build the target {target}"));
-                self.run_build(Step::Test, Some(target)).await.map_err(|mut failure| {
-                    if failure.kind == Kind::Build {
-                        failure.kind = Kind::Test;
-                    }
-                    failure
-                })?;
-                step.finish(format!("the target {target} passed"));
-                Ok(())
-            }
-            Some(TestStep::Command(command)) => {
-                let step = self.events.start(Step::Test, command.join(" "));
-                let last = Mutex::new(Vec::new());
-                let say = |event: BuildEvent| {
-                    if let BuildEvent::Output { line, .. } = &event {
-                        last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line.clone());
-                    }
-                    self.say(Step::Test, event);
-                };
-                let work = async {
-                    hoist_image::run(self.workspace, image, command, &[], &self.options.init_program, &say)
-                        .await
-                        .map_err(|error| build_failure(&error))
-                };
-                let code = self.cancel.or(work).await?;
-                if code == 0 {
-                    step.finish("passed");
-                    return Ok(());
+        let Some(test) = &self.project.image.test else { return Ok(()) };
+        if let Some(target) = &test.target {
+            let step = self.events.start(Step::Test, format!("build the target {target}"));
+            self.run_build(Step::Test, Some(target)).await.map_err(|mut failure| {
+                if failure.kind == Kind::Build {
+                    failure.kind = Kind::Test;
                 }
-                let lines = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-                Err(Failure::new(Kind::Test, format!("the test `{}` exited with {code}", command.join(" ")))
-                    .detail(lines[lines.len().saturating_sub(20)..].join("\n"))
-                    .hint("nothing was pushed"))
-            }
+                failure
+            })?;
+            step.finish(format!("the target {target} passed"));
         }
+        if let Some(command) = &test.command {
+            let step = self.events.start(Step::Test, command.to_string());
+            let last = Mutex::new(Vec::new());
+            let say = |event: BuildEvent| {
+                if let BuildEvent::Output { line, .. } = &event {
+                    last.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+                }
+                self.say(Step::Test, event);
+            };
+            let arguments = command.to_args();
+            let work = async {
+                hoist_image::run(self.workspace, image, &arguments, &[], &say)
+                    .await
+                    .map_err(|error| build_failure("failed to run the test", &error))
+            };
+            let code = self.cancel.or(work).await?;
+            if code != 0 {
+                let lines = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+                return Err(Failure::new(Kind::Test, format!("the test `{command}` exited with {code}"))
+                    .detail(lines[lines.len().saturating_sub(20)..].join("\n"))
+                    .hint("nothing was pushed"));
+            }
+            step.finish("passed");
+        }
+        Ok(())
+    }
+
+    /// The image of the same inputs, if the repository has it; it gets this commit's tag.
+    async fn reuse(&self, repository: &Repository, inputs_tag: &str, tag: &str) -> Result<Option<Published>, Failure> {
+        let name = self.project.repository();
+        let (registry, target) = (registry(repository), target(repository)?);
+        let known = ImageRef { tag: Some(inputs_tag.to_owned()), ..target.clone() };
+        let work = async {
+            let Some(found) = registry.head(&known).await? else { return Ok(None) };
+            let known = ImageRef { tag: None, digest: Some(found.digest), ..target.clone() };
+            registry.put_tag(&known, tag, ExistingTag::Refuse).await?;
+            Ok(Some(found))
+        };
+        let work = async { work.await.map_err(|error: RegistryError| push_failure(name, &error)) };
+        let Some(found) = self.cancel.or(work).await? else { return Ok(None) };
+        let step = self.events.start(Step::Build, "look for an image of the same inputs");
+        step.skip(format!("{} was built from the same inputs", found.digest.short()));
+        let reference = format!("{}@{}", repository.uri, found.digest);
+        Ok(Some(Published { reference, tag: tag.to_owned(), digest: found.digest, reused: true }))
     }
 
     fn say(&self, step: Step, event: BuildEvent) {
@@ -186,50 +211,65 @@ impl Builder<'_> {
     /// Any end of build, test and push.
     pub async fn publish(&self, aws: &Client, source: &Source) -> Result<Published, Failure> {
         let inputs = self.inputs().await?;
-        let name = self.project.image.name();
-        let create = self.project.image.create_repository;
-        let repository = self.cancel.or(ecr::open(aws, name, &self.project.app, create, self.events)).await?;
-        let registry = registry(&repository);
-        let tag = source.tag(&inputs);
+        let name = self.project.repository();
+        let found = self.cancel.or(ecr::find(aws, name)).await?;
+        let tag = source.tag(&inputs.to_string());
         let inputs_tag = format!("inputs-{}", &inputs.hex()[..INPUTS_DIGITS]);
-        let target: ImageRef = repository
-            .uri
-            .parse()
-            .map_err(|error| Failure::because(Kind::Unexpected, format!("ECR's repository URI is `{}`", repository.uri), &error))?;
-
-        if !self.options.no_cache {
-            let known = ImageRef { tag: Some(inputs_tag.clone()), ..target.clone() };
-            let head = self.cancel.or(async { registry.head(&known).await.map_err(|error| push_failure(name, &error)) }).await?;
-            if let Some(found) = head {
-                self.events.start(Step::Build, "look for an image of the same inputs").skip(format!(
-                    "{} was built from the same inputs",
-                    found.digest.short()
-                ));
-                let work = async {
-                    registry.put_tag(&target, &found, &tag).await.map_err(|error| push_failure(name, &error))
-                };
-                self.cancel.or(work).await?;
-                return Ok(Published { reference: format!("{}@{}", repository.uri, found.digest), tag, digest: found.digest, reused: true });
-            }
+        if let Some(repository) = &found
+            && !self.options.no_cache
+            && let Some(published) = self.reuse(repository, &inputs_tag, &tag).await?
+        {
+            return Ok(published);
         }
 
         let image = self.build().await?;
+        let repository = match found {
+            Some(repository) => repository,
+            None => {
+                let create = self.project.image.create_repository;
+                self.cancel.or(ecr::create(aws, name, &self.project.app, create, self.events)).await?
+            }
+        };
+        let (registry, target) = (registry(&repository), target(&repository)?);
         let step = self.events.start(Step::Push, format!("{}:{tag}", repository.uri));
-        let watch = Watch { events: self.events, sent: Mutex::new(HashMap::new()) };
-        let tags = [tag.clone(), inputs_tag];
+        let watch = Watch { events: self.events, sizes: Mutex::default() };
+        let options = PushOptions { tags: vec![tag.clone(), inputs_tag], ..PushOptions::default() };
         let work = async {
             registry
-                .push(&self.workspace.store, &image.manifest, &target, &tags, &PushOptions::default(), &watch)
+                .push(&self.workspace.store, &image.manifest, &target, &options, &watch)
                 .await
                 .map_err(|error| push_failure(name, &error))
         };
         let report = self.cancel.or(work).await?;
         step.finish(format!(
             "{} sent, {} mounted, {} already there",
-            report.sent, report.mounted, report.existing
+            report.sent, report.mounted, report.present
         ));
         let digest = image.manifest.digest;
         Ok(Published { reference: format!("{}@{digest}", repository.uri), tag, digest, reused: false })
+    }
+}
+
+fn target(repository: &Repository) -> Result<ImageRef, Failure> {
+    repository
+        .uri
+        .parse()
+        .map_err(|error| Failure::because(Kind::Unexpected, format!("ECR's repository URI is `{}`", repository.uri), &error))
+}
+
+fn engine(configured: hoist_project::Engine) -> hoist_image::Engine {
+    match configured {
+        hoist_project::Engine::Auto => hoist_image::Engine::Auto,
+        hoist_project::Engine::Embedded => hoist_image::Engine::Embedded,
+        hoist_project::Engine::Buildkit => hoist_image::Engine::Buildkit,
+    }
+}
+
+fn compression(configured: hoist_project::Compression) -> Compression {
+    match configured {
+        hoist_project::Compression::None => Compression::None,
+        hoist_project::Compression::Gzip => Compression::Gzip,
+        hoist_project::Compression::Zstd => Compression::Zstd,
     }
 }
 
@@ -240,26 +280,26 @@ fn registry(repository: &Repository) -> Registry {
     })
 }
 
+/// Turns the transfer of blobs into events; only those that really travel.
 struct Watch<'a> {
     events: &'a Events,
-    sent: Mutex<HashMap<Digest, (u64, u64)>>,
+    sizes: Mutex<HashMap<Digest, u64>>,
 }
 
 impl Progress for Watch<'_> {
     fn event(&self, event: ProgressEvent) {
-        let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             ProgressEvent::Started { digest, size } => {
-                sent.insert(digest, (0, size));
+                sizes.insert(digest, size);
             }
             ProgressEvent::Advanced { digest, bytes } => {
-                if let Some((done, size)) = sent.get_mut(&digest) {
-                    *done = (*done + bytes).min(*size);
-                    self.events.emit(Event::Transfer { digest: digest.to_string(), done: *done, size: *size });
+                if let Some(size) = sizes.get(&digest).filter(|size| bytes < **size) {
+                    self.events.emit(Event::Transfer { digest: digest.to_string(), done: bytes, size: *size });
                 }
             }
             ProgressEvent::Finished { digest, how } => {
-                if let (Some((_, size)), How::Sent) = (sent.remove(&digest), how) {
+                if let (Some(size), How::Sent) = (sizes.remove(&digest), how) {
                     self.events.emit(Event::Transfer { digest: digest.to_string(), done: size, size });
                 }
             }
@@ -267,12 +307,13 @@ impl Progress for Watch<'_> {
     }
 }
 
-fn build_failure(error: &BuildError) -> Failure {
+/// What a build's end is to a run.
+pub fn build_failure(what: &str, error: &BuildError) -> Failure {
     let kind = match error.kind() {
         BuildErrorKind::Environment => Kind::Unexpected,
         _ => Kind::Build,
     };
-    let mut failure = Failure::because(kind, "failed to build the image", error);
+    let mut failure = Failure::because(kind, what, error);
     if !error.output().is_empty() {
         failure = failure.detail(error.output().join("\n"));
     }

@@ -10,11 +10,18 @@ use crate::failure::{Failure, Kind};
 use crate::refusal::{has_code, refused};
 use crate::work::Work;
 
-/// Replaces names by identifiers in the definitions of `work`.
+/// Replaces names by identifiers in the definitions of `work`. A service that exists keeps its network and its load balancers:
+/// the short form's names for them only serve to create it.
 ///
 /// # Errors
 /// `Check`, naming all that is missing; or AWS refused a call.
-pub async fn resolve(aws: &Client, work: &mut Work, events: &Events) -> Result<(), Failure> {
+pub async fn resolve(aws: &Client, work: &mut Work, live: Option<&Value>, events: &Events) -> Result<(), Failure> {
+    if live.is_some() && work.is_short()
+        && let Some(members) = work.service_definition.as_object_mut()
+    {
+        members.shift_remove("networkConfiguration");
+        members.shift_remove("loadBalancers");
+    }
     let mut missing = Vec::new();
     for member in ["executionRoleArn", "taskRoleArn"] {
         let Some(name) = name_in(&work.task_definition[member], "arn:") else { continue };
@@ -27,7 +34,7 @@ pub async fn resolve(aws: &Client, work: &mut Work, events: &Events) -> Result<(
     }
     let count = work.service_definition["loadBalancers"].as_array().map_or(0, Vec::len);
     for index in 0..count {
-        let slot = &mut work.service_definition["loadBalancers"][index]["targetGroupArn"];
+        let Some(slot) = work.service_definition["loadBalancers"][index].get_mut("targetGroupArn") else { continue };
         let Some(name) = name_in(slot, "arn:") else { continue };
         let found = aws.query(Service::Elbv2, "DescribeTargetGroups", &json!({ "Names": [name] })).await;
         let group = optional(found, &["TargetGroupNotFound"], &format!("the target group {name}"))?;
@@ -36,12 +43,12 @@ pub async fn resolve(aws: &Client, work: &mut Work, events: &Events) -> Result<(
             None => missing.push(format!("the target group {name}")),
         }
     }
-    let network = &mut work.service_definition["networkConfiguration"]["awsvpcConfiguration"];
     for (member, start, kind, action, filter, set, id) in [
         ("subnets", "subnet-", "subnet", "DescribeSubnets", "tag:Name", "subnetSet", "subnetId"),
         ("securityGroups", "sg-", "security group", "DescribeSecurityGroups", "group-name", "securityGroupInfo", "groupId"),
     ] {
-        for slot in network[member].as_array_mut().into_iter().flatten() {
+        let list = work.service_definition.pointer_mut(&format!("/networkConfiguration/awsvpcConfiguration/{member}"));
+        for slot in list.and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(name) = name_in(slot, start) else { continue };
             let answer = aws
                 .query(Service::Ec2, action, &json!({ "Filter": [{ "Name": filter, "Value": [name] }] }))
@@ -59,7 +66,7 @@ pub async fn resolve(aws: &Client, work: &mut Work, events: &Events) -> Result<(
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Kind::Check, format!("the account lacks what {} needs, in {}", work.name, aws.region()))
+    Err(Failure::new(Kind::Check, format!("the account lacks what {} needs, in {}", work.name(), aws.region()))
         .detail(missing.iter().map(|what| format!("missing: {what}")).collect::<Vec<_>>().join("\n"))
         .hint("ECS never creates these: make them (CloudFormation, Terraform), or name existing ones in verbatim definitions; is the region right?"))
 }

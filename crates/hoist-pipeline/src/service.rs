@@ -64,6 +64,17 @@ pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<
     }
 }
 
+/// As [`describe`], but an absent cluster only means an absent service: the provision step may still make it.
+///
+/// # Errors
+/// AWS refused the call.
+pub async fn describe_if_cluster(aws: &Client, cluster: &str, name: &str) -> Result<Option<Value>, Failure> {
+    match describe(aws, cluster, name).await {
+        Err(failure) if failure.kind == Kind::Check => Ok(None),
+        other => other,
+    }
+}
+
 /// What UpdateService would have to be told, beyond the task definition: the members of `definition` that `live` does not say.
 pub fn changes(live: &Value, definition: &Value) -> Vec<(&'static str, Value)> {
     UPDATABLE
@@ -136,8 +147,8 @@ pub async fn revision_task_definition(aws: &Client, revision: &Value) -> Result<
 
 /// Whether the endpoint does not know the operation at all, as other implementations of ECS do not know the newer ones.
 pub fn is_unknown_operation(error: &hoist_aws::AwsError) -> bool {
-    matches!(error.code(), Some("UnknownOperationException" | "InvalidAction" | "NotImplemented"))
-        || matches!(error, hoist_aws::AwsError::Service { status, .. } if *status == 501 || *status == 500)
+    // moto answers 500 to what it does not implement.
+    error.is_unsupported_operation() || matches!(error, hoist_aws::AwsError::Service { status: 500, .. })
 }
 
 /// Creates the service.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hoist_aws::{Client, Service};
+use hoist_project::UrlConfig;
 use serde_json::{Value, json};
 
 use crate::cancel::Cancel;
@@ -125,12 +126,13 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// Asks `url` + `path` until it answers with `expect`, for at most `limit`.
+/// Asks `url` with the path that hoist.yaml names until it answers as it should, for at most the time that it says.
 ///
 /// # Errors
 /// `NoAnswer` with what the last request saw; cancellation.
-pub async fn verify(url: &str, path: &str, expect: u16, limit: Duration, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
-    let target = format!("{}{}", url.trim_end_matches('/'), if path.is_empty() { "/" } else { path });
+pub async fn verify(url: &str, wanted: &UrlConfig, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
+    let limit = Duration::from_secs(u64::from(wanted.timeout));
+    let target = format!("{}/{}", url.trim_end_matches('/'), wanted.path.trim_start_matches('/'));
     let step = events.start(Step::Verify, format!("GET {target}"));
     let client = reqwest::Client::builder()
         .timeout(REQUEST_LIMIT)
@@ -141,11 +143,11 @@ pub async fn verify(url: &str, path: &str, expect: u16, limit: Duration, cancel:
     let mut pause = Duration::from_millis(100);
     loop {
         let seen = match client.get(&target).send().await {
-            Ok(answer) if answer.status().as_u16() == expect => {
-                step.finish(format!("{target} answers {expect}"));
+            Ok(answer) if wanted.expect.accepts(answer.status().as_u16()) => {
+                step.finish(format!("{target} answers {}", answer.status().as_u16()));
                 return Ok(());
             }
-            Ok(answer) => format!("it answered {} instead of {expect}", answer.status()),
+            Ok(answer) => format!("it answered {} instead of {}", answer.status(), wanted.expect),
             Err(error) => Failure::because(Kind::NoAnswer, "the request failed", &error).to_string(),
         };
         if began.elapsed() >= limit {

@@ -297,3 +297,31 @@ fn last_failed(live: &Value) -> bool {
         .flatten()
         .any(|deployment| deployment["status"] == "PRIMARY" && deployment["rolloutState"] == "FAILED")
 }
+
+/// Where a service of the project answers; `None` where it has no address. `name` may be left out where there is one service.
+///
+/// # Errors
+/// No such service, or AWS refused a call.
+pub async fn service_url(aws: &Client, project: &Project, name: Option<&str>) -> Result<Option<String>, Failure> {
+    let known = || project.services.iter().map(|service| service.key.as_str()).collect::<Vec<_>>().join(", ");
+    let service = match name {
+        Some(name) => project.service(name).ok_or_else(|| {
+            Failure::new(Kind::Configuration, format!("there is no service `{name}`")).hint(format!("its services are: {}", known()))
+        })?,
+        None => match project.services.as_slice() {
+            [one] => one,
+            _ => {
+                return Err(Failure::new(Kind::Configuration, "the project has several services")
+                    .hint(format!("name one of them: {}", known())));
+            }
+        },
+    };
+    match service::describe(aws, &service.cluster, &service.name).await? {
+        Some(live) => url::find(aws, &live).await,
+        None => Err(Failure::new(
+            Kind::Check,
+            format!("the service {} does not exist in the cluster {}", service.name, service.cluster),
+        )
+        .hint("deploy it first")),
+    }
+}

@@ -310,7 +310,7 @@ impl Progress for Watch<'_> {
 /// What a build's end is to a run.
 pub fn build_failure(what: &str, error: &BuildError) -> Failure {
     let kind = match error.kind() {
-        BuildErrorKind::Environment => Kind::Unexpected,
+        BuildErrorKind::Machine | BuildErrorKind::Io | BuildErrorKind::DiskFull => Kind::Build,
         _ => Kind::Build,
     };
     let mut failure = Failure::because(kind, what, error);

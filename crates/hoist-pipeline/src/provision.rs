@@ -61,13 +61,8 @@ impl Work<'_> {
         }
     }
 
-    fn refused(&self, what: impl Into<String>) -> impl Fn(AwsError) -> Failure {
-        let what = format!("failed to provision {}", what.into());
-        move |error| refused(what.clone(), &error)
-    }
-
     async fn cluster(&mut self, cluster: &str) -> Result<(), Failure> {
-        let fail = self.refused(format!("the cluster {cluster}"));
+        let fail = failing(format!("the cluster {cluster}"));
         let seen = self.aws.json(Service::Ecs, "DescribeClusters", json!({ "clusters": [cluster] })).await.map_err(&fail)?;
         if seen["clusters"][0]["status"] == "ACTIVE" {
             return Ok(());
@@ -87,7 +82,7 @@ impl Work<'_> {
         ] {
             let Some(given) = definition[member].as_str().map(str::to_owned) else { continue };
             let name = given.rsplit('/').next().unwrap_or(&given);
-            let fail = self.refused(format!("the role {name}"));
+            let fail = failing(format!("the role {name}"));
             let arn = match self.aws.query(Service::Iam, "GetRole", &json!({ "RoleName": name })).await {
                 Ok(answer) => answer["Role"]["Arn"].as_str().map(str::to_owned),
                 Err(error) if has_code(&error, "NoSuchEntity") => {
@@ -144,7 +139,7 @@ impl Work<'_> {
         groups.sort();
         groups.dedup();
         for group in groups {
-            let fail = self.refused(format!("the log group {group}"));
+            let fail = failing(format!("the log group {group}"));
             let request = json!({ "logGroupName": group, "tags": { "hoist:app": self.app } });
             match self.aws.json(Service::Logs, "CreateLogGroup", request).await {
                 Ok(_) => self.created(format!("the log group {group}")),
@@ -157,7 +152,7 @@ impl Work<'_> {
 
     /// Subnets and security groups: those that exist stay, unknown ones become the default VPC's.
     async fn network(&mut self, definition: &mut Value) -> Result<Vec<String>, Failure> {
-        let fail = self.refused("the network");
+        let fail = failing("the network");
         let answer = self.aws.query(Service::Ec2, "DescribeSubnets", &json!({})).await.map_err(&fail)?;
         let known = |set: &Value, member: &str| -> Vec<String> {
             set.as_array().into_iter().flatten().filter_map(|item| item[member].as_str().map(str::to_owned)).collect()
@@ -208,7 +203,7 @@ impl Work<'_> {
         for index in 0..count {
             let entry = &mut definition["loadBalancers"][index];
             let given = entry["targetGroupArn"].as_str().map(str::to_owned);
-            let fail = self.refused(format!("the load balancer of {service}"));
+            let fail = failing(format!("the load balancer of {service}"));
             let port = entry["containerPort"].as_u64().unwrap_or(80);
             let name = match given.as_deref() {
                 Some(name) if !name.starts_with("arn:") => name.to_owned(),
@@ -243,7 +238,7 @@ impl Work<'_> {
     }
 
     async fn group(&mut self, name: &str, port: u64, settings: Option<&Value>) -> Result<String, Failure> {
-        let fail = self.refused(format!("the target group {name}"));
+        let fail = failing(format!("the target group {name}"));
         let mut health = settings.cloned().unwrap_or_else(|| json!({}));
         let attributes = health.as_object_mut().and_then(|members| members.shift_remove("Attributes"));
         let seen = self.group_exists(&json!({ "Names": [name] })).await.map_err(&fail)?;
@@ -312,7 +307,7 @@ impl Work<'_> {
     }
 
     async fn listener(&mut self, name: &str, group: &str, subnets: &[String]) -> Result<(), Failure> {
-        let fail = self.refused(format!("the load balancer {name}"));
+        let fail = failing(format!("the load balancer {name}"));
         let seen = match self.aws.query(Service::Elbv2, "DescribeLoadBalancers", &json!({ "Names": [name] })).await {
             Ok(answer) => answer["LoadBalancers"][0]["LoadBalancerArn"].as_str().map(str::to_owned),
             Err(error) if has_code(&error, "LoadBalancerNotFound") => None,
@@ -348,6 +343,12 @@ impl Work<'_> {
         self.created(format!("the listener on port 80 of {name}"));
         Ok(())
     }
+}
+
+/// Makes failures of provisioning `what`.
+fn failing(what: impl Into<String>) -> impl Fn(AwsError) -> Failure {
+    let what = format!("failed to provision {}", what.into());
+    move |error| refused(what.clone(), &error)
 }
 
 /// Replaces unknown identifiers by the defaults; what is known stays. Says each replacement.

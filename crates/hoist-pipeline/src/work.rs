@@ -134,7 +134,7 @@ pub fn check(works: &[Work]) -> Result<Vec<String>, Failure> {
         if let Some(task) = &work.task_document {
             problems.extend(hoist_ecs::check_task_definition(task));
             if let Some(service) = &work.service_document {
-                problems.extend(hoist_ecs::check_service_definition(service, Some(task)));
+                problems.extend(hoist_ecs::check_service_definition(service, task));
             }
         }
     }

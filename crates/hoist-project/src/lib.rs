@@ -21,6 +21,7 @@ mod error;
 mod overlay;
 mod project;
 mod read;
+pub mod scaffold;
 mod service;
 mod source;
 pub mod template;

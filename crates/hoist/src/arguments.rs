@@ -22,6 +22,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write hoist.yaml and a GitHub workflow for a folder with a Dockerfile
+    Init(Init),
     /// Build, test, push, register, deploy, verify
     Deploy(Deploy),
     /// Build and test the image; print its digest
@@ -140,6 +142,14 @@ pub struct Build {
     /// How progress is shown
     #[arg(short, long, value_enum, default_value = "auto")]
     pub output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Files that exist are kept.\n\nExample:\n  hoist init && hoist deploy --local")]
+pub struct Init {
+    /// Folder with the Dockerfile
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -2,7 +2,7 @@
 
 use hoist_pipeline::{Failure, Kind};
 
-use super::{build, check, completions, deploy, image, local, render, schema, url};
+use super::{build, check, completions, deploy, image, init, local, render, schema, url};
 use crate::arguments::{Cli, Command, Local};
 
 /// Runs the command that `cli` names.
@@ -11,6 +11,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         // The daemon makes its own runtime, after it has become what containers need it to be.
         Command::Local(Local::Serve(options)) => local::serve(&options),
         Command::Local(command) => local::run(command),
+        Command::Init(options) => init::run(&options),
         Command::Deploy(options) => deploy::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Render(options) => render::run(&options),

@@ -7,6 +7,7 @@ mod connect;
 mod deploy;
 mod dispatch;
 mod image;
+mod init;
 mod local;
 mod project;
 mod render;

@@ -213,6 +213,8 @@ impl Run<'_> {
         let aws = request.aws;
         let step = events.start(Step::Deploy, format!("{} to {}", revision.name(), work.name()));
         let mut began_with = None;
+        let mut answer = None;
+        let asked_at = jiff::Timestamp::now();
         if live.is_some()
             && let Some(flying) = self.cancel.or(service::in_flight(aws, work.cluster(), work.name())).await?
         {
@@ -251,11 +253,20 @@ impl Run<'_> {
             // Not cancelled in the middle: a call whose answer is not awaited is a deployment that nobody watches.
             match moved {
                 None => {
-                    service::create(aws, work.cluster(), work.name(), &work.service_definition, &revision.arn, request.count).await?;
+                    let made = service::create(
+                        aws,
+                        work.cluster(),
+                        work.name(),
+                        &work.service_definition,
+                        &revision.arn,
+                        request.count,
+                    );
+                    answer = Some(made.await?);
                     events.note(Step::Deploy, format!("created the service {}", work.name()));
                 }
                 Some((changes, count, force)) => {
-                    service::update(aws, work.cluster(), work.name(), &revision.arn, changes, count, force).await?;
+                    let moved = service::update(aws, work.cluster(), work.name(), &revision.arn, changes, count, force);
+                    answer = Some(moved.await?);
                 }
             }
         }
@@ -265,6 +276,9 @@ impl Run<'_> {
             cluster: work.cluster(),
             service: work.name(),
             revision: &revision.arn,
+            definition: &work.task_definition,
+            answer: answer.as_ref(),
+            asked_at,
             container: work.service.container.as_deref(),
             digest: image.digest.to_string(),
             known_deployment: began_with,

@@ -19,6 +19,7 @@ mod failure;
 mod hook;
 mod image;
 mod journal;
+mod observe;
 mod provision;
 mod refusal;
 mod register;

@@ -24,6 +24,8 @@ mod provision;
 mod refusal;
 mod register;
 mod resolve;
+#[cfg(test)]
+mod second_opinion;
 mod service;
 mod url;
 mod watch;

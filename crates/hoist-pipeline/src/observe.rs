@@ -36,22 +36,23 @@ impl<'a> Observer<'a> {
     /// One look at everything that decides: service, service deployments, tasks, targets.
     pub async fn look(&mut self) -> Result<Vec<Observation>, AwsError> {
         let mut seen = Vec::new();
+        // In this order, so that what a final status is believed with (service, tasks, targets) is at least as fresh as the status.
+        self.deployments(&mut seen).await?;
         let at = Timestamp::now();
         let request = json!({ "cluster": self.cluster, "services": [self.service] });
         let answer = self.aws.json(Service::Ecs, "DescribeServices", request).await?;
         let Some(service) = read::services(&answer).next() else {
             return Ok(vec![Observation::ServiceMissing { at }]);
         };
-        let observed = service_seen(&service, at);
-        // Deployments are read before tasks and targets: what a final status is believed with is at least as fresh.
-        self.deployments(&mut seen).await?;
+        let service = service_seen(&service, at);
+        let groups = service.target_groups.clone();
+        seen.push(Observation::Service(service));
         self.tasks(&mut seen).await?;
-        for groups in &observed.target_groups {
+        for groups in &groups {
             for group in std::iter::once(&groups.arn).chain(&groups.alternate) {
                 self.targets(group, &mut seen).await?;
             }
         }
-        seen.insert(0, Observation::Service(observed));
         Ok(seen)
     }
 

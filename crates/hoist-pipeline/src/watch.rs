@@ -65,6 +65,7 @@ pub async fn to_the_end(watched: &Watched<'_>, cancel: &Cancel, events: &Events)
     let mut blind_since: Option<std::time::Instant> = None;
     let mut last_news = std::time::Instant::now();
     let mut rollback_asked = false;
+    let mut missing = vec!["the first answer".to_owned()];
     loop {
         let looked = tokio::select! {
             biased;
@@ -95,7 +96,7 @@ pub async fn to_the_end(watched: &Watched<'_>, cancel: &Cancel, events: &Events)
             last_news = std::time::Instant::now();
         } else if last_news.elapsed() >= HEARTBEAT {
             last_news = std::time::Instant::now();
-            events.note(Step::Deploy, waiting(&rollout));
+            events.note(Step::Deploy, format!("waiting for {}", missing.join(", ")));
         }
         for item in &news {
             if item.is_bad() {
@@ -105,20 +106,21 @@ pub async fn to_the_end(watched: &Watched<'_>, cancel: &Cancel, events: &Events)
             }
         }
         match judge(&rollout, Timestamp::now()) {
-            Verdict::InProgress => {}
+            Verdict::InProgress { waiting_for, hopeless, .. } => {
+                missing = waiting_for;
+                if let Some(hopeless) = hopeless.filter(|_| !rollback_asked) {
+                    rollback_asked = true;
+                    events.warn(Step::Deploy, hopeless.to_string());
+                    match rollout.our_deployment().map(|deployment| deployment.arn.clone()) {
+                        Some(arn) if watched.previous.is_some() => ask_for_rollback(&arn, watched, events).await?,
+                        _ => return Err(explained(&rollout, watched, events, Kind::NotRolledBack, &hopeless.to_string())),
+                    }
+                }
+            }
             Verdict::Succeeded => {
                 let running = rollout.service().map_or(0, |service| service.running);
                 return Ok(format!("{} serves with {running} tasks", name_of(watched.revision)));
             }
-            Verdict::Hopeless(hopeless) if !rollback_asked => {
-                rollback_asked = true;
-                events.warn(Step::Deploy, hopeless.to_string());
-                match rollout.our_deployment().map(|deployment| deployment.arn.clone()) {
-                    Some(arn) if watched.previous.is_some() => ask_for_rollback(&arn, watched, events).await?,
-                    _ => return Err(explained(&rollout, watched, events, Kind::NotRolledBack, &hopeless.to_string())),
-                }
-            }
-            Verdict::Hopeless(_) => {}
             end => return Err(ended(end, &rollout, watched, events)),
         }
         tokio::select! {
@@ -163,13 +165,6 @@ fn intent(watched: &Watched<'_>) -> Intent {
         })
         .collect();
     intent
-}
-
-fn waiting(rollout: &Rollout) -> String {
-    match rollout.service() {
-        Some(service) => format!("waiting: {} of {} tasks run, {} on their way", service.running, service.desired, service.pending),
-        None => "waiting for the first answer".to_owned(),
-    }
 }
 
 /// The last part of an ARN.
@@ -245,10 +240,12 @@ fn ended(verdict: Verdict, rollout: &Rollout, watched: &Watched<'_>, events: &Ev
         Verdict::Superseded { .. } => {
             Failure::new(Kind::Superseded, format!("{}: another deployment replaced {name}", watched.service))
         }
+        Verdict::InProgress { .. } | Verdict::Succeeded => Failure::new(Kind::Unexpected, "the rollout has not failed"),
         Verdict::Stopped { .. } => explained(rollout, watched, events, Kind::NotRolledBack, &format!("the deployment of {name} was stopped")),
-        _ => {
+        Verdict::TimedOut { waiting_for } => {
             let what = format!("{name} was still being deployed after {} s", watched.timeout.as_secs());
             explained(rollout, watched, events, Kind::TimedOut, &what)
+                .detail(format!("still missing: {}", waiting_for.join(", ")))
                 .hint("the deployment goes on; `--timeout` gives it longer")
         }
     }

@@ -88,3 +88,23 @@ fn a_failing_test_keeps_the_image_from_being_pushed() {
     let images = sandbox.client("aws", &["ecr", "list-images", "--repository-name", "shop"]);
     assert!(images.code != 0 || !images.stdout.contains("imageDigest"), "{}", images.stdout);
 }
+
+#[test]
+fn a_full_disk_is_named_and_a_later_build_is_right() {
+    let sandbox = sandbox();
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root may mount the small file system that this needs");
+        return;
+    }
+    std::fs::create_dir_all(sandbox.home()).unwrap();
+    let mount = |arguments: &[&str]| {
+        let status = std::process::Command::new(arguments[0]).args(&arguments[1..]).status().unwrap();
+        assert!(status.success(), "{arguments:?}");
+    };
+    let home = sandbox.home().display().to_string();
+    mount(&["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", &home]);
+    let run = sandbox.run(&["build"]);
+    mount(&["umount", &home]);
+    run.expect(10).says("disk is full");
+    sandbox.run(&["build"]).expect(0);
+}

@@ -16,7 +16,7 @@ use crate::journal::{Journal, What};
 use crate::provision::{self, Wanted};
 use crate::register::{self, Revision};
 use crate::work::{self, Work};
-use crate::{resolve, service, url, watch};
+use crate::{resolve, scaling, service, url, watch};
 
 /// What one run is asked to do.
 pub struct Request<'a> {
@@ -204,7 +204,11 @@ impl Run<'_> {
         self.told.revision = Some(revision.clone());
 
         let changed = self.roll_out(&work, live, &revision, image).await?;
-        self.access(&work).await?;
+        let live = cancel.or(service::describe(aws, work.cluster(), work.name())).await?.unwrap_or_default();
+        if let Some(scaling) = &work.service.scaling {
+            cancel.or(scaling::apply(aws, work.cluster(), &live, scaling, events)).await?;
+        }
+        self.access(&work, &live).await?;
         Ok(changed)
     }
 
@@ -291,10 +295,8 @@ impl Run<'_> {
         Ok(true)
     }
 
-    async fn access(&mut self, work: &Work) -> Result<(), Failure> {
-        let aws = self.request.aws;
-        let live = self.cancel.or(service::describe(aws, work.cluster(), work.name())).await?.unwrap_or_default();
-        let Some(url) = self.cancel.or(url::find(aws, &live)).await? else {
+    async fn access(&mut self, work: &Work, live: &Value) -> Result<(), Failure> {
+        let Some(url) = self.cancel.or(url::find(self.request.aws, live)).await? else {
             return Ok(());
         };
         url::verify(&url, &work.service.url, self.cancel, self.events).await?;

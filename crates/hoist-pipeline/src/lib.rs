@@ -24,6 +24,7 @@ mod provision;
 mod refusal;
 mod register;
 mod resolve;
+mod scaling;
 #[cfg(test)]
 mod second_opinion;
 mod service;

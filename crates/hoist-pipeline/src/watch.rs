@@ -88,8 +88,8 @@ pub async fn to_the_end(watched: &Watched<'_>, cancel: &Cancel, events: &Events)
         };
         let mut news = rollout.see(&seen);
         let wanted = rollout.wants_logs();
-        for (task, containers) in wanted {
-            let logs = observer.logs(&task, &containers).await;
+        for (task, containers) in &wanted {
+            let logs = observer.logs(task, containers).await;
             news.extend(rollout.see(&logs));
         }
         if !news.is_empty() {

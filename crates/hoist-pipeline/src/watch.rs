@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hoist_aws::{AwsError, Client};
-use hoist_rollout::{ContainerFacts, Intent, Rollout, Verdict, diagnose, judge};
+use hoist_rollout::{ContainerFacts, Intent, Progress, Rollout, Verdict, diagnose, judge};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -99,7 +99,7 @@ pub async fn to_the_end(watched: &Watched<'_>, cancel: &Cancel, events: &Events)
             events.note(Step::Deploy, format!("waiting for {}", missing.join(", ")));
         }
         for item in &news {
-            if item.is_bad() {
+            if matches!(item, Progress::TaskStopped { .. }) {
                 events.warn(Step::Deploy, item.to_string());
             } else {
                 events.note(Step::Deploy, item.to_string());
@@ -219,9 +219,9 @@ fn explained(rollout: &Rollout, watched: &Watched<'_>, events: &Events, kind: Ki
     events.emit(Event::Diagnosis {
         service: watched.service.to_owned(),
         cause: diagnosis.cause.clone(),
-        evidence: diagnosis.evidence.iter().map(ToString::to_string).collect(),
-        fix: diagnosis.fix.clone(),
-        docs: diagnosis.docs().map(str::to_owned),
+        evidence: diagnosis.evidence.to_string().lines().map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned()).collect(),
+        fix: Some(diagnosis.fix).filter(|fix| !fix.is_empty()),
+        docs: Some(diagnosis.anchor).filter(|anchor| !anchor.is_empty()),
     });
     Failure::new(kind, format!("{}: {what}", watched.service))
 }

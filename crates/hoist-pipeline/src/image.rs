@@ -151,9 +151,9 @@ impl Builder<'_> {
                 }
                 self.say(Step::Test, event);
             };
-            let arguments = command.to_args();
+            let (arguments, request) = (command.to_args(), self.request(None)?);
             let work = async {
-                hoist_image::run(self.workspace, image, &arguments, &[], &say)
+                hoist_image::run(self.workspace, &request, image, &arguments, &[], &say)
                     .await
                     .map_err(|error| build_failure("failed to run the test", &error))
             };

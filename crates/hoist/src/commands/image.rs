@@ -24,7 +24,7 @@ pub fn run(command: &Image) -> Result<(), Failure> {
             let images = hoist_image::list(&workspace)
                 .map_err(|error| hoist_pipeline::build_failure("failed to list the images", &error))?;
             for image in images {
-                say(format_args!("{}  {}  {}", image.name, image.digest.short(), human_size(image.size)));
+                say(format_args!("{}  {}  {}", image.name, image.descriptor.digest.short(), human_size(image.size)));
             }
         }
         Image::Rm { name } => {

@@ -96,7 +96,7 @@ pub enum StoreError {
         /// The index.
         digest: Digest,
         /// The platform.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What the index has.
         available: Vec<Platform>,
     },
@@ -490,7 +490,7 @@ pub(crate) fn no_such_platform(digest: &Digest, index: &Index, wanted: &Platform
         .collect();
     StoreError::NoSuchPlatform {
         digest: *digest,
-        wanted: wanted.clone(),
+        wanted: Box::new(wanted.clone()),
         available,
     }
 }

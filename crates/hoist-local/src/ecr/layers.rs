@@ -71,7 +71,7 @@ pub fn upload_part(registry: &Registry, call: &Call) -> Result<Value, ApiError> 
             begins: first,
         })
     };
-    registry.keep_upload(id, upload);
+    drop(upload);
     result?;
     Ok(
         json!({"registryId": ACCOUNT, "repositoryName": name, "uploadId": id, "lastByteReceived": last}),
@@ -86,6 +86,7 @@ pub fn complete(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
         .ok_or_else(|| invalid("layerDigests", "Member must have length between 1 and 100"))?;
     let upload = registry.take_upload(&call.region, name, id)?;
     if upload.size() == 0 {
+        upload.cancel();
         return Err(Refusal::EmptyUpload {
             repository: name.to_owned(),
             id: id.to_owned(),

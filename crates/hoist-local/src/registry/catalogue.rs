@@ -291,3 +291,60 @@ fn belongs(key: &str, repository: &str, separator: char) -> bool {
     key.strip_prefix(repository)
         .is_some_and(|rest| rest.starts_with(separator))
 }
+
+#[cfg(test)]
+mod tests {
+    use hoist_oci::spec::media_type;
+
+    use super::super::testing::{manifest, registry, repository};
+    use super::*;
+
+    #[test]
+    fn content_that_no_image_refers_to_goes_after_a_while() {
+        let (_folder, registry) = registry();
+        registry
+            .create_repository("eu-west-1", &repository("shop"))
+            .unwrap();
+        let content = manifest(&registry, "eu-west-1", "shop", b"used");
+        registry
+            .put_manifest(
+                "eu-west-1",
+                "shop",
+                &content,
+                Some(media_type::MANIFEST),
+                Some("v1"),
+                None,
+            )
+            .unwrap();
+        for layer in [b"old".as_slice(), b"new"] {
+            let digest = registry.store().put(layer).unwrap();
+            registry.link("eu-west-1", "shop", &digest, 3).unwrap();
+        }
+        for layer in [b"used".as_slice(), b"old"] {
+            let long_ago = Blob {
+                size: 4,
+                pushed: clock::now() - 2 * GRACE,
+            };
+            let key = format!("shop@{}", Digest::of(layer));
+            registry
+                .inner()
+                .blobs
+                .put("eu-west-1", &key, &long_ago)
+                .unwrap();
+        }
+        registry.sweep().unwrap();
+        let has = |layer: &[u8]| {
+            let digest = Digest::of(layer);
+            (
+                registry
+                    .blob("eu-west-1", "shop", &digest)
+                    .unwrap()
+                    .is_some(),
+                registry.store().has(&digest),
+            )
+        };
+        assert_eq!(has(b"used"), (true, true));
+        assert_eq!(has(b"new"), (true, true), "a push may be under way");
+        assert_eq!(has(b"old"), (false, false));
+    }
+}

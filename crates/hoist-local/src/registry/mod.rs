@@ -3,8 +3,10 @@
 //! One blob store holds all content; repositories hold links to it. A repository of the same name may exist in every region; on
 //! `/v2/`, the token that a client signs in with says which region it means.
 
+mod answers;
 mod catalogue;
 mod manifests;
+mod place;
 mod refusal;
 mod repositories;
 mod server;

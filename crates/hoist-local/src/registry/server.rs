@@ -8,8 +8,7 @@ use axum::body::Body;
 use hoist_oci::Digest;
 use hoist_oci::spec::Index;
 use http::header::{
-    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION,
-    RANGE, WWW_AUTHENTICATE,
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response};
@@ -18,63 +17,19 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::answers::{
+    DIGEST, built, byte_range, created, empty, json_answer, linked, not_signed_in, spec_error,
+    upload_answer,
+};
 use super::catalogue::Registry;
+use super::place::Place;
 use super::refusal::Refusal;
 use super::token::SignedIn;
-use super::uploads::Upload;
+use super::uploads::Taken;
 use crate::clock;
 
 /// The most bytes that ECR takes as a manifest (service quotas: 4 MiB).
 const MANIFEST_LIMIT: usize = 4 << 20;
-
-/// What a path below `/v2/` means.
-#[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
-    Base,
-    Catalog,
-    Tags(&'a str),
-    Manifest(&'a str, &'a str),
-    Blob(&'a str, &'a str),
-    Uploads(&'a str),
-    Upload(&'a str, &'a str),
-    Referrers(&'a str, &'a str),
-}
-
-impl<'a> Place<'a> {
-    fn of(path: &'a str) -> Option<Self> {
-        let rest = path.strip_prefix("/v2")?;
-        if matches!(rest, "" | "/") {
-            return Some(Self::Base);
-        }
-        let rest = rest.strip_prefix('/')?;
-        if rest == "_catalog" {
-            return Some(Self::Catalog);
-        }
-        if let Some(name) = rest.strip_suffix("/tags/list") {
-            return Some(Self::Tags(name));
-        }
-        // A repository may be called `blobs/uploads`: the last match counts.
-        if let Some(name) = rest
-            .strip_suffix("/blobs/uploads/")
-            .or_else(|| rest.strip_suffix("/blobs/uploads"))
-        {
-            return Some(Self::Uploads(name));
-        }
-        let (before, last) = rest.rsplit_once('/')?;
-        if let Some(name) = before.strip_suffix("/blobs/uploads") {
-            return Some(Self::Upload(name, last));
-        }
-        if let Some(name) = before.strip_suffix("/manifests") {
-            return Some(Self::Manifest(name, last));
-        }
-        if let Some(name) = before.strip_suffix("/blobs") {
-            return Some(Self::Blob(name, last));
-        }
-        before
-            .strip_suffix("/referrers")
-            .map(|name| Self::Referrers(name, last))
-    }
-}
 
 /// One request of someone who is signed in.
 struct Asked<'a> {
@@ -162,13 +117,13 @@ impl Asked<'_> {
             (&Method::DELETE, Place::Blob(name, digest)) => self.delete_blob(name, digest),
             (&Method::POST, Place::Uploads(name)) => self.begin(name, body).await,
             (_, Place::Upload(name, id)) if reading => {
-                let size = self.registry.upload_size(&self.region, name, id)?;
+                let size = self.registry.take_upload(&self.region, name, id)?.size();
                 Ok(upload_answer(204, name, id, size))
             }
             (&Method::PATCH, Place::Upload(name, id)) => self.append(name, id, body).await,
             (&Method::PUT, Place::Upload(name, id)) => self.finish(name, id, body).await,
             (&Method::DELETE, Place::Upload(name, id)) => {
-                drop(self.registry.take_upload(&self.region, name, id)?);
+                self.registry.take_upload(&self.region, name, id)?.cancel();
                 Ok(empty(204))
             }
             _ => Err(Refusal::Unsupported),
@@ -450,8 +405,6 @@ impl Asked<'_> {
             Err(refusal) => Err(refusal),
         };
         let size = upload.size();
-        // What came is kept even if the connection broke: the client may go on from there.
-        self.registry.keep_upload(id, upload);
         match received {
             Ok(()) => Ok(upload_answer(202, name, id, size)),
             Err(Refusal::BadPart { .. }) => Ok(upload_answer(416, name, id, size)),
@@ -466,23 +419,19 @@ impl Asked<'_> {
             Err(refusal) => Err(refusal),
         };
         let Some(digest) = self.query("digest") else {
-            self.registry.keep_upload(id, upload);
             return Err(Refusal::WrongDigest {
                 expected: String::new(),
                 actual: Digest::of(b""),
             });
         };
-        if let Err(refusal) = received {
-            self.registry.keep_upload(id, upload);
-            return Err(refusal);
-        }
+        received?;
         let (registry, digest) = (self.registry.clone(), digest.to_owned());
         let digest = blocking(move || registry.finish_upload(upload, &digest)).await?;
         Ok(created(name, &digest))
     }
 
     /// A part that says where it begins must begin where the upload ends.
-    fn check_start(&self, name: &str, id: &str, upload: &Upload) -> Result<(), Refusal> {
+    fn check_start(&self, name: &str, id: &str, upload: &Taken) -> Result<(), Refusal> {
         let Some(range) = self.header(CONTENT_RANGE) else {
             return Ok(());
         };
@@ -503,10 +452,8 @@ impl Asked<'_> {
     }
 }
 
-const DIGEST: &str = "docker-content-digest";
-
 /// Writes a body to an upload as it comes.
-async fn receive(upload: &mut Upload, mut body: Body) -> Result<(), Refusal> {
+async fn receive(upload: &mut Taken, mut body: Body) -> Result<(), Refusal> {
     while let Some(frame) = body.frame().await {
         if let Ok(piece) = frame.map_err(|_| Refusal::Interrupted)?.into_data() {
             upload.append(&piece)?;
@@ -527,99 +474,6 @@ fn parse_digest(repository: &str, text: &str) -> Result<Digest, Refusal> {
         repository: repository.to_owned(),
         digest: text.to_owned(),
     })
-}
-
-/// Reads `bytes=first-last`, `bytes=first-` and `bytes=-count`, as begin and end (RFC 9110, section 14).
-fn byte_range(range: &str, size: u64) -> Result<(u64, u64), ()> {
-    let (first, last) = range
-        .strip_prefix("bytes=")
-        .and_then(|range| range.split_once('-'))
-        .ok_or(())?;
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| ());
-    let (start, end) = match (first, last) {
-        ("", count) => (size.saturating_sub(number(count)?), size),
-        (first, "") => (number(first)?, size),
-        (first, last) => (number(first)?, number(last)?.saturating_add(1).min(size)),
-    };
-    if start < end {
-        Ok((start, end))
-    } else {
-        Err(())
-    }
-}
-
-fn built(answer: http::response::Builder, body: Body) -> Response<Body> {
-    answer
-        .header(VERSION.0, VERSION.1)
-        .body(body)
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer of the registry has a bad header");
-            let mut broken = Response::new(Body::empty());
-            *broken.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-            broken
-        })
-}
-
-const VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
-
-fn empty(status: u16) -> Response<Body> {
-    built(Response::builder().status(status), Body::empty())
-}
-
-fn json_answer(value: &Value) -> Response<Body> {
-    built(
-        Response::builder().header(CONTENT_TYPE, "application/json"),
-        Body::from(value.to_string()),
-    )
-}
-
-fn linked(mut answer: Response<Body>, link: Option<String>) -> Response<Body> {
-    if let Some(link) = link.and_then(|link| link.parse().ok()) {
-        answer.headers_mut().insert(LINK, link);
-    }
-    answer
-}
-
-fn created(name: &str, digest: &Digest) -> Response<Body> {
-    let answer = Response::builder()
-        .status(201)
-        .header(LOCATION, format!("/v2/{name}/blobs/{digest}"));
-    built(answer.header(DIGEST, digest.to_string()), Body::empty())
-}
-
-fn upload_answer(status: u16, name: &str, id: &str, size: u64) -> Response<Body> {
-    let answer = Response::builder()
-        .status(status)
-        .header(LOCATION, format!("/v2/{name}/blobs/uploads/{id}"))
-        .header(RANGE, format!("0-{}", size.saturating_sub(1)))
-        .header("docker-upload-uuid", id);
-    built(answer, Body::empty())
-}
-
-fn spec_error(status: u16, code: &str, message: &str, detail: &Value) -> Response<Body> {
-    let mut error = json!({"code": code, "message": message});
-    if !detail.is_null() {
-        error["detail"] = detail.clone();
-    }
-    let mut answer = json_answer(&json!({"errors": [error]}));
-    *answer.status_mut() =
-        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    answer
-}
-
-/// What ECR answers to someone who is not signed in.
-fn not_signed_in(registry: &Registry) -> Response<Body> {
-    let challenge = format!(
-        "Basic realm=\"http://{}/\",service=\"ecr.amazonaws.com\"",
-        registry.host()
-    );
-    let answer = Response::builder()
-        .status(401)
-        .header(WWW_AUTHENTICATE, challenge);
-    built(
-        answer.header(CONTENT_TYPE, "text/plain; charset=utf-8"),
-        Body::from("Not Authorized\n"),
-    )
 }
 
 #[cfg(test)]

@@ -16,30 +16,55 @@ const IDLE: Millis = 60 * 60 * 1000;
 #[derive(Default)]
 pub(super) struct Uploads(Mutex<BTreeMap<String, Upload>>);
 
-/// One upload. Whoever adds to it takes it out of the table for the time.
-pub(crate) struct Upload {
+/// One upload.
+struct Upload {
     region: String,
     repository: String,
     writer: BlobWriter,
     touched: Millis,
 }
 
-impl Upload {
+/// An upload that somebody has taken out of the table. Dropped, for whatever reason (the request may end with its connection at
+/// any point), it goes back, so that the client can go on from there.
+pub(crate) struct Taken {
+    registry: Registry,
+    id: String,
+    upload: Option<Upload>,
+}
+
+impl Taken {
     /// Bytes so far.
     pub fn size(&self) -> u64 {
-        self.writer.size()
+        self.upload
+            .as_ref()
+            .map_or(0, |upload| upload.writer.size())
     }
 
     /// Adds bytes at the end.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let failed = |source| StoreError::Io {
             doing: "write an upload in",
-            path: std::path::PathBuf::from("the registry"),
+            path: self.registry.store().root().to_owned(),
             source,
         };
-        self.writer.write_all(bytes).map_err(failed)?;
-        self.touched = clock::now();
+        if let Some(upload) = &mut self.upload {
+            upload.writer.write_all(bytes).map_err(failed)?;
+            upload.touched = clock::now();
+        }
         Ok(())
+    }
+
+    /// Ends the upload without keeping anything.
+    pub fn cancel(mut self) {
+        self.upload = None;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            self.registry.uploads().insert(self.id.clone(), upload);
+        }
     }
 }
 
@@ -61,48 +86,49 @@ impl Registry {
         Ok(id)
     }
 
-    /// Takes an upload out of the table: to add to it, to finish it or to drop it.
+    /// Takes an upload out of the table: to add to it, to finish it or to cancel it.
     pub(crate) fn take_upload(
         &self,
         region: &str,
         repository: &str,
         id: &str,
-    ) -> Result<Upload, Refusal> {
+    ) -> Result<Taken, Refusal> {
         let mut uploads = self.uploads();
         let is_ours = uploads
             .get(id)
             .is_some_and(|upload| upload.region == region && upload.repository == repository);
         let found = if is_ours { uploads.remove(id) } else { None };
-        found.ok_or_else(|| Refusal::NoUpload {
+        drop(uploads);
+        let upload = found.ok_or_else(|| Refusal::NoUpload {
             repository: repository.to_owned(),
             id: id.to_owned(),
+        })?;
+        Ok(Taken {
+            registry: self.clone(),
+            id: id.to_owned(),
+            upload: Some(upload),
         })
-    }
-
-    /// Puts an upload back.
-    pub(crate) fn keep_upload(&self, id: &str, upload: Upload) {
-        self.uploads().insert(id.to_owned(), upload);
-    }
-
-    /// Bytes that an upload has so far.
-    pub(crate) fn upload_size(
-        &self,
-        region: &str,
-        repository: &str,
-        id: &str,
-    ) -> Result<u64, Refusal> {
-        let upload = self.take_upload(region, repository, id)?;
-        let size = upload.size();
-        self.keep_upload(id, upload);
-        Ok(size)
     }
 
     /// Makes a blob of the repository out of an upload.
     ///
     /// # Errors
     /// [`Refusal::WrongDigest`]; the upload is gone then.
-    pub(crate) fn finish_upload(&self, upload: Upload, expected: &str) -> Result<Digest, Refusal> {
-        let actual = upload.writer.digest();
+    pub(crate) fn finish_upload(
+        &self,
+        mut taken: Taken,
+        expected: &str,
+    ) -> Result<Digest, Refusal> {
+        let Some(Upload {
+            region,
+            repository,
+            writer,
+            ..
+        }) = taken.upload.take()
+        else {
+            return Err(Refusal::Interrupted);
+        };
+        let actual = writer.digest();
         if actual.to_string() != expected {
             return Err(Refusal::WrongDigest {
                 expected: expected.to_owned(),
@@ -111,18 +137,18 @@ impl Registry {
         }
         // The link comes first: from then on nobody drops the content, should the store have it already. It counts once the
         // content is there.
-        let Upload {
-            region,
-            repository,
-            writer,
-            ..
-        } = upload;
         self.link(&region, &repository, &actual, writer.size())?;
         if let Err(error) = writer.commit_as(&actual) {
             self.unlink(&region, &repository, &actual)?;
             return Err(error.into());
         }
         Ok(actual)
+    }
+
+    /// Whether the upload waits for its next piece.
+    #[cfg(test)]
+    pub(super) fn upload_waits(&self, id: &str) -> bool {
+        self.uploads().contains_key(id)
     }
 
     fn uploads(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Upload>> {

@@ -510,3 +510,36 @@ async fn skopeo_pushes_pulls_and_is_told_why_not() {
     assert!(refused.1.contains("The repository with name 'nowhere' does not exist in the registry with id '000000000000'"), "{}", refused.1);
     server.abort();
 }
+
+#[tokio::test]
+async fn what_came_before_a_connection_broke_is_kept() {
+    use tokio::io::AsyncWriteExt as _;
+    let (_folder, registry) = registry();
+    registry
+        .create_repository(REGION, &repository("shop"))
+        .unwrap();
+    let (host, server) = listen(&registry).await;
+    let id = registry.begin_upload(REGION, "shop").unwrap();
+    let password = registry.password(REGION, clock::now() + TOKEN_VALIDITY);
+    let authorization = BASE64.encode(format!("AWS:{password}"));
+    let mut connection = tokio::net::TcpStream::connect(&host).await.unwrap();
+    let head = format!(
+        "PATCH /v2/shop/blobs/uploads/{id} HTTP/1.1\r\nhost: {host}\r\nauthorization: Basic {authorization}\r\ncontent-length: 100\r\n\r\nhello"
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    // The request has the upload as long as it runs.
+    while registry.upload_waits(&id) {
+        tokio::task::yield_now().await;
+    }
+    drop(connection);
+    while !registry.upload_waits(&id) {
+        tokio::task::yield_now().await;
+    }
+    let kept = registry.take_upload(REGION, "shop", &id).unwrap();
+    assert_eq!(kept.size(), 5);
+    let digest = registry
+        .finish_upload(kept, &Digest::of(b"hello").to_string())
+        .unwrap();
+    assert!(registry.blob(REGION, "shop", &digest).unwrap().is_some());
+    server.abort();
+}

@@ -59,14 +59,21 @@ impl Cancel {
     /// Waits for the signal. Never returns if the sending end is gone.
     pub async fn wait(&self) -> Signal {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await.map(|signal| *signal) {
+        match receiver
+            .wait_for(Option::is_some)
+            .await
+            .map(|signal| *signal)
+        {
             Ok(Some(signal)) => signal,
             _ => std::future::pending().await,
         }
     }
 
     /// Runs `work` unless the signal comes first.
-    pub async fn or<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub async fn or<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         tokio::select! {
             biased;
             signal = self.wait() => Err(signal.failure()),

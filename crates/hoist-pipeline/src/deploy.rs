@@ -61,26 +61,57 @@ pub struct Deployed {
 ///
 /// # Errors
 /// Each end that is no success, by its kind.
-pub async fn deploy(request: &Request<'_>, cancel: &Cancel, events: &Events, name_of: fn(Kind) -> &'static str) -> Result<Deployed, Failure> {
+pub async fn deploy(
+    request: &Request<'_>,
+    cancel: &Cancel,
+    events: &Events,
+    name_of: fn(Kind) -> &'static str,
+) -> Result<Deployed, Failure> {
     let began = Instant::now();
     let mut told = Told::default();
     let journal = Journal::open(&request.journal).map_err(|error| {
-        Failure::because(Kind::Unexpected, format!("failed to open the journal {}", request.journal.display()), &error)
+        Failure::because(
+            Kind::Unexpected,
+            format!("failed to open the journal {}", request.journal.display()),
+            &error,
+        )
     })?;
-    let target = if request.embedded { "embedded AWS".to_owned() } else { request.aws.region().to_owned() };
+    let target = if request.embedded {
+        "embedded AWS".to_owned()
+    } else {
+        request.aws.region().to_owned()
+    };
     events.emit(Event::Started {
         app: request.project.app.clone(),
         target: target.clone(),
         source: work::describe(request.source),
     });
-    let outcome = Run { request, cancel, events, journal: &journal, told: &mut told, target }.all().await;
+    let outcome = Run {
+        request,
+        cancel,
+        events,
+        journal: &journal,
+        told: &mut told,
+        target,
+    }
+    .all()
+    .await;
     let (name, summary) = match &outcome {
         Ok(deployed) if deployed.changed => ("done", "the new revision serves".to_owned()),
         Ok(_) => ("done", "nothing changed; nothing was deployed".to_owned()),
         Err(failure) => (name_of(failure.kind), failure.message.clone()),
     };
-    if let Err(error) = journal.record(What::Ended { outcome: name.to_owned(), summary: summary.clone() }) {
-        events.warn(Step::Verify, format!("failed to record the end in {}: {error}", request.journal.display()));
+    if let Err(error) = journal.record(What::Ended {
+        outcome: name.to_owned(),
+        summary: summary.clone(),
+    }) {
+        events.warn(
+            Step::Verify,
+            format!(
+                "failed to record the end in {}: {error}",
+                request.journal.display()
+            ),
+        );
     }
     events.emit(Event::Finished {
         outcome: name.to_owned(),
@@ -116,12 +147,21 @@ impl Run<'_> {
     async fn all(mut self) -> Result<Deployed, Failure> {
         let request = self.request;
         let works = work::plan(request.project, request.aws.region(), &request.services)?;
-        let step = self.events.start(Step::Check, "hoist.yaml and the definitions");
+        let step = self
+            .events
+            .start(Step::Check, "hoist.yaml and the definitions");
         let warnings = work::check(&works)?;
         for warning in &warnings {
             self.events.warn(Step::Check, warning);
         }
-        step.finish(format!("{} ok", works.iter().map(|work| work.key()).collect::<Vec<_>>().join(", ")));
+        step.finish(format!(
+            "{} ok",
+            works
+                .iter()
+                .map(|work| work.key())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
         self.tell_unfinished();
 
         let builder = Builder {
@@ -132,34 +172,65 @@ impl Run<'_> {
             cancel: self.cancel,
         };
         let image = builder.publish(request.aws, request.source).await?;
-        self.record(What::Began { app: request.project.app.clone(), tag: image.tag.clone(), target: self.target.clone() })?;
-        self.record(What::Pushed { image: image.reference.clone() })?;
+        self.record(What::Began {
+            app: request.project.app.clone(),
+            tag: image.tag.clone(),
+            target: self.target.clone(),
+        })?;
+        self.record(What::Pushed {
+            image: image.reference.clone(),
+        })?;
         self.told.image = Some(image.clone());
 
-        let mut deployed = Deployed { image: Some(image.reference.clone()), ..Deployed::default() };
+        let mut deployed = Deployed {
+            image: Some(image.reference.clone()),
+            ..Deployed::default()
+        };
         for work in works {
             deployed.changed |= self.one(work, &image).await?;
         }
         deployed.urls.clone_from(&self.told.urls);
-        deployed.task_definition = self.told.revision.as_ref().map(|revision| revision.arn.clone());
+        deployed.task_definition = self
+            .told
+            .revision
+            .as_ref()
+            .map(|revision| revision.arn.clone());
         Ok(deployed)
     }
 
     fn record(&self, what: What) -> Result<(), Failure> {
         self.journal.record(what).map_err(|error| {
-            Failure::because(Kind::Unexpected, format!("failed to write the journal {}", self.request.journal.display()), &error)
+            Failure::because(
+                Kind::Unexpected,
+                format!(
+                    "failed to write the journal {}",
+                    self.request.journal.display()
+                ),
+                &error,
+            )
         })
     }
 
     /// Says what a run that was killed left open; its deployment is looked at like any other in flight.
     fn tell_unfinished(&self) {
         if let Ok(Some(entry)) = self.journal.unfinished()
-            && let What::Deploying { service, task_definition, .. } = entry.what
+            && let What::Deploying {
+                service,
+                task_definition,
+                ..
+            } = entry.what
         {
-            let name = task_definition.rsplit('/').next().unwrap_or(&task_definition).to_owned();
+            let name = task_definition
+                .rsplit('/')
+                .next()
+                .unwrap_or(&task_definition)
+                .to_owned();
             self.events.warn(
                 Step::Check,
-                format!("a run at {} ended without a word while it deployed {name} to {service}", entry.at),
+                format!(
+                    "a run at {} ended without a word while it deployed {name} to {service}",
+                    entry.at
+                ),
             );
         }
     }
@@ -168,7 +239,13 @@ impl Run<'_> {
     async fn one(&mut self, mut work: Work, image: &Published) -> Result<bool, Failure> {
         let (request, events, cancel) = (self.request, self.events, self.cancel);
         let aws = request.aws;
-        let live = cancel.or(service::describe_if_cluster(aws, work.cluster(), work.name())).await?;
+        let live = cancel
+            .or(service::describe_if_cluster(
+                aws,
+                work.cluster(),
+                work.name(),
+            ))
+            .await?;
         work.overlay(aws, live.as_ref(), &image.reference).await?;
         if request.embedded {
             let step = events.start(Step::Provision, format!("what {} needs", work.name()));
@@ -181,9 +258,15 @@ impl Run<'_> {
                 target_group: work.target_group.as_ref(),
             };
             let made = cancel.or(provision::provision(aws, wanted, events)).await?;
-            if made == 0 { step.skip("everything is there") } else { step.finish(format!("{made} created")) }
+            if made == 0 {
+                step.skip("everything is there")
+            } else {
+                step.finish(format!("{made} created"))
+            }
         } else {
-            cancel.or(resolve::resolve(aws, &mut work, live.as_ref(), events)).await?;
+            cancel
+                .or(resolve::resolve(aws, &mut work, live.as_ref(), events))
+                .await?;
         }
         if live.is_none() && !work.can_create {
             return Err(Failure::new(
@@ -192,10 +275,26 @@ impl Run<'_> {
             )
             .hint(format!("give `services: {{ {}: {{ service-definition: ... }} }}`, from which it is created", work.key())));
         }
-        let running = live.as_ref().and_then(|live| live["taskDefinition"].as_str());
-        let step = events.start(Step::Register, work.task_definition["family"].as_str().unwrap_or_default().to_owned());
+        let running = live
+            .as_ref()
+            .and_then(|live| live["taskDefinition"].as_str());
+        let step = events.start(
+            Step::Register,
+            work.task_definition["family"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        );
         let tags = work::tags(&request.project.app, request.source, &image.tag);
-        let revision = cancel.or(register::register(aws, &work.task_definition, running, &tags, events)).await?;
+        let revision = cancel
+            .or(register::register(
+                aws,
+                &work.task_definition,
+                running,
+                &tags,
+                events,
+            ))
+            .await?;
         if revision.fresh {
             step.finish(revision.name().to_owned());
         } else {
@@ -204,23 +303,40 @@ impl Run<'_> {
         self.told.revision = Some(revision.clone());
 
         let changed = self.roll_out(&work, live, &revision, image).await?;
-        let live = cancel.or(service::describe(aws, work.cluster(), work.name())).await?.unwrap_or_default();
+        let live = cancel
+            .or(service::describe(aws, work.cluster(), work.name()))
+            .await?
+            .unwrap_or_default();
         if let Some(scaling) = &work.service.scaling {
-            cancel.or(scaling::apply(aws, work.cluster(), &live, scaling, events)).await?;
+            cancel
+                .or(scaling::apply(aws, work.cluster(), &live, scaling, events))
+                .await?;
         }
         self.access(&work, &live).await?;
         Ok(changed)
     }
 
-    async fn roll_out(&self, work: &Work, live: Option<Value>, revision: &Revision, image: &Published) -> Result<bool, Failure> {
+    async fn roll_out(
+        &self,
+        work: &Work,
+        live: Option<Value>,
+        revision: &Revision,
+        image: &Published,
+    ) -> Result<bool, Failure> {
         let (request, events) = (self.request, self.events);
         let aws = request.aws;
-        let step = events.start(Step::Deploy, format!("{} to {}", revision.name(), work.name()));
+        let step = events.start(
+            Step::Deploy,
+            format!("{} to {}", revision.name(), work.name()),
+        );
         let mut began_with = None;
         let mut answer = None;
         let asked_at = jiff::Timestamp::now();
         if live.is_some()
-            && let Some(flying) = self.cancel.or(service::in_flight(aws, work.cluster(), work.name())).await?
+            && let Some(flying) = self
+                .cancel
+                .or(service::in_flight(aws, work.cluster(), work.name()))
+                .await?
         {
             // Our own revision on its way, as a killed run leaves it, is watched to its end and not deployed a second time.
             let ours = flying.task_definition.as_deref() == Some(&revision.arn)
@@ -228,11 +344,19 @@ impl Run<'_> {
             if !ours {
                 return Err(Failure::new(
                     Kind::InFlight,
-                    format!("another deployment of {} is in flight ({}, {})", work.name(), flying.status, flying.arn),
+                    format!(
+                        "another deployment of {} is in flight ({}, {})",
+                        work.name(),
+                        flying.status,
+                        flying.arn
+                    ),
                 )
                 .hint("wait for its end, or stop it, and deploy again"));
             }
-            events.note(Step::Deploy, "this revision is being deployed already; watching it");
+            events.note(
+                Step::Deploy,
+                "this revision is being deployed already; watching it",
+            );
             began_with = Some(flying.arn);
         }
         if began_with.is_none() {
@@ -269,7 +393,15 @@ impl Run<'_> {
                     events.note(Step::Deploy, format!("created the service {}", work.name()));
                 }
                 Some((changes, count, force)) => {
-                    let moved = service::update(aws, work.cluster(), work.name(), &revision.arn, changes, count, force);
+                    let moved = service::update(
+                        aws,
+                        work.cluster(),
+                        work.name(),
+                        &revision.arn,
+                        changes,
+                        count,
+                        force,
+                    );
                     answer = Some(moved.await?);
                 }
             }
@@ -286,7 +418,9 @@ impl Run<'_> {
             container: work.service.container.as_deref(),
             digest: image.digest.to_string(),
             known_deployment: began_with,
-            previous: live.as_ref().and_then(|live| live["taskDefinition"].as_str()),
+            previous: live
+                .as_ref()
+                .and_then(|live| live["taskDefinition"].as_str()),
             timeout: request.timeout,
             journal: self.journal,
         };
@@ -311,24 +445,40 @@ fn last_failed(live: &Value) -> bool {
         .as_array()
         .into_iter()
         .flatten()
-        .any(|deployment| deployment["status"] == "PRIMARY" && deployment["rolloutState"] == "FAILED")
+        .any(|deployment| {
+            deployment["status"] == "PRIMARY" && deployment["rolloutState"] == "FAILED"
+        })
 }
 
 /// Where a service of the project answers; `None` where it has no address. `name` may be left out where there is one service.
 ///
 /// # Errors
 /// No such service, or AWS refused a call.
-pub async fn service_url(aws: &Client, project: &Project, name: Option<&str>) -> Result<Option<String>, Failure> {
-    let known = || project.services.iter().map(|service| service.key.as_str()).collect::<Vec<_>>().join(", ");
+pub async fn service_url(
+    aws: &Client,
+    project: &Project,
+    name: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let known = || {
+        project
+            .services
+            .iter()
+            .map(|service| service.key.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let service = match name {
         Some(name) => project.service(name).ok_or_else(|| {
-            Failure::new(Kind::Configuration, format!("there is no service `{name}`")).hint(format!("its services are: {}", known()))
+            Failure::new(Kind::Configuration, format!("there is no service `{name}`"))
+                .hint(format!("its services are: {}", known()))
         })?,
         None => match project.services.as_slice() {
             [one] => one,
             _ => {
-                return Err(Failure::new(Kind::Configuration, "the project has several services")
-                    .hint(format!("name one of them: {}", known())));
+                return Err(
+                    Failure::new(Kind::Configuration, "the project has several services")
+                        .hint(format!("name one of them: {}", known())),
+                );
             }
         },
     };
@@ -336,7 +486,10 @@ pub async fn service_url(aws: &Client, project: &Project, name: Option<&str>) ->
         Some(live) => url::find(aws, &live).await,
         None => Err(Failure::new(
             Kind::Check,
-            format!("the service {} does not exist in the cluster {}", service.name, service.cluster),
+            format!(
+                "the service {} does not exist in the cluster {}",
+                service.name, service.cluster
+            ),
         )
         .hint("deploy it first")),
     }

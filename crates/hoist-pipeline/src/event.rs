@@ -54,7 +54,11 @@ pub enum Tone {
 
 /// What happened, said once.
 #[derive(Clone, Debug, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "event",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum Event {
     /// The run begins.
     Started {
@@ -158,7 +162,9 @@ pub struct Events {
 impl Events {
     /// A stream with these readers.
     pub fn new(readers: Vec<Box<Reader>>) -> Events {
-        Events { readers: Arc::new(readers) }
+        Events {
+            readers: Arc::new(readers),
+        }
     }
 
     /// Hands `event` to every reader.
@@ -170,18 +176,33 @@ impl Events {
 
     /// A line of progress.
     pub fn note(&self, step: Step, text: impl Into<String>) {
-        self.emit(Event::Note { step, tone: Tone::Info, text: text.into() });
+        self.emit(Event::Note {
+            step,
+            tone: Tone::Info,
+            text: text.into(),
+        });
     }
 
     /// A line of warning.
     pub fn warn(&self, step: Step, text: impl Into<String>) {
-        self.emit(Event::Note { step, tone: Tone::Warning, text: text.into() });
+        self.emit(Event::Note {
+            step,
+            tone: Tone::Warning,
+            text: text.into(),
+        });
     }
 
     /// Begins `step`; the returned timer ends it.
     pub fn start(&self, step: Step, what: impl Into<String>) -> StepTimer {
-        self.emit(Event::StepStarted { step, what: what.into() });
-        StepTimer { events: self.clone(), step, began: std::time::Instant::now() }
+        self.emit(Event::StepStarted {
+            step,
+            what: what.into(),
+        });
+        StepTimer {
+            events: self.clone(),
+            step,
+            began: std::time::Instant::now(),
+        }
     }
 }
 
@@ -204,7 +225,10 @@ impl StepTimer {
 
     /// The step had nothing to do.
     pub fn skip(self, why: impl Into<String>) {
-        self.events.emit(Event::StepSkipped { step: self.step, why: why.into() });
+        self.events.emit(Event::StepSkipped {
+            step: self.step,
+            why: why.into(),
+        });
     }
 }
 
@@ -219,8 +243,18 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (first, second) = (Arc::clone(&seen), Arc::clone(&seen));
         let events = Events::new(vec![
-            Box::new(move |event| first.lock().unwrap().push(format!("1 {}", serde_json::to_string(event).unwrap()))),
-            Box::new(move |event| second.lock().unwrap().push(format!("2 {}", serde_json::to_string(event).unwrap()))),
+            Box::new(move |event| {
+                first
+                    .lock()
+                    .unwrap()
+                    .push(format!("1 {}", serde_json::to_string(event).unwrap()))
+            }),
+            Box::new(move |event| {
+                second
+                    .lock()
+                    .unwrap()
+                    .push(format!("2 {}", serde_json::to_string(event).unwrap()))
+            }),
         ]);
         events.note(Step::Build, "layer stored");
         let seen = seen.lock().unwrap();

@@ -57,16 +57,30 @@ pub struct Failure {
 impl Failure {
     /// A failure of `kind`, with no reason beyond its message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), causes: Vec::new(), hint: None, detail: None }
+        Failure {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            detail: None,
+        }
     }
 
     /// A failure whose reasons are those of `error`.
-    pub fn because(kind: Kind, message: impl Into<String>, error: &dyn std::error::Error) -> Failure {
+    pub fn because(
+        kind: Kind,
+        message: impl Into<String>,
+        error: &dyn std::error::Error,
+    ) -> Failure {
         let mut failure = Failure::new(kind, message);
         let mut next = Some(error);
         while let Some(error) = next {
             let text = error.to_string();
-            if failure.causes.last().is_none_or(|last| !last.contains(&text)) {
+            if failure
+                .causes
+                .last()
+                .is_none_or(|last| !last.contains(&text))
+            {
                 failure.causes.push(text);
             }
             next = error.source();
@@ -113,6 +127,9 @@ mod tests {
     fn the_reasons_are_listed_from_the_outermost_in() {
         let outer = Outer(std::io::Error::other("connection reset"));
         let failure = Failure::because(Kind::Push, "failed to push web", &outer);
-        assert_eq!(failure.to_string(), "failed to push web: reading the answer: connection reset");
+        assert_eq!(
+            failure.to_string(),
+            "failed to push web: reading the answer: connection reset"
+        );
     }
 }

@@ -17,7 +17,12 @@ const SHOWN: usize = 20;
 ///
 /// # Errors
 /// `Build` with the last lines when it exits with anything but 0; cancellation, after which the hook is gone.
-pub async fn run(command: &hoist_project::Command, folder: &Path, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
+pub async fn run(
+    command: &hoist_project::Command,
+    folder: &Path,
+    cancel: &Cancel,
+    events: &Events,
+) -> Result<(), Failure> {
     let arguments = command.to_args();
     let (program, rest) = arguments
         .split_first()
@@ -30,21 +35,33 @@ pub async fn run(command: &hoist_project::Command, folder: &Path, cancel: &Cance
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| Failure::because(Kind::Build, format!("failed to run the build hook `{command}`"), &error))?;
+        .map_err(|error| {
+            Failure::because(
+                Kind::Build,
+                format!("failed to run the build hook `{command}`"),
+                &error,
+            )
+        })?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (out, err) = tokio::join!(lines(out, events), lines(err, events));
-        let status = child
-            .wait()
-            .await
-            .map_err(|error| Failure::because(Kind::Build, format!("failed to wait for the build hook `{command}`"), &error))?;
+        let status = child.wait().await.map_err(|error| {
+            Failure::because(
+                Kind::Build,
+                format!("failed to wait for the build hook `{command}`"),
+                &error,
+            )
+        })?;
         if status.success() {
             return Ok(());
         }
         let last: Vec<String> = out.into_iter().chain(err).collect();
-        Err(Failure::new(Kind::Build, format!("the build hook `{command}` failed: {status}"))
-            .detail(last[last.len().saturating_sub(SHOWN)..].join("\n"))
-            .hint(format!("run it by hand in {}", folder.display())))
+        Err(Failure::new(
+            Kind::Build,
+            format!("the build hook `{command}` failed: {status}"),
+        )
+        .detail(last[last.len().saturating_sub(SHOWN)..].join("\n"))
+        .hint(format!("run it by hand in {}", folder.display())))
     };
     cancel.or(work).await
 }
@@ -55,8 +72,13 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, events: &Events) -> Vec<S
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     while matches!(reader.read_until(b'\n', &mut line).await, Ok(read) if read > 0) {
-        let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
-        events.emit(Event::Output { step: Step::Build, line: text.clone() });
+        let text = String::from_utf8_lossy(&line)
+            .trim_end_matches(['\n', '\r'])
+            .to_owned();
+        events.emit(Event::Output {
+            step: Step::Build,
+            line: text.clone(),
+        });
         if seen.len() >= 2 * SHOWN {
             seen.drain(..SHOWN);
         }
@@ -75,12 +97,22 @@ mod tests {
     async fn a_failing_hook_shows_what_it_said_last() {
         let (_canceller, cancel) = cancellation();
         let events = Events::new(Vec::new());
-        let command = hoist_project::Command::Shell("echo compiling; echo no such file >&2; exit 3".to_owned());
-        let failure =
-            run(&command, Path::new("/"), &cancel, &events).await.unwrap_err();
+        let command = hoist_project::Command::Shell(
+            "echo compiling; echo no such file >&2; exit 3".to_owned(),
+        );
+        let failure = run(&command, Path::new("/"), &cancel, &events)
+            .await
+            .unwrap_err();
         assert_eq!(failure.kind, Kind::Build);
         let detail = failure.detail.unwrap();
-        assert!(detail.contains("compiling") && detail.contains("no such file"), "{detail}");
-        assert!(failure.message.contains("exit status: 3"), "{}", failure.message);
+        assert!(
+            detail.contains("compiling") && detail.contains("no such file"),
+            "{detail}"
+        );
+        assert!(
+            failure.message.contains("exit status: 3"),
+            "{}",
+            failure.message
+        );
     }
 }

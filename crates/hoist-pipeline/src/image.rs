@@ -6,7 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use hoist_aws::Client;
 use hoist_image::{BuildError, BuildErrorKind, BuildEvent, BuildRequest, BuiltImage, Workspace};
-use hoist_oci::{Compression, Digest, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions, Registry, RegistryError, RegistryOptions};
+use hoist_oci::{
+    Compression, Digest, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions,
+    Registry, RegistryError, RegistryOptions,
+};
 use hoist_project::{Project, Source};
 
 use crate::cancel::Cancel;
@@ -65,18 +68,30 @@ impl Builder<'_> {
         let mut request = BuildRequest::new(self.project.context());
         request.dockerfile = PathBuf::from(&image.dockerfile);
         request.target = target.or(image.target.as_deref()).map(str::to_owned);
-        request.build_args = image.build_args.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
-        request.build_args.extend(self.options.build_args.iter().cloned());
+        request.build_args = image
+            .build_args
+            .iter()
+            .map(|(name, value)| (name.clone(), value.0.clone()))
+            .collect();
+        request
+            .build_args
+            .extend(self.options.build_args.iter().cloned());
         if let Some(platform) = image.platforms.first() {
-            request.platform = platform
-                .as_str()
-                .parse()
-                .map_err(|error| Failure::because(Kind::Configuration, "failed to read `image: { platforms }`", &error))?;
+            request.platform = platform.as_str().parse().map_err(|error| {
+                Failure::because(
+                    Kind::Configuration,
+                    "failed to read `image: { platforms }`",
+                    &error,
+                )
+            })?;
         }
         request.no_cache = self.options.no_cache;
         request.engine = self.options.engine.unwrap_or_else(|| engine(image.engine));
         request.compression = compression(image.compression);
-        request.registry = RegistryOptions { mirrors: self.project.mirrors.clone(), ..RegistryOptions::default() };
+        request.registry = RegistryOptions {
+            mirrors: self.project.mirrors.clone(),
+            ..RegistryOptions::default()
+        };
         request.init_program = self.options.init_program.clone();
         Ok(request)
     }
@@ -88,7 +103,11 @@ impl Builder<'_> {
     pub async fn inputs(&self) -> Result<Digest, Failure> {
         self.hook().await?;
         let request = self.request(None)?;
-        let work = async { hoist_image::inputs_digest(self.workspace, &request).await.map_err(|error| build_failure("failed to build the image", &error)) };
+        let work = async {
+            hoist_image::inputs_digest(self.workspace, &request)
+                .await
+                .map_err(|error| build_failure("failed to build the image", &error))
+        };
         self.cancel.or(work).await
     }
 
@@ -108,7 +127,9 @@ impl Builder<'_> {
     /// # Errors
     /// `Build` or `Test`; cancellation.
     pub async fn build(&self) -> Result<BuiltImage, Failure> {
-        let step = self.events.start(Step::Build, format!("build {}", self.project.repository()));
+        let step = self
+            .events
+            .start(Step::Build, format!("build {}", self.project.repository()));
         let image = self.run_build(Step::Build, None).await?;
         step.finish(format!(
             "{} by the {} engine, {} steps run, {} cached",
@@ -125,21 +146,29 @@ impl Builder<'_> {
         let request = self.request(target)?;
         let say = |event: BuildEvent| self.say(step, event);
         let work = async {
-            hoist_image::build(self.workspace, &request, &say).await.map_err(|error| build_failure("failed to build the image", &error))
+            hoist_image::build(self.workspace, &request, &say)
+                .await
+                .map_err(|error| build_failure("failed to build the image", &error))
         };
         self.cancel.or(work).await
     }
 
     async fn test(&self, image: &BuiltImage) -> Result<(), Failure> {
-        let Some(test) = &self.project.image.test else { return Ok(()) };
+        let Some(test) = &self.project.image.test else {
+            return Ok(());
+        };
         if let Some(target) = &test.target {
-            let step = self.events.start(Step::Test, format!("build the target {target}"));
-            self.run_build(Step::Test, Some(target)).await.map_err(|mut failure| {
-                if failure.kind == Kind::Build {
-                    failure.kind = Kind::Test;
-                }
-                failure
-            })?;
+            let step = self
+                .events
+                .start(Step::Test, format!("build the target {target}"));
+            self.run_build(Step::Test, Some(target))
+                .await
+                .map_err(|mut failure| {
+                    if failure.kind == Kind::Build {
+                        failure.kind = Kind::Test;
+                    }
+                    failure
+                })?;
             step.finish(format!("the target {target} passed"));
         }
         if let Some(command) = &test.command {
@@ -147,7 +176,9 @@ impl Builder<'_> {
             let last = Mutex::new(Vec::new());
             let say = |event: BuildEvent| {
                 if let BuildEvent::Output { line, .. } = &event {
-                    last.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+                    last.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(line.clone());
                 }
                 self.say(Step::Test, event);
             };
@@ -160,9 +191,12 @@ impl Builder<'_> {
             let code = self.cancel.or(work).await?;
             if code != 0 {
                 let lines = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-                return Err(Failure::new(Kind::Test, format!("the test `{command}` exited with {code}"))
-                    .detail(lines[lines.len().saturating_sub(20)..].join("\n"))
-                    .hint("nothing was pushed"));
+                return Err(Failure::new(
+                    Kind::Test,
+                    format!("the test `{command}` exited with {code}"),
+                )
+                .detail(lines[lines.len().saturating_sub(20)..].join("\n"))
+                .hint("nothing was pushed"));
             }
             step.finish("passed");
         }
@@ -170,32 +204,76 @@ impl Builder<'_> {
     }
 
     /// The image of the same inputs, if the repository has it; it gets this commit's tag.
-    async fn reuse(&self, repository: &Repository, inputs_tag: &str, tag: &str) -> Result<Option<Published>, Failure> {
+    async fn reuse(
+        &self,
+        repository: &Repository,
+        inputs_tag: &str,
+        tag: &str,
+    ) -> Result<Option<Published>, Failure> {
         let name = self.project.repository();
         let (registry, target) = (registry(repository), target(repository)?);
-        let known = ImageRef { tag: Some(inputs_tag.to_owned()), ..target.clone() };
+        let known = ImageRef {
+            tag: Some(inputs_tag.to_owned()),
+            ..target.clone()
+        };
         let work = async {
-            let Some(found) = registry.head(&known).await? else { return Ok(None) };
-            let known = ImageRef { tag: None, digest: Some(found.digest), ..target.clone() };
+            let Some(found) = registry.head(&known).await? else {
+                return Ok(None);
+            };
+            let known = ImageRef {
+                tag: None,
+                digest: Some(found.digest),
+                ..target.clone()
+            };
             registry.put_tag(&known, tag, ExistingTag::Refuse).await?;
             Ok(Some(found))
         };
-        let work = async { work.await.map_err(|error: RegistryError| push_failure(name, &error)) };
-        let Some(found) = self.cancel.or(work).await? else { return Ok(None) };
-        let step = self.events.start(Step::Build, "look for an image of the same inputs");
-        step.skip(format!("{} was built from the same inputs", found.digest.short()));
+        let work = async {
+            work.await
+                .map_err(|error: RegistryError| push_failure(name, &error))
+        };
+        let Some(found) = self.cancel.or(work).await? else {
+            return Ok(None);
+        };
+        let step = self
+            .events
+            .start(Step::Build, "look for an image of the same inputs");
+        step.skip(format!(
+            "{} was built from the same inputs",
+            found.digest.short()
+        ));
         let reference = format!("{}@{}", repository.uri, found.digest);
-        Ok(Some(Published { reference, tag: tag.to_owned(), digest: found.digest, reused: true }))
+        Ok(Some(Published {
+            reference,
+            tag: tag.to_owned(),
+            digest: found.digest,
+            reused: true,
+        }))
     }
 
     fn say(&self, step: Step, event: BuildEvent) {
         match event {
-            BuildEvent::Engine { name, why } => self.events.note(step, format!("engine {name}: {why}")),
-            BuildEvent::StepStarted(at) => self.events.note(step, format!("[{}/{}] {}", at.index, at.total, at.text)),
-            BuildEvent::StepCached(at) => self.events.note(step, format!("[{}/{}] {} (cached)", at.index, at.total, at.text)),
+            BuildEvent::Engine { name, why } => {
+                self.events.note(step, format!("engine {name}: {why}"))
+            }
+            BuildEvent::StepStarted(at) => self
+                .events
+                .note(step, format!("[{}/{}] {}", at.index, at.total, at.text)),
+            BuildEvent::StepCached(at) => self.events.note(
+                step,
+                format!("[{}/{}] {} (cached)", at.index, at.total, at.text),
+            ),
             BuildEvent::Output { line, .. } => self.events.emit(Event::Output { step, line }),
-            BuildEvent::Pulling { digest, received, size } => {
-                self.events.emit(Event::Transfer { digest: digest.to_string(), done: received, size });
+            BuildEvent::Pulling {
+                digest,
+                received,
+                size,
+            } => {
+                self.events.emit(Event::Transfer {
+                    digest: digest.to_string(),
+                    done: received,
+                    size,
+                });
             }
             BuildEvent::Warning { message, location } => match location {
                 Some(location) => self.events.warn(step, format!("{location}: {message}")),
@@ -227,16 +305,38 @@ impl Builder<'_> {
             Some(repository) => repository,
             None => {
                 let create = self.project.image.create_repository;
-                self.cancel.or(ecr::create(aws, name, &self.project.app, create, self.events)).await?
+                self.cancel
+                    .or(ecr::create(
+                        aws,
+                        name,
+                        &self.project.app,
+                        create,
+                        self.events,
+                    ))
+                    .await?
             }
         };
         let (registry, target) = (registry(&repository), target(&repository)?);
-        let step = self.events.start(Step::Push, format!("{}:{tag}", repository.uri));
-        let watch = Watch { events: self.events, sizes: Mutex::default() };
-        let options = PushOptions { tags: vec![tag.clone(), inputs_tag], ..PushOptions::default() };
+        let step = self
+            .events
+            .start(Step::Push, format!("{}:{tag}", repository.uri));
+        let watch = Watch {
+            events: self.events,
+            sizes: Mutex::default(),
+        };
+        let options = PushOptions {
+            tags: vec![tag.clone(), inputs_tag],
+            ..PushOptions::default()
+        };
         let work = async {
             registry
-                .push(&self.workspace.store, &image.manifest, &target, &options, &watch)
+                .push(
+                    &self.workspace.store,
+                    &image.manifest,
+                    &target,
+                    &options,
+                    &watch,
+                )
                 .await
                 .map_err(|error| push_failure(name, &error))
         };
@@ -246,15 +346,23 @@ impl Builder<'_> {
             report.sent, report.mounted, report.present
         ));
         let digest = image.manifest.digest;
-        Ok(Published { reference: format!("{}@{digest}", repository.uri), tag, digest, reused: false })
+        Ok(Published {
+            reference: format!("{}@{digest}", repository.uri),
+            tag,
+            digest,
+            reused: false,
+        })
     }
 }
 
 fn target(repository: &Repository) -> Result<ImageRef, Failure> {
-    repository
-        .uri
-        .parse()
-        .map_err(|error| Failure::because(Kind::Unexpected, format!("ECR's repository URI is `{}`", repository.uri), &error))
+    repository.uri.parse().map_err(|error| {
+        Failure::because(
+            Kind::Unexpected,
+            format!("ECR's repository URI is `{}`", repository.uri),
+            &error,
+        )
+    })
 }
 
 fn engine(configured: hoist_project::Engine) -> hoist_image::Engine {
@@ -295,12 +403,20 @@ impl Progress for Watch<'_> {
             }
             ProgressEvent::Advanced { digest, bytes } => {
                 if let Some(size) = sizes.get(&digest).filter(|size| bytes < **size) {
-                    self.events.emit(Event::Transfer { digest: digest.to_string(), done: bytes, size: *size });
+                    self.events.emit(Event::Transfer {
+                        digest: digest.to_string(),
+                        done: bytes,
+                        size: *size,
+                    });
                 }
             }
             ProgressEvent::Finished { digest, how } => {
                 if let (Some(size), How::Sent) = (sizes.remove(&digest), how) {
-                    self.events.emit(Event::Transfer { digest: digest.to_string(), done: size, size });
+                    self.events.emit(Event::Transfer {
+                        digest: digest.to_string(),
+                        done: size,
+                        size,
+                    });
                 }
             }
         }

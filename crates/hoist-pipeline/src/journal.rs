@@ -20,7 +20,11 @@ pub struct Entry {
 
 /// What a run records, before or after it happens as the name says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "what",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum What {
     /// The run began.
     Began {
@@ -77,7 +81,11 @@ impl Journal {
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let run = format!("{:016x}", fastrand::u64(..));
-        Ok(Journal { path: path.to_owned(), file, run })
+        Ok(Journal {
+            path: path.to_owned(),
+            file,
+            run,
+        })
     }
 
     /// Appends one entry and has it on disk before it returns.
@@ -85,7 +93,11 @@ impl Journal {
     /// # Errors
     /// The write failed (disk full, for one).
     pub fn record(&self, what: What) -> io::Result<()> {
-        let entry = Entry { at: jiff::Timestamp::now().to_string(), run: self.run.clone(), what };
+        let entry = Entry {
+            at: jiff::Timestamp::now().to_string(),
+            run: self.run.clone(),
+            what,
+        };
         let mut line = serde_json::to_string(&entry).map_err(io::Error::other)?;
         line.push('\n');
         // One write of a whole line in append mode: two runs never mix their lines.
@@ -114,10 +126,16 @@ impl Journal {
     /// The file cannot be read.
     pub fn unfinished(&self) -> io::Result<Option<Entry>> {
         let mut open: Option<Entry> = None;
-        for entry in self.entries()?.into_iter().filter(|entry| entry.run != self.run) {
+        for entry in self
+            .entries()?
+            .into_iter()
+            .filter(|entry| entry.run != self.run)
+        {
             match entry.what {
                 What::Deploying { .. } => open = Some(entry),
-                What::Ended { .. } if open.as_ref().is_some_and(|begun| begun.run == entry.run) => open = None,
+                What::Ended { .. } if open.as_ref().is_some_and(|begun| begun.run == entry.run) => {
+                    open = None
+                }
                 _ => {}
             }
         }
@@ -130,7 +148,11 @@ mod tests {
     use super::*;
 
     fn deploying() -> What {
-        What::Deploying { cluster: "c".into(), service: "web".into(), task_definition: "web:2".into() }
+        What::Deploying {
+            cluster: "c".into(),
+            service: "web".into(),
+            task_definition: "web:2".into(),
+        }
     }
 
     #[test]
@@ -139,12 +161,22 @@ mod tests {
         let path = folder.path().join("state/journal.jsonl");
         let killed = Journal::open(&path).unwrap();
         killed.record(deploying()).unwrap();
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"at\":\"20\n").unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"at\":\"20\n")
+            .unwrap();
 
         let next = Journal::open(&path).unwrap();
         assert_eq!(next.unfinished().unwrap().unwrap().what, deploying());
 
-        killed.record(What::Ended { outcome: "done".into(), summary: String::new() }).unwrap();
+        killed
+            .record(What::Ended {
+                outcome: "done".into(),
+                summary: String::new(),
+            })
+            .unwrap();
         assert_eq!(next.unfinished().unwrap(), None);
     }
 }

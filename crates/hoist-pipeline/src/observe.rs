@@ -2,8 +2,8 @@
 
 use hoist_aws::{AwsError, Client, Service, read};
 use hoist_rollout::{
-    ContainerSeen, DeploymentSeen, EventSeen, LogsSeen, Observation, RolloutSeen, ServiceSeen, TargetGroups, TargetSeen,
-    TaskSeen,
+    ContainerSeen, DeploymentSeen, EventSeen, LogsSeen, Observation, RolloutSeen, ServiceSeen,
+    TargetGroups, TargetSeen, TaskSeen,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -29,8 +29,20 @@ pub struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    pub fn new(aws: &'a Client, cluster: &'a str, service: &'a str, definition: &'a Value) -> Observer<'a> {
-        Observer { aws, cluster, service, definition, knows_deployments: true, done: Default::default() }
+    pub fn new(
+        aws: &'a Client,
+        cluster: &'a str,
+        service: &'a str,
+        definition: &'a Value,
+    ) -> Observer<'a> {
+        Observer {
+            aws,
+            cluster,
+            service,
+            definition,
+            knows_deployments: true,
+            done: Default::default(),
+        }
     }
 
     /// One look at everything that decides: service, service deployments, tasks, targets.
@@ -40,7 +52,10 @@ impl<'a> Observer<'a> {
         self.deployments(&mut seen).await?;
         let at = Timestamp::now();
         let request = json!({ "cluster": self.cluster, "services": [self.service] });
-        let answer = self.aws.json(Service::Ecs, "DescribeServices", request).await?;
+        let answer = self
+            .aws
+            .json(Service::Ecs, "DescribeServices", request)
+            .await?;
         let Some(service) = read::services(&answer).next() else {
             return Ok(vec![Observation::ServiceMissing { at }]);
         };
@@ -62,7 +77,11 @@ impl<'a> Observer<'a> {
             return Ok(());
         }
         let request = json!({ "cluster": self.cluster, "service": self.service, "maxResults": 5 });
-        let listed = match self.aws.json(Service::Ecs, "ListServiceDeployments", request).await {
+        let listed = match self
+            .aws
+            .json(Service::Ecs, "ListServiceDeployments", request)
+            .await
+        {
             Ok(answer) => answer,
             Err(error) if is_unknown_operation(&error) => {
                 self.knows_deployments = false;
@@ -71,25 +90,43 @@ impl<'a> Observer<'a> {
             }
             Err(error) => return Err(error),
         };
-        let arns: Vec<&str> = read::service_deployment_briefs(&listed).map(|brief| brief.arn()).collect();
+        let arns: Vec<&str> = read::service_deployment_briefs(&listed)
+            .map(|brief| brief.arn())
+            .collect();
         if arns.is_empty() {
             return Ok(());
         }
         let at = Timestamp::now();
-        let described =
-            self.aws.json(Service::Ecs, "DescribeServiceDeployments", json!({ "serviceDeploymentArns": arns })).await?;
-        let revisions: Vec<&str> =
-            read::service_deployments(&described).map(|deployment| deployment.target_revision()).filter(|arn| !arn.is_empty()).collect();
+        let described = self
+            .aws
+            .json(
+                Service::Ecs,
+                "DescribeServiceDeployments",
+                json!({ "serviceDeploymentArns": arns }),
+            )
+            .await?;
+        let revisions: Vec<&str> = read::service_deployments(&described)
+            .map(|deployment| deployment.target_revision())
+            .filter(|arn| !arn.is_empty())
+            .collect();
         let revised = if revisions.is_empty() {
             Value::Null
         } else {
-            self.aws.json(Service::Ecs, "DescribeServiceRevisions", json!({ "serviceRevisionArns": revisions })).await?
+            self.aws
+                .json(
+                    Service::Ecs,
+                    "DescribeServiceRevisions",
+                    json!({ "serviceRevisionArns": revisions }),
+                )
+                .await?
         };
         for deployment in read::service_deployments(&described) {
             let definition = read::service_revisions(&revised)
                 .find(|revision| revision.arn() == deployment.target_revision())
                 .map(|revision| revision.task_definition().to_owned());
-            let reason = [deployment.reason(), deployment.rollback_reason()].into_iter().find(|text| !text.is_empty());
+            let reason = [deployment.reason(), deployment.rollback_reason()]
+                .into_iter()
+                .find(|text| !text.is_empty());
             seen.push(Observation::Deployment(DeploymentSeen {
                 at,
                 arn: deployment.arn().to_owned(),
@@ -98,7 +135,9 @@ impl<'a> Observer<'a> {
                 task_definition: definition.unwrap_or_default(),
                 created: deployment.created(),
                 stage: deployment.stage().to_owned(),
-                breaker: deployment.breaker().map(|(_, count, threshold)| (count, threshold)),
+                breaker: deployment
+                    .breaker()
+                    .map(|(_, count, threshold)| (count, threshold)),
             }));
         }
         Ok(())
@@ -114,7 +153,9 @@ impl<'a> Observer<'a> {
                     request["nextToken"] = next.clone();
                 }
                 let mut listed = self.aws.json(Service::Ecs, "ListTasks", request).await?;
-                let found = read::list(&listed, "taskArns").filter_map(Value::as_str).map(str::to_owned);
+                let found = read::list(&listed, "taskArns")
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned);
                 arns.extend(found.filter(|arn| !self.done.contains(arn)));
                 next = listed["nextToken"].take();
                 if !next.is_string() {
@@ -124,8 +165,14 @@ impl<'a> Observer<'a> {
         }
         for some in arns.chunks(TASKS_A_CALL) {
             let at = Timestamp::now();
-            let described =
-                self.aws.json(Service::Ecs, "DescribeTasks", json!({ "cluster": self.cluster, "tasks": some })).await?;
+            let described = self
+                .aws
+                .json(
+                    Service::Ecs,
+                    "DescribeTasks",
+                    json!({ "cluster": self.cluster, "tasks": some }),
+                )
+                .await?;
             for task in read::tasks(&described) {
                 let task = task_seen(&task, at);
                 if task.is_stopped() {
@@ -139,7 +186,14 @@ impl<'a> Observer<'a> {
 
     async fn targets(&self, group: &str, seen: &mut Vec<Observation>) -> Result<(), AwsError> {
         let at = Timestamp::now();
-        let answer = self.aws.query(Service::Elbv2, "DescribeTargetHealth", &json!({ "TargetGroupArn": group })).await?;
+        let answer = self
+            .aws
+            .query(
+                Service::Elbv2,
+                "DescribeTargetHealth",
+                &json!({ "TargetGroupArn": group }),
+            )
+            .await?;
         for target in read::targets(&answer) {
             seen.push(Observation::Target(TargetSeen {
                 at,
@@ -160,13 +214,19 @@ impl<'a> Observer<'a> {
         for container in containers {
             let at = Timestamp::now();
             let lines = self.lines(task, container).await.unwrap_or_default();
-            seen.push(Observation::Logs(LogsSeen { at, task: task.to_owned(), container: container.clone(), lines }));
+            seen.push(Observation::Logs(LogsSeen {
+                at,
+                task: task.to_owned(),
+                container: container.clone(),
+                lines,
+            }));
         }
         seen
     }
 
     async fn lines(&self, task: &str, container: &str) -> Option<Vec<String>> {
-        let definition = read::list(self.definition, "containerDefinitions").find(|one| one["name"] == container)?;
+        let definition = read::list(self.definition, "containerDefinitions")
+            .find(|one| one["name"] == container)?;
         let logging = &definition["logConfiguration"];
         if logging["logDriver"] != "awslogs" {
             return None;
@@ -181,7 +241,11 @@ impl<'a> Observer<'a> {
             "startFromHead": false,
         });
         match self.aws.json(Service::Logs, "GetLogEvents", request).await {
-            Ok(answer) => Some(read::list(&answer, "events").map(|event| read::text(event, "message").to_owned()).collect()),
+            Ok(answer) => Some(
+                read::list(&answer, "events")
+                    .map(|event| read::text(event, "message").to_owned())
+                    .collect(),
+            ),
             // A container that never started has no stream.
             Err(error) if has_code(&error, "ResourceNotFoundException") => Some(Vec::new()),
             Err(_) => None,
@@ -213,7 +277,11 @@ fn service_seen(service: &read::ServiceView<'_>, at: Timestamp) -> ServiceSeen {
         events: service
             .events()
             .filter_map(|event| {
-                Some(EventSeen { id: event.id().to_owned(), at: event.created()?, message: event.message().to_owned() })
+                Some(EventSeen {
+                    id: event.id().to_owned(),
+                    at: event.created()?,
+                    message: event.message().to_owned(),
+                })
             })
             .collect(),
         target_groups: service
@@ -221,7 +289,8 @@ fn service_seen(service: &read::ServiceView<'_>, at: Timestamp) -> ServiceSeen {
             .filter(|link| !link.target_group().is_empty())
             .map(|link| TargetGroups {
                 arn: link.target_group().to_owned(),
-                alternate: Some(link.alternate_target_group().to_owned()).filter(|arn| !arn.is_empty()),
+                alternate: Some(link.alternate_target_group().to_owned())
+                    .filter(|arn| !arn.is_empty()),
             })
             .collect(),
     }

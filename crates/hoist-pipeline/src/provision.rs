@@ -31,13 +31,28 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// A call was refused.
-pub async fn provision(aws: &Client, wanted: Wanted<'_>, events: &Events) -> Result<usize, Failure> {
-    let mut work = Work { aws, events, app: wanted.app, made: 0 };
+pub async fn provision(
+    aws: &Client,
+    wanted: Wanted<'_>,
+    events: &Events,
+) -> Result<usize, Failure> {
+    let mut work = Work {
+        aws,
+        events,
+        app: wanted.app,
+        made: 0,
+    };
     work.cluster(wanted.cluster).await?;
     work.roles(wanted.task_definition).await?;
     work.log_groups(wanted.task_definition).await?;
     let subnets = work.network(wanted.service_definition).await?;
-    work.balancers(wanted.service, wanted.service_definition, wanted.target_group, &subnets).await?;
+    work.balancers(
+        wanted.service,
+        wanted.service_definition,
+        wanted.target_group,
+        &subnets,
+    )
+    .await?;
     Ok(work.made)
 }
 
@@ -56,20 +71,39 @@ impl Work<'_> {
 
     fn mapped(&self, from: &str, to: &str) {
         // The short form's own names are no identifiers that a user wrote.
-        if from != to && ["arn:", "subnet-", "sg-", "the "].iter().any(|start| from.starts_with(start)) {
-            self.events.note(Step::Provision, format!("{from} is {to} on the embedded AWS"));
+        if from != to
+            && ["arn:", "subnet-", "sg-", "the "]
+                .iter()
+                .any(|start| from.starts_with(start))
+        {
+            self.events.note(
+                Step::Provision,
+                format!("{from} is {to} on the embedded AWS"),
+            );
         }
     }
 
     async fn cluster(&mut self, cluster: &str) -> Result<(), Failure> {
         let fail = failing(format!("the cluster {cluster}"));
-        let seen = self.aws.json(Service::Ecs, "DescribeClusters", json!({ "clusters": [cluster] })).await.map_err(&fail)?;
+        let seen = self
+            .aws
+            .json(
+                Service::Ecs,
+                "DescribeClusters",
+                json!({ "clusters": [cluster] }),
+            )
+            .await
+            .map_err(&fail)?;
         if seen["clusters"][0]["status"] == "ACTIVE" {
             return Ok(());
         }
         let name = cluster.rsplit('/').next().unwrap_or(cluster);
-        let request = json!({ "clusterName": name, "tags": [{ "key": "hoist:app", "value": self.app }] });
-        self.aws.json(Service::Ecs, "CreateCluster", request).await.map_err(&fail)?;
+        let request =
+            json!({ "clusterName": name, "tags": [{ "key": "hoist:app", "value": self.app }] });
+        self.aws
+            .json(Service::Ecs, "CreateCluster", request)
+            .await
+            .map_err(&fail)?;
         self.created(format!("the cluster {name}"));
         Ok(())
     }
@@ -77,13 +111,22 @@ impl Work<'_> {
     /// The two roles. A name stands for an ARN; another account's ARN is mapped to this one's by its name.
     async fn roles(&mut self, definition: &mut Value) -> Result<(), Failure> {
         for (member, policy) in [
-            ("executionRoleArn", Some("arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy")),
+            (
+                "executionRoleArn",
+                Some("arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"),
+            ),
             ("taskRoleArn", None),
         ] {
-            let Some(given) = definition[member].as_str().map(str::to_owned) else { continue };
+            let Some(given) = definition[member].as_str().map(str::to_owned) else {
+                continue;
+            };
             let name = given.rsplit('/').next().unwrap_or(&given);
             let fail = failing(format!("the role {name}"));
-            let arn = match self.aws.query(Service::Iam, "GetRole", &json!({ "RoleName": name })).await {
+            let arn = match self
+                .aws
+                .query(Service::Iam, "GetRole", &json!({ "RoleName": name }))
+                .await
+            {
                 Ok(answer) => answer["Role"]["Arn"].as_str().map(str::to_owned),
                 Err(error) if has_code(&error, "NoSuchEntity") => {
                     let trust = json!({
@@ -99,10 +142,17 @@ impl Work<'_> {
                         "AssumeRolePolicyDocument": trust.to_string(),
                         "Tags": [{ "Key": "hoist:app", "Value": self.app }],
                     });
-                    let answer = self.aws.query(Service::Iam, "CreateRole", &request).await.map_err(&fail)?;
+                    let answer = self
+                        .aws
+                        .query(Service::Iam, "CreateRole", &request)
+                        .await
+                        .map_err(&fail)?;
                     if let Some(policy) = policy {
                         let request = json!({ "RoleName": name, "PolicyArn": policy });
-                        self.aws.query(Service::Iam, "AttachRolePolicy", &request).await.map_err(&fail)?;
+                        self.aws
+                            .query(Service::Iam, "AttachRolePolicy", &request)
+                            .await
+                            .map_err(&fail)?;
                     }
                     self.created(format!("the role {name}"));
                     answer["Role"]["Arn"].as_str().map(str::to_owned)
@@ -121,14 +171,20 @@ impl Work<'_> {
 
     async fn log_groups(&mut self, definition: &mut Value) -> Result<(), Failure> {
         let region = self.aws.region().to_owned();
-        let containers = definition["containerDefinitions"].as_array_mut().into_iter().flatten();
+        let containers = definition["containerDefinitions"]
+            .as_array_mut()
+            .into_iter()
+            .flatten();
         let mut groups = Vec::new();
         for container in containers {
             let logging = &mut container["logConfiguration"];
             if logging["logDriver"] != "awslogs" {
                 continue;
             }
-            if let Some(given) = logging["options"]["awslogs-region"].as_str().filter(|given| *given != region) {
+            if let Some(given) = logging["options"]["awslogs-region"]
+                .as_str()
+                .filter(|given| *given != region)
+            {
                 self.mapped(&format!("the log region {given}"), &region);
                 logging["options"]["awslogs-region"] = Value::String(region.clone());
             }
@@ -141,7 +197,11 @@ impl Work<'_> {
         for group in groups {
             let fail = failing(format!("the log group {group}"));
             let request = json!({ "logGroupName": group, "tags": { "hoist:app": self.app } });
-            match self.aws.json(Service::Logs, "CreateLogGroup", request).await {
+            match self
+                .aws
+                .json(Service::Logs, "CreateLogGroup", request)
+                .await
+            {
                 Ok(_) => self.created(format!("the log group {group}")),
                 Err(error) if has_code(&error, "ResourceAlreadyExistsException") => {}
                 Err(error) => return Err(fail(error)),
@@ -153,9 +213,17 @@ impl Work<'_> {
     /// Subnets and security groups: those that exist stay, unknown ones become the default VPC's.
     async fn network(&mut self, definition: &mut Value) -> Result<Vec<String>, Failure> {
         let fail = failing("the network");
-        let answer = self.aws.query(Service::Ec2, "DescribeSubnets", &json!({})).await.map_err(&fail)?;
+        let answer = self
+            .aws
+            .query(Service::Ec2, "DescribeSubnets", &json!({}))
+            .await
+            .map_err(&fail)?;
         let known = |set: &Value, member: &str| -> Vec<String> {
-            set.as_array().into_iter().flatten().filter_map(|item| item[member].as_str().map(str::to_owned)).collect()
+            set.as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|item| item[member].as_str().map(str::to_owned))
+                .collect()
         };
         let all_subnets = known(&answer["subnetSet"], "subnetId");
         let defaults: Vec<String> = answer["subnetSet"]
@@ -165,8 +233,16 @@ impl Work<'_> {
             .filter(|subnet| is_true(&subnet["defaultForAz"]))
             .filter_map(|subnet| subnet["subnetId"].as_str().map(str::to_owned))
             .collect();
-        let defaults = if defaults.is_empty() { all_subnets.clone() } else { defaults };
-        let answer = self.aws.query(Service::Ec2, "DescribeSecurityGroups", &json!({})).await.map_err(&fail)?;
+        let defaults = if defaults.is_empty() {
+            all_subnets.clone()
+        } else {
+            defaults
+        };
+        let answer = self
+            .aws
+            .query(Service::Ec2, "DescribeSecurityGroups", &json!({}))
+            .await
+            .map_err(&fail)?;
         let all_groups = known(&answer["securityGroupInfo"], "groupId");
         let default_group = answer["securityGroupInfo"]
             .as_array()
@@ -182,7 +258,11 @@ impl Work<'_> {
             self.mapped(&from, &to);
         }
         network["subnets"] = json!(subnets);
-        let (groups, said) = map_known(&network["securityGroups"], &all_groups, default_group.as_slice());
+        let (groups, said) = map_known(
+            &network["securityGroups"],
+            &all_groups,
+            default_group.as_slice(),
+        );
         for (from, to) in said {
             self.mapped(&from, &to);
         }
@@ -209,7 +289,12 @@ impl Work<'_> {
                 Some(name) if !name.starts_with("arn:") => name.to_owned(),
                 Some(arn) => {
                     // arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID
-                    if self.group_exists(&json!({ "TargetGroupArns": [arn] })).await.map_err(&fail)?.is_some() {
+                    if self
+                        .group_exists(&json!({ "TargetGroupArns": [arn] }))
+                        .await
+                        .map_err(&fail)?
+                        .is_some()
+                    {
                         continue;
                     }
                     arn.split('/').nth(1).unwrap_or(arn).to_owned()
@@ -228,7 +313,11 @@ impl Work<'_> {
     }
 
     async fn group_exists(&self, filter: &Value) -> Result<Option<Value>, AwsError> {
-        match self.aws.query(Service::Elbv2, "DescribeTargetGroups", filter).await {
+        match self
+            .aws
+            .query(Service::Elbv2, "DescribeTargetGroups", filter)
+            .await
+        {
             Ok(mut answer) => Ok(Some(answer["TargetGroups"][0].take()).filter(Value::is_object)),
             Err(error) if has_code(&error, "TargetGroupNotFound") => Ok(None),
             // An ARN of another partition or malformed is as unknown as one that is absent.
@@ -237,11 +326,21 @@ impl Work<'_> {
         }
     }
 
-    async fn group(&mut self, name: &str, port: u64, settings: Option<&Value>) -> Result<String, Failure> {
+    async fn group(
+        &mut self,
+        name: &str,
+        port: u64,
+        settings: Option<&Value>,
+    ) -> Result<String, Failure> {
         let fail = failing(format!("the target group {name}"));
         let mut health = settings.cloned().unwrap_or_else(|| json!({}));
-        let attributes = health.as_object_mut().and_then(|members| members.shift_remove("Attributes"));
-        let seen = self.group_exists(&json!({ "Names": [name] })).await.map_err(&fail)?;
+        let attributes = health
+            .as_object_mut()
+            .and_then(|members| members.shift_remove("Attributes"));
+        let seen = self
+            .group_exists(&json!({ "Names": [name] }))
+            .await
+            .map_err(&fail)?;
         let (arn, fresh) = match seen {
             Some(group) => {
                 let arn = text(&group["TargetGroupArn"]);
@@ -258,13 +357,23 @@ impl Work<'_> {
                             request[member] = value.clone();
                         }
                     }
-                    self.aws.query(Service::Elbv2, "ModifyTargetGroup", &request).await.map_err(&fail)?;
-                    self.events.note(Step::Provision, format!("changed the health check of the target group {name}"));
+                    self.aws
+                        .query(Service::Elbv2, "ModifyTargetGroup", &request)
+                        .await
+                        .map_err(&fail)?;
+                    self.events.note(
+                        Step::Provision,
+                        format!("changed the health check of the target group {name}"),
+                    );
                 }
                 (arn, false)
             }
             None => {
-                let answer = self.aws.query(Service::Ec2, "DescribeVpcs", &json!({})).await.map_err(&fail)?;
+                let answer = self
+                    .aws
+                    .query(Service::Ec2, "DescribeVpcs", &json!({}))
+                    .await
+                    .map_err(&fail)?;
                 let mut request = json!({
                     "Name": name,
                     "Protocol": "HTTP",
@@ -276,40 +385,71 @@ impl Work<'_> {
                 for (member, value) in health.as_object().into_iter().flatten() {
                     request[member] = value.clone();
                 }
-                let answer = self.aws.query(Service::Elbv2, "CreateTargetGroup", &request).await.map_err(&fail)?;
+                let answer = self
+                    .aws
+                    .query(Service::Elbv2, "CreateTargetGroup", &request)
+                    .await
+                    .map_err(&fail)?;
                 self.created(format!("the target group {name}"));
                 (text(&answer["TargetGroups"][0]["TargetGroupArn"]), true)
             }
         };
         if arn.is_empty() {
-            return Err(Failure::new(Kind::Unexpected, format!("the target group {name} has no ARN")));
+            return Err(Failure::new(
+                Kind::Unexpected,
+                format!("the target group {name} has no ARN"),
+            ));
         }
         if let Some(attributes) = attributes {
             let current = if fresh {
                 Value::Null
             } else {
                 let request = json!({ "TargetGroupArn": arn });
-                self.aws.query(Service::Elbv2, "DescribeTargetGroupAttributes", &request).await.map_err(&fail)?
+                self.aws
+                    .query(Service::Elbv2, "DescribeTargetGroupAttributes", &request)
+                    .await
+                    .map_err(&fail)?
             };
             let held = |wanted: &Value| {
                 current["Attributes"]
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .any(|attribute| attribute["Key"] == wanted["Key"] && same(&attribute["Value"], &wanted["Value"]))
+                    .any(|attribute| {
+                        attribute["Key"] == wanted["Key"]
+                            && same(&attribute["Value"], &wanted["Value"])
+                    })
             };
             if !attributes.as_array().into_iter().flatten().all(held) {
                 let request = json!({ "TargetGroupArn": arn, "Attributes": attributes });
-                self.aws.query(Service::Elbv2, "ModifyTargetGroupAttributes", &request).await.map_err(&fail)?;
+                self.aws
+                    .query(Service::Elbv2, "ModifyTargetGroupAttributes", &request)
+                    .await
+                    .map_err(&fail)?;
             }
         }
         Ok(arn)
     }
 
-    async fn listener(&mut self, name: &str, group: &str, subnets: &[String]) -> Result<(), Failure> {
+    async fn listener(
+        &mut self,
+        name: &str,
+        group: &str,
+        subnets: &[String],
+    ) -> Result<(), Failure> {
         let fail = failing(format!("the load balancer {name}"));
-        let seen = match self.aws.query(Service::Elbv2, "DescribeLoadBalancers", &json!({ "Names": [name] })).await {
-            Ok(answer) => answer["LoadBalancers"][0]["LoadBalancerArn"].as_str().map(str::to_owned),
+        let seen = match self
+            .aws
+            .query(
+                Service::Elbv2,
+                "DescribeLoadBalancers",
+                &json!({ "Names": [name] }),
+            )
+            .await
+        {
+            Ok(answer) => answer["LoadBalancers"][0]["LoadBalancerArn"]
+                .as_str()
+                .map(str::to_owned),
             Err(error) if has_code(&error, "LoadBalancerNotFound") => None,
             Err(error) => return Err(fail(error)),
         };
@@ -323,14 +463,25 @@ impl Work<'_> {
                     "Subnets": subnets,
                     "Tags": [{ "Key": "hoist:app", "Value": self.app }],
                 });
-                let answer = self.aws.query(Service::Elbv2, "CreateLoadBalancer", &request).await.map_err(&fail)?;
+                let answer = self
+                    .aws
+                    .query(Service::Elbv2, "CreateLoadBalancer", &request)
+                    .await
+                    .map_err(&fail)?;
                 self.created(format!("the load balancer {name}"));
                 text(&answer["LoadBalancers"][0]["LoadBalancerArn"])
             }
         };
         let request = json!({ "LoadBalancerArn": balancer });
-        let answer = self.aws.query(Service::Elbv2, "DescribeListeners", &request).await.map_err(&fail)?;
-        if answer["Listeners"].as_array().is_some_and(|listeners| !listeners.is_empty()) {
+        let answer = self
+            .aws
+            .query(Service::Elbv2, "DescribeListeners", &request)
+            .await
+            .map_err(&fail)?;
+        if answer["Listeners"]
+            .as_array()
+            .is_some_and(|listeners| !listeners.is_empty())
+        {
             return Ok(());
         }
         let request = json!({
@@ -339,7 +490,10 @@ impl Work<'_> {
             "Port": 80,
             "DefaultActions": [{ "Type": "forward", "TargetGroupArn": group }],
         });
-        self.aws.query(Service::Elbv2, "CreateListener", &request).await.map_err(&fail)?;
+        self.aws
+            .query(Service::Elbv2, "CreateListener", &request)
+            .await
+            .map_err(&fail)?;
         self.created(format!("the listener on port 80 of {name}"));
         Ok(())
     }
@@ -352,8 +506,17 @@ fn failing(what: impl Into<String>) -> impl Fn(AwsError) -> Failure {
 }
 
 /// Replaces unknown identifiers by the defaults; what is known stays. Says each replacement.
-fn map_known(given: &Value, known: &[String], defaults: &[String]) -> (Vec<String>, Vec<(String, String)>) {
-    let given: Vec<&str> = given.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+fn map_known(
+    given: &Value,
+    known: &[String],
+    defaults: &[String],
+) -> (Vec<String>, Vec<(String, String)>) {
+    let given: Vec<&str> = given
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if given.is_empty() {
         return (defaults.to_vec(), Vec::new());
     }
@@ -378,7 +541,13 @@ fn map_known(given: &Value, known: &[String], defaults: &[String]) -> (Vec<Strin
 fn balancer_name(app: &str, service: &str) -> String {
     let whole: String = format!("{app}-{service}")
         .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
         .collect();
     let whole = whole.trim_matches('-').to_owned();
     if whole.len() <= 32 {
@@ -420,13 +589,23 @@ mod tests {
 
     #[test]
     fn unknown_identifiers_become_the_defaults_and_are_said() {
-        let (chosen, said) = map_known(&json!(["subnet-a", "subnet-x", "subnet-y"]), &strings(&["subnet-a", "subnet-b"]), &strings(&["subnet-a", "subnet-b"]));
+        let (chosen, said) = map_known(
+            &json!(["subnet-a", "subnet-x", "subnet-y"]),
+            &strings(&["subnet-a", "subnet-b"]),
+            &strings(&["subnet-a", "subnet-b"]),
+        );
         assert_eq!(chosen, ["subnet-a", "subnet-b"]);
         assert_eq!(
             said,
-            [("subnet-x".to_owned(), "subnet-b".to_owned()), ("subnet-y".to_owned(), "subnet-a".to_owned())]
+            [
+                ("subnet-x".to_owned(), "subnet-b".to_owned()),
+                ("subnet-y".to_owned(), "subnet-a".to_owned())
+            ]
         );
-        assert_eq!(map_known(&Value::Null, &strings(&["a"]), &strings(&["a"])).0, ["a"]);
+        assert_eq!(
+            map_known(&Value::Null, &strings(&["a"]), &strings(&["a"])).0,
+            ["a"]
+        );
     }
 
     #[test]

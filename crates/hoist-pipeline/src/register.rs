@@ -47,7 +47,10 @@ pub async fn register(
         .flatten()
         .filter_map(|tag| tag["key"].as_str().map(str::to_owned))
         .collect();
-    let ours = tags.iter().filter(|(key, _)| !held.contains(key)).map(|(key, value)| json!({ "key": key, "value": value }));
+    let ours = tags
+        .iter()
+        .filter(|(key, _)| !held.contains(key))
+        .map(|(key, value)| json!({ "key": key, "value": value }));
     match request["tags"].as_array_mut() {
         Some(existing) => existing.extend(ours),
         None => request["tags"] = ours.collect(),
@@ -55,25 +58,57 @@ pub async fn register(
     let answer = aws
         .json(Service::Ecs, "RegisterTaskDefinition", request)
         .await
-        .map_err(|error| refused(format!("failed to register the task definition {family}"), &error))?;
-    let arn = answer["taskDefinition"]["taskDefinitionArn"].as_str().ok_or_else(|| {
-        Failure::new(Kind::Unexpected, format!("ECS registered {family} without saying its ARN"))
-    })?;
-    let revision = Revision { arn: arn.to_owned(), fresh: true };
+        .map_err(|error| {
+            refused(
+                format!("failed to register the task definition {family}"),
+                &error,
+            )
+        })?;
+    let arn = answer["taskDefinition"]["taskDefinitionArn"]
+        .as_str()
+        .ok_or_else(|| {
+            Failure::new(
+                Kind::Unexpected,
+                format!("ECS registered {family} without saying its ARN"),
+            )
+        })?;
+    let revision = Revision {
+        arn: arn.to_owned(),
+        fresh: true,
+    };
     events.note(Step::Register, format!("registered {}", revision.name()));
     Ok(revision)
 }
 
-async fn same_revision(aws: &Client, name: &str, definition: &Value) -> Result<Option<String>, Failure> {
-    let live = match aws.json(Service::Ecs, "DescribeTaskDefinition", json!({ "taskDefinition": name })).await {
+async fn same_revision(
+    aws: &Client,
+    name: &str,
+    definition: &Value,
+) -> Result<Option<String>, Failure> {
+    let live = match aws
+        .json(
+            Service::Ecs,
+            "DescribeTaskDefinition",
+            json!({ "taskDefinition": name }),
+        )
+        .await
+    {
         Ok(answer) => answer,
         // "Unable to describe task definition." is how ECS says that there is none.
         Err(error) if has_code(&error, "ClientException") => return Ok(None),
-        Err(error) => return Err(refused(format!("failed to describe the task definition {name}"), &error)),
+        Err(error) => {
+            return Err(refused(
+                format!("failed to describe the task definition {name}"),
+                &error,
+            ));
+        }
     };
     let live = &live["taskDefinition"];
     let same = live["status"] == "ACTIVE"
         && live["family"] == definition["family"]
         && hoist_ecs::same_task_definition(live, definition);
-    Ok(live["taskDefinitionArn"].as_str().filter(|_| same).map(str::to_owned))
+    Ok(live["taskDefinitionArn"]
+        .as_str()
+        .filter(|_| same)
+        .map(str::to_owned))
 }

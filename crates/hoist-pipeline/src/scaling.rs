@@ -22,7 +22,10 @@ pub async fn apply(
     events: &Events,
 ) -> Result<(), Failure> {
     let name = read::text(service, "serviceName");
-    let resource = format!("service/{}/{name}", cluster.rsplit('/').next().unwrap_or(cluster));
+    let resource = format!(
+        "service/{}/{name}",
+        cluster.rsplit('/').next().unwrap_or(cluster)
+    );
     let target = json!({
         "ServiceNamespace": "ecs",
         "ResourceId": resource,
@@ -31,13 +34,28 @@ pub async fn apply(
     let mut request = target.clone();
     request["MinCapacity"] = json!(wanted.min);
     request["MaxCapacity"] = json!(wanted.max);
-    match aws.json(Service::ApplicationAutoScaling, "RegisterScalableTarget", request).await {
+    match aws
+        .json(
+            Service::ApplicationAutoScaling,
+            "RegisterScalableTarget",
+            request,
+        )
+        .await
+    {
         Ok(_) => {}
         Err(error) if is_unknown_operation(&error) => {
-            events.warn(Step::Deploy, format!("`scaling` of {name} was not applied: this endpoint has no auto scaling"));
+            events.warn(
+                Step::Deploy,
+                format!("`scaling` of {name} was not applied: this endpoint has no auto scaling"),
+            );
             return Ok(());
         }
-        Err(error) => return Err(refused(format!("failed to register {name} for auto scaling"), &error)),
+        Err(error) => {
+            return Err(refused(
+                format!("failed to register {name} for auto scaling"),
+                &error,
+            ));
+        }
     }
     let label = match wanted.requests {
         Some(_) => request_label(aws, service).await?,
@@ -64,22 +82,41 @@ pub async fn apply(
             json!({ "TargetValue": value, "PredefinedMetricSpecification": specification });
         aws.json(Service::ApplicationAutoScaling, "PutScalingPolicy", request)
             .await
-            .map_err(|error| refused(format!("failed to set the scaling policy of {name}"), &error))?;
+            .map_err(|error| {
+                refused(
+                    format!("failed to set the scaling policy of {name}"),
+                    &error,
+                )
+            })?;
     }
-    events.note(Step::Deploy, format!("{name} scales between {} and {} tasks", wanted.min, wanted.max));
+    events.note(
+        Step::Deploy,
+        format!(
+            "{name} scales between {} and {} tasks",
+            wanted.min, wanted.max
+        ),
+    );
     Ok(())
 }
 
 /// `app/NAME/ID/targetgroup/NAME/ID`, by which the request metric knows the target group.
 async fn request_label(aws: &Client, service: &Value) -> Result<Option<String>, Failure> {
-    let Some(group) = read::list(service, "loadBalancers").find_map(|link| link["targetGroupArn"].as_str()) else {
+    let Some(group) =
+        read::list(service, "loadBalancers").find_map(|link| link["targetGroupArn"].as_str())
+    else {
         return Ok(None);
     };
     let answer = aws
-        .query(Service::Elbv2, "DescribeTargetGroups", &json!({ "TargetGroupArns": [group] }))
+        .query(
+            Service::Elbv2,
+            "DescribeTargetGroups",
+            &json!({ "TargetGroupArns": [group] }),
+        )
         .await
         .map_err(|error| refused("failed to describe the target group", &error))?;
-    let balancer = answer["TargetGroups"][0]["LoadBalancerArns"][0].as_str().unwrap_or_default();
+    let balancer = answer["TargetGroups"][0]["LoadBalancerArns"][0]
+        .as_str()
+        .unwrap_or_default();
     Ok(label(balancer, group))
 }
 
@@ -95,7 +132,8 @@ mod tests {
 
     #[test]
     fn the_request_metric_is_labelled_by_balancer_and_group() {
-        let balancer = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/app/shop/50dc6c495c0c9188";
+        let balancer =
+            "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/app/shop/50dc6c495c0c9188";
         let group = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/shop/943f017f100becff";
         assert_eq!(
             label(balancer, group).as_deref(),

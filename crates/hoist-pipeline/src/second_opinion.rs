@@ -19,8 +19,13 @@ struct Moto {
 impl Moto {
     fn start() -> Moto {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        let tools = std::env::var("HOIST_TEST_TOOLS").unwrap_or_else(|_| format!("{root}/target/tools"));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let tools =
+            std::env::var("HOIST_TEST_TOOLS").unwrap_or_else(|_| format!("{root}/target/tools"));
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let child = Command::new(format!("{tools}/bin/moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())
@@ -38,11 +43,15 @@ impl Moto {
             }),
             ..Overrides::default()
         };
-        let client = Client::new(Config::load_from(Environment::default(), overrides).unwrap()).unwrap();
+        let client =
+            Client::new(Config::load_from(Environment::default(), overrides).unwrap()).unwrap();
         let moto = Moto { child, client };
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(60), "moto does not answer");
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "moto does not answer"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         moto
@@ -63,9 +72,20 @@ async fn moto_takes_every_call_of_a_deployment_and_an_unchanged_one_registers_no
     let events = Events::new(Vec::new());
 
     assert!(ecr::find(aws, "shop").await.unwrap().is_none());
-    let repository = ecr::create(aws, "shop", "shop", true, &events).await.unwrap();
-    assert!(repository.uri.ends_with(".dkr.ecr.eu-central-1.amazonaws.com/shop"), "{}", repository.uri);
-    assert_eq!(ecr::find(aws, "shop").await.unwrap().unwrap().uri, repository.uri);
+    let repository = ecr::create(aws, "shop", "shop", true, &events)
+        .await
+        .unwrap();
+    assert!(
+        repository
+            .uri
+            .ends_with(".dkr.ecr.eu-central-1.amazonaws.com/shop"),
+        "{}",
+        repository.uri
+    );
+    assert_eq!(
+        ecr::find(aws, "shop").await.unwrap().unwrap().uri,
+        repository.uri
+    );
 
     let mut task = json!({
         "family": "shop-web",
@@ -108,25 +128,80 @@ async fn moto_takes_every_call_of_a_deployment_and_an_unchanged_one_registers_no
     // Cluster, role, log group, target group, load balancer, listener; then nothing more.
     assert_eq!(made, [6, 0]);
 
-    let first = register::register(aws, &task, None, &[], &events).await.unwrap();
-    assert!(first.fresh && first.arn.ends_with("task-definition/shop-web:1"), "{}", first.arn);
-    let again = register::register(aws, &task, Some(&first.arn), &[], &events).await.unwrap();
-    assert_eq!((again.arn.as_str(), again.fresh), (first.arn.as_str(), false));
-    task["containerDefinitions"][0]["image"] = json!(format!("{}@sha256:{}", repository.uri, "1".repeat(64)));
-    let second = register::register(aws, &task, Some(&first.arn), &[], &events).await.unwrap();
+    let first = register::register(aws, &task, None, &[], &events)
+        .await
+        .unwrap();
+    assert!(
+        first.fresh && first.arn.ends_with("task-definition/shop-web:1"),
+        "{}",
+        first.arn
+    );
+    let again = register::register(aws, &task, Some(&first.arn), &[], &events)
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.arn.as_str(), again.fresh),
+        (first.arn.as_str(), false)
+    );
+    task["containerDefinitions"][0]["image"] =
+        json!(format!("{}@sha256:{}", repository.uri, "1".repeat(64)));
+    let second = register::register(aws, &task, Some(&first.arn), &[], &events)
+        .await
+        .unwrap();
     assert!(second.fresh && second.arn.ends_with(":2"), "{}", second.arn);
 
-    assert!(service::describe(aws, "default", "shop-web").await.unwrap().is_none());
-    service::create(aws, "default", "shop-web", &definition, &first.arn, None).await.unwrap();
-    let live = service::describe(aws, "default", "shop-web").await.unwrap().unwrap();
+    assert!(
+        service::describe(aws, "default", "shop-web")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    service::create(aws, "default", "shop-web", &definition, &first.arn, None)
+        .await
+        .unwrap();
+    let live = service::describe(aws, "default", "shop-web")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(live["desiredCount"], 2);
-    assert_eq!(service::in_flight(aws, "default", "shop-web").await.unwrap().map(|flying| flying.arn), None);
-    service::update(aws, "default", "shop-web", &second.arn, Vec::new(), None, false).await.unwrap();
-    let live = service::describe(aws, "default", "shop-web").await.unwrap().unwrap();
+    assert_eq!(
+        service::in_flight(aws, "default", "shop-web")
+            .await
+            .unwrap()
+            .map(|flying| flying.arn),
+        None
+    );
+    service::update(
+        aws,
+        "default",
+        "shop-web",
+        &second.arn,
+        Vec::new(),
+        None,
+        false,
+    )
+    .await
+    .unwrap();
+    let live = service::describe(aws, "default", "shop-web")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(live["taskDefinition"], second.arn.as_str());
-    assert_eq!(live["desiredCount"], 2, "a deployment leaves the count as it is");
+    assert_eq!(
+        live["desiredCount"], 2,
+        "a deployment leaves the count as it is"
+    );
 
     let found = url::find(aws, &live).await.unwrap().unwrap();
-    let balancers = aws.query(Service::Elbv2, "DescribeLoadBalancers", &json!({})).await.unwrap();
-    assert_eq!(found, format!("http://{}/", balancers["LoadBalancers"][0]["DNSName"].as_str().unwrap()));
+    let balancers = aws
+        .query(Service::Elbv2, "DescribeLoadBalancers", &json!({}))
+        .await
+        .unwrap();
+    assert_eq!(
+        found,
+        format!(
+            "http://{}/",
+            balancers["LoadBalancers"][0]["DNSName"].as_str().unwrap()
+        )
+    );
 }

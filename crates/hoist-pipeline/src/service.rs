@@ -29,8 +29,13 @@ const UPDATABLE: [&str; 16] = [
 ];
 
 /// States of a service deployment that has not ended.
-const IN_FLIGHT: [&str; 5] =
-    ["PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS"];
+const IN_FLIGHT: [&str; 5] = [
+    "PENDING",
+    "IN_PROGRESS",
+    "STOP_REQUESTED",
+    "ROLLBACK_REQUESTED",
+    "ROLLBACK_IN_PROGRESS",
+];
 
 /// Describes a service; `None` where it is absent or no longer active.
 ///
@@ -44,7 +49,10 @@ pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<
             Ok(Some(service).filter(|service| service["status"] == "ACTIVE"))
         }
         Err(error) if has_code(&error, "ClusterNotFoundException") => {
-            let known = aws.json(Service::Ecs, "ListClusters", json!({})).await.unwrap_or_default();
+            let known = aws
+                .json(Service::Ecs, "ListClusters", json!({}))
+                .await
+                .unwrap_or_default();
             let names: Vec<&str> = known["clusterArns"]
                 .as_array()
                 .into_iter()
@@ -56,11 +64,15 @@ pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<
                 format!("the cluster {cluster} does not exist in {}", aws.region()),
             );
             Err(match names.as_slice() {
-                [] => failure.hint("there is no cluster in this region and account; is the region right?"),
+                [] => failure
+                    .hint("there is no cluster in this region and account; is the region right?"),
                 names => failure.hint(format!("clusters here: {}", names.join(", "))),
             })
         }
-        Err(error) => Err(refused(format!("failed to describe the service {name}"), &error)),
+        Err(error) => Err(refused(
+            format!("failed to describe the service {name}"),
+            &error,
+        )),
     }
 }
 
@@ -68,7 +80,11 @@ pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<
 ///
 /// # Errors
 /// AWS refused the call.
-pub async fn describe_if_cluster(aws: &Client, cluster: &str, name: &str) -> Result<Option<Value>, Failure> {
+pub async fn describe_if_cluster(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+) -> Result<Option<Value>, Failure> {
     match describe(aws, cluster, name).await {
         Err(failure) if failure.kind == Kind::Check => Ok(None),
         other => other,
@@ -90,10 +106,14 @@ pub fn changes(live: &Value, definition: &Value) -> Vec<(&'static str, Value)> {
 fn says(live: &Value, wanted: &Value, member: &str) -> bool {
     match (live, wanted) {
         (_, Value::String(text)) if member == "platformVersion" && text == "LATEST" => true,
-        (live, Value::Object(members)) => members.iter().all(|(name, value)| says(&live[name], value, name)),
+        (live, Value::Object(members)) => members
+            .iter()
+            .all(|(name, value)| says(&live[name], value, name)),
         (Value::Array(live), Value::Array(wanted)) => {
             live.len() == wanted.len()
-                && wanted.iter().all(|wanted| live.iter().any(|live| says(live, wanted, member)))
+                && wanted
+                    .iter()
+                    .all(|wanted| live.iter().any(|live| says(live, wanted, member)))
         }
         (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
         (Value::Null, Value::Bool(wanted)) => !wanted,
@@ -117,16 +137,36 @@ pub struct InFlight {
 ///
 /// # Errors
 /// AWS refused a call.
-pub async fn in_flight(aws: &Client, cluster: &str, name: &str) -> Result<Option<InFlight>, Failure> {
+pub async fn in_flight(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+) -> Result<Option<InFlight>, Failure> {
     let request = json!({ "cluster": cluster, "service": name, "status": IN_FLIGHT });
-    let answer = match aws.json(Service::Ecs, "ListServiceDeployments", request).await {
+    let answer = match aws
+        .json(Service::Ecs, "ListServiceDeployments", request)
+        .await
+    {
         Ok(answer) => answer,
         Err(error) if is_unknown_operation(&error) => return Ok(None),
-        Err(error) => return Err(refused(format!("failed to list the deployments of {name}"), &error)),
+        Err(error) => {
+            return Err(refused(
+                format!("failed to list the deployments of {name}"),
+                &error,
+            ));
+        }
     };
-    let Some(brief) = answer["serviceDeployments"].as_array().and_then(|all| all.first()) else { return Ok(None) };
+    let Some(brief) = answer["serviceDeployments"]
+        .as_array()
+        .and_then(|all| all.first())
+    else {
+        return Ok(None);
+    };
     Ok(Some(InFlight {
-        arn: brief["serviceDeploymentArn"].as_str().unwrap_or_default().to_owned(),
+        arn: brief["serviceDeploymentArn"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
         task_definition: revision_task_definition(aws, &brief["targetServiceRevisionArn"]).await?,
         status: brief["status"].as_str().unwrap_or_default().to_owned(),
     }))
@@ -136,19 +176,31 @@ pub async fn in_flight(aws: &Client, cluster: &str, name: &str) -> Result<Option
 ///
 /// # Errors
 /// AWS refused the call.
-pub async fn revision_task_definition(aws: &Client, revision: &Value) -> Result<Option<String>, Failure> {
-    let Some(arn) = revision.as_str() else { return Ok(None) };
+pub async fn revision_task_definition(
+    aws: &Client,
+    revision: &Value,
+) -> Result<Option<String>, Failure> {
+    let Some(arn) = revision.as_str() else {
+        return Ok(None);
+    };
     let answer = aws
-        .json(Service::Ecs, "DescribeServiceRevisions", json!({ "serviceRevisionArns": [arn] }))
+        .json(
+            Service::Ecs,
+            "DescribeServiceRevisions",
+            json!({ "serviceRevisionArns": [arn] }),
+        )
         .await
         .map_err(|error| refused("failed to describe a service revision", &error))?;
-    Ok(answer["serviceRevisions"][0]["taskDefinition"].as_str().map(str::to_owned))
+    Ok(answer["serviceRevisions"][0]["taskDefinition"]
+        .as_str()
+        .map(str::to_owned))
 }
 
 /// Whether the endpoint does not know the operation at all, as other implementations of ECS do not know the newer ones.
 pub fn is_unknown_operation(error: &hoist_aws::AwsError) -> bool {
     // moto answers 500 to what it does not implement.
-    error.is_unsupported_operation() || matches!(error, hoist_aws::AwsError::Service { status: 500, .. })
+    error.is_unsupported_operation()
+        || matches!(error, hoist_aws::AwsError::Service { status: 500, .. })
 }
 
 /// Creates the service.
@@ -194,7 +246,8 @@ pub async fn update(
     count: Option<u32>,
     force: bool,
 ) -> Result<Value, Failure> {
-    let mut request = json!({ "cluster": cluster, "service": name, "taskDefinition": task_definition });
+    let mut request =
+        json!({ "cluster": cluster, "service": name, "taskDefinition": task_definition });
     for (member, value) in changes {
         request[member] = value;
     }
@@ -253,6 +306,9 @@ mod tests {
     fn only_what_differs_is_sent_and_never_the_count() {
         let live = json!({ "desiredCount": 9, "healthCheckGracePeriodSeconds": 0, "propagateTags": "SERVICE" });
         let definition = json!({ "desiredCount": 1, "healthCheckGracePeriodSeconds": 30, "propagateTags": "SERVICE" });
-        assert_eq!(changes(&live, &definition), [("healthCheckGracePeriodSeconds", json!(30))]);
+        assert_eq!(
+            changes(&live, &definition),
+            [("healthCheckGracePeriodSeconds", json!(30))]
+        );
     }
 }

@@ -23,26 +23,47 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 pub async fn find(aws: &Client, service: &Value) -> Result<Option<String>, Failure> {
     let look_up = "failed to look up the URL";
     for balancer in service["loadBalancers"].as_array().into_iter().flatten() {
-        let Some(group) = balancer["targetGroupArn"].as_str() else { continue };
+        let Some(group) = balancer["targetGroupArn"].as_str() else {
+            continue;
+        };
         let groups = aws
-            .query(Service::Elbv2, "DescribeTargetGroups", &json!({ "TargetGroupArns": [group] }))
+            .query(
+                Service::Elbv2,
+                "DescribeTargetGroups",
+                &json!({ "TargetGroupArns": [group] }),
+            )
             .await
             .map_err(|error| refused(look_up, &error))?;
-        let Some(arn) = groups["TargetGroups"][0]["LoadBalancerArns"][0].as_str() else { continue };
+        let Some(arn) = groups["TargetGroups"][0]["LoadBalancerArns"][0].as_str() else {
+            continue;
+        };
         let balancers = aws
-            .query(Service::Elbv2, "DescribeLoadBalancers", &json!({ "LoadBalancerArns": [arn] }))
+            .query(
+                Service::Elbv2,
+                "DescribeLoadBalancers",
+                &json!({ "LoadBalancerArns": [arn] }),
+            )
             .await
             .map_err(|error| refused(look_up, &error))?;
         let listeners = aws
-            .query(Service::Elbv2, "DescribeListeners", &json!({ "LoadBalancerArn": arn }))
+            .query(
+                Service::Elbv2,
+                "DescribeListeners",
+                &json!({ "LoadBalancerArn": arn }),
+            )
             .await
             .map_err(|error| refused(look_up, &error))?;
-        let name = balancers["LoadBalancers"][0]["DNSName"].as_str().unwrap_or_default();
+        let name = balancers["LoadBalancers"][0]["DNSName"]
+            .as_str()
+            .unwrap_or_default();
         if let Some(url) = listener_url(name, &listeners, group) {
             return Ok(Some(url));
         }
     }
-    if service["loadBalancers"].as_array().is_none_or(Vec::is_empty) {
+    if service["loadBalancers"]
+        .as_array()
+        .is_none_or(Vec::is_empty)
+    {
         return public_address(aws, service).await;
     }
     Ok(None)
@@ -52,18 +73,26 @@ pub async fn find(aws: &Client, service: &Value) -> Result<Option<String>, Failu
 fn listener_url(name: &str, listeners: &Value, group: &str) -> Option<String> {
     let mut all: Vec<&Value> = listeners["Listeners"].as_array()?.iter().collect();
     let sends_here = |listener: &Value| {
-        listener["DefaultActions"].as_array().into_iter().flatten().any(|action| {
-            action["TargetGroupArn"] == group
-                || action["ForwardConfig"]["TargetGroups"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .any(|member| member["TargetGroupArn"] == group)
-        })
+        listener["DefaultActions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|action| {
+                action["TargetGroupArn"] == group
+                    || action["ForwardConfig"]["TargetGroups"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .any(|member| member["TargetGroupArn"] == group)
+            })
     };
     all.sort_by_key(|listener| (!sends_here(listener), listener["Protocol"] != "HTTPS"));
     let first = all.first()?;
-    let scheme = if first["Protocol"] == "HTTPS" { "https" } else { "http" };
+    let scheme = if first["Protocol"] == "HTTPS" {
+        "https"
+    } else {
+        "http"
+    };
     let port = number(&first["Port"])?;
     let standard = if scheme == "https" { 443 } else { 80 };
     // The embedded load balancer names its real port in its DNS name where the listener's own could not be bound.
@@ -78,14 +107,22 @@ async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>,
     let look_up = "failed to look up the task's public address";
     let (cluster, name) = (&service["clusterArn"], &service["serviceName"]);
     let listed = aws
-        .json(Service::Ecs, "ListTasks", json!({ "cluster": cluster, "serviceName": name, "desiredStatus": "RUNNING" }))
+        .json(
+            Service::Ecs,
+            "ListTasks",
+            json!({ "cluster": cluster, "serviceName": name, "desiredStatus": "RUNNING" }),
+        )
         .await
         .map_err(|error| refused(look_up, &error))?;
     if listed["taskArns"].as_array().is_none_or(Vec::is_empty) {
         return Ok(None);
     }
     let described = aws
-        .json(Service::Ecs, "DescribeTasks", json!({ "cluster": cluster, "tasks": listed["taskArns"] }))
+        .json(
+            Service::Ecs,
+            "DescribeTasks",
+            json!({ "cluster": cluster, "tasks": listed["taskArns"] }),
+        )
         .await
         .map_err(|error| refused(look_up, &error))?;
     let current = &service["taskDefinition"];
@@ -102,14 +139,27 @@ async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>,
         .flat_map(|attachment| attachment["details"].as_array().into_iter().flatten())
         .find(|detail| detail["name"] == "networkInterfaceId")
         .and_then(|detail| detail["value"].as_str());
-    let Some(interface) = interface else { return Ok(None) };
+    let Some(interface) = interface else {
+        return Ok(None);
+    };
     let interfaces = aws
-        .query(Service::Ec2, "DescribeNetworkInterfaces", &json!({ "NetworkInterfaceId": [interface] }))
+        .query(
+            Service::Ec2,
+            "DescribeNetworkInterfaces",
+            &json!({ "NetworkInterfaceId": [interface] }),
+        )
         .await
         .map_err(|error| refused(look_up, &error))?;
-    let Some(address) = interfaces["networkInterfaceSet"][0]["association"]["publicIp"].as_str() else { return Ok(None) };
+    let Some(address) = interfaces["networkInterfaceSet"][0]["association"]["publicIp"].as_str()
+    else {
+        return Ok(None);
+    };
     let definition = aws
-        .json(Service::Ecs, "DescribeTaskDefinition", json!({ "taskDefinition": current }))
+        .json(
+            Service::Ecs,
+            "DescribeTaskDefinition",
+            json!({ "taskDefinition": current }),
+        )
         .await
         .map_err(|error| refused(look_up, &error))?;
     let port = definition["taskDefinition"]["containerDefinitions"]
@@ -118,7 +168,13 @@ async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>,
         .flatten()
         .flat_map(|container| container["portMappings"].as_array().into_iter().flatten())
         .find_map(|mapping| number(&mapping["containerPort"]));
-    Ok(port.map(|port| if port == 80 { format!("http://{address}/") } else { format!("http://{address}:{port}/") }))
+    Ok(port.map(|port| {
+        if port == 80 {
+            format!("http://{address}/")
+        } else {
+            format!("http://{address}:{port}/")
+        }
+    }))
 }
 
 /// A number that may be spelt as a string, as answers in XML are.
@@ -130,15 +186,26 @@ fn number(value: &Value) -> Option<u64> {
 ///
 /// # Errors
 /// `NoAnswer` with what the last request saw; cancellation.
-pub async fn verify(url: &str, wanted: &UrlConfig, cancel: &Cancel, events: &Events) -> Result<(), Failure> {
+pub async fn verify(
+    url: &str,
+    wanted: &UrlConfig,
+    cancel: &Cancel,
+    events: &Events,
+) -> Result<(), Failure> {
     let limit = Duration::from_secs(u64::from(wanted.timeout));
-    let target = format!("{}/{}", url.trim_end_matches('/'), wanted.path.trim_start_matches('/'));
+    let target = format!(
+        "{}/{}",
+        url.trim_end_matches('/'),
+        wanted.path.trim_start_matches('/')
+    );
     let step = events.start(Step::Verify, format!("GET {target}"));
     let client = reqwest::Client::builder()
         .timeout(REQUEST_LIMIT)
         .redirect(reqwest::redirect::Policy::none())
         .build()
-        .map_err(|error| Failure::because(Kind::Unexpected, "failed to set up the HTTP client", &error))?;
+        .map_err(|error| {
+            Failure::because(Kind::Unexpected, "failed to set up the HTTP client", &error)
+        })?;
     let began = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
@@ -147,8 +214,14 @@ pub async fn verify(url: &str, wanted: &UrlConfig, cancel: &Cancel, events: &Eve
                 step.finish(format!("{target} answers {}", answer.status().as_u16()));
                 return Ok(());
             }
-            Ok(answer) => format!("it answered {} instead of {}", answer.status(), wanted.expect),
-            Err(error) => Failure::because(Kind::NoAnswer, "the request failed", &error).to_string(),
+            Ok(answer) => format!(
+                "it answered {} instead of {}",
+                answer.status(),
+                wanted.expect
+            ),
+            Err(error) => {
+                Failure::because(Kind::NoAnswer, "the request failed", &error).to_string()
+            }
         };
         if began.elapsed() >= limit {
             return Err(Failure::new(Kind::NoAnswer, format!("{target} does not answer as expected after {} s", limit.as_secs()))
@@ -179,7 +252,10 @@ mod tests {
             { "Port": "80", "Protocol": "HTTP", "DefaultActions": [{ "Type": "redirect" }] },
             { "Port": "8443", "Protocol": "HTTPS", "DefaultActions": [{ "Type": "forward", "TargetGroupArn": "g" }] },
         ]));
-        assert_eq!(listener_url("a.example", &all, "g").as_deref(), Some("https://a.example:8443/"));
+        assert_eq!(
+            listener_url("a.example", &all, "g").as_deref(),
+            Some("https://a.example:8443/")
+        );
     }
 
     #[test]
@@ -188,8 +264,14 @@ mod tests {
             { "Port": 80, "Protocol": "HTTP",
               "DefaultActions": [{ "ForwardConfig": { "TargetGroups": [{ "TargetGroupArn": "g", "Weight": 1 }] } }] },
         ]));
-        assert_eq!(listener_url("127.0.0.9", &all, "g").as_deref(), Some("http://127.0.0.9/"));
-        assert_eq!(listener_url("127.0.0.9:4077", &all, "g").as_deref(), Some("http://127.0.0.9:4077/"));
+        assert_eq!(
+            listener_url("127.0.0.9", &all, "g").as_deref(),
+            Some("http://127.0.0.9/")
+        );
+        assert_eq!(
+            listener_url("127.0.0.9:4077", &all, "g").as_deref(),
+            Some("http://127.0.0.9:4077/")
+        );
         assert_eq!(listener_url("x", &listeners(json!([])), "g"), None);
     }
 }

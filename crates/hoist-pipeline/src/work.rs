@@ -47,7 +47,9 @@ impl Work {
 
     fn new(service: &Service, region: &str) -> Work {
         let definitions = service.definitions(region, None);
-        let value = |document: &Option<Document>| document.as_ref().map(|document| document.value().clone());
+        let value = |document: &Option<Document>| {
+            document.as_ref().map(|document| document.value().clone())
+        };
         let target_group = definitions.load_balancer.map(|balancer| {
             let mut group = balancer.target_group.clone();
             group["Attributes"] = balancer.to_value()["TargetGroupAttributes"].take();
@@ -68,17 +70,29 @@ impl Work {
     ///
     /// # Errors
     /// The task definition cannot be read, or the container is not in it.
-    pub async fn overlay(&mut self, aws: &Client, live: Option<&Value>, image: &str) -> Result<(), Failure> {
+    pub async fn overlay(
+        &mut self,
+        aws: &Client,
+        live: Option<&Value>,
+        image: &str,
+    ) -> Result<(), Failure> {
         if self.task_definition.is_null() {
             let Some(running) = live.and_then(|live| live["taskDefinition"].as_str()) else {
                 return Err(Failure::new(
                     Kind::Check,
-                    format!("the service {} does not exist, so there is no live task definition", self.name()),
+                    format!(
+                        "the service {} does not exist, so there is no live task definition",
+                        self.name()
+                    ),
                 )
                 .hint("name a file as `task-definition` for the first deployment"));
             };
             let mut answer = aws
-                .json(AwsService::Ecs, "DescribeTaskDefinition", json!({ "taskDefinition": running, "include": ["TAGS"] }))
+                .json(
+                    AwsService::Ecs,
+                    "DescribeTaskDefinition",
+                    json!({ "taskDefinition": running, "include": ["TAGS"] }),
+                )
                 .await
                 .map_err(|error| refused(format!("failed to describe {running}"), &error))?;
             let mut definition = hoist_ecs::strip_describe_only(&answer["taskDefinition"]);
@@ -88,13 +102,20 @@ impl Work {
             }
             self.task_definition = definition;
         }
-        self.task_definition = self.service.overlay(&self.task_definition, image).map_err(|error| {
-            let failure = Failure::because(Kind::Configuration, "failed to put the image into the task definition", &error);
-            match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
-        })?;
+        self.task_definition =
+            self.service
+                .overlay(&self.task_definition, image)
+                .map_err(|error| {
+                    let failure = Failure::because(
+                        Kind::Configuration,
+                        "failed to put the image into the task definition",
+                        &error,
+                    );
+                    match error.hint() {
+                        Some(hint) => failure.hint(hint),
+                        None => failure,
+                    }
+                })?;
         Ok(())
     }
 
@@ -115,13 +136,30 @@ impl Work {
 pub fn plan(project: &Project, region: &str, only: &[String]) -> Result<Vec<Work>, Failure> {
     for name in only {
         if project.service(name).is_none() {
-            let known: Vec<&str> = project.services.iter().map(|service| service.key.as_str()).collect();
-            return Err(Failure::new(Kind::Configuration, format!("{} has no service `{name}`", project.file.display()))
-                .hint(format!("its services are: {}", known.join(", "))));
+            let known: Vec<&str> = project
+                .services
+                .iter()
+                .map(|service| service.key.as_str())
+                .collect();
+            return Err(Failure::new(
+                Kind::Configuration,
+                format!("{} has no service `{name}`", project.file.display()),
+            )
+            .hint(format!("its services are: {}", known.join(", "))));
         }
     }
-    let wanted = |service: &&Service| only.is_empty() || only.iter().any(|name| *name == service.key || *name == service.name);
-    Ok(project.services.iter().filter(wanted).map(|service| Work::new(service, region)).collect())
+    let wanted = |service: &&Service| {
+        only.is_empty()
+            || only
+                .iter()
+                .any(|name| *name == service.key || *name == service.name)
+    };
+    Ok(project
+        .services
+        .iter()
+        .filter(wanted)
+        .map(|service| Work::new(service, region))
+        .collect())
 }
 
 /// Checks the definitions of every item. Returns the warnings, rendered.
@@ -139,9 +177,13 @@ pub fn check(works: &[Work]) -> Result<Vec<String>, Failure> {
         }
     }
     // What the short form leaves to the provision step or the account is no fault of the user's.
-    let (errors, warnings): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(Problem::is_error);
+    let (errors, warnings): (Vec<Problem>, Vec<Problem>) =
+        problems.into_iter().partition(Problem::is_error);
     if errors.is_empty() {
-        return Ok(warnings.iter().map(|problem| problem.render(false)).collect());
+        return Ok(warnings
+            .iter()
+            .map(|problem| problem.render(false))
+            .collect());
     }
     Err(problems_failure(&errors))
 }
@@ -149,10 +191,17 @@ pub fn check(works: &[Work]) -> Result<Vec<String>, Failure> {
 /// The failure that problems in files make.
 pub fn problems_failure(problems: &[Problem]) -> Failure {
     let count = problems.len();
-    let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
+    let rendered: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.render(false))
+        .collect();
     Failure::new(
         Kind::Configuration,
-        if count == 1 { "the configuration has an error".to_owned() } else { format!("the configuration has {count} errors") },
+        if count == 1 {
+            "the configuration has an error".to_owned()
+        } else {
+            format!("the configuration has {count} errors")
+        },
     )
     .detail(rendered.join("\n"))
 }
@@ -171,7 +220,10 @@ pub fn project_failure(error: &ProjectError) -> Failure {
 
 /// Tags of a task definition revision that say where it comes from.
 pub fn tags(app: &str, source: &Source, tag: &str) -> Vec<(String, String)> {
-    let mut tags = vec![("hoist:app".to_owned(), app.to_owned()), ("hoist:image-tag".to_owned(), tag.to_owned())];
+    let mut tags = vec![
+        ("hoist:app".to_owned(), app.to_owned()),
+        ("hoist:image-tag".to_owned(), tag.to_owned()),
+    ];
     if let Some(commit) = &source.commit {
         tags.push(("hoist:commit".to_owned(), commit.clone()));
     }
@@ -180,7 +232,11 @@ pub fn tags(app: &str, source: &Source, tag: &str) -> Vec<(String, String)> {
 
 /// The source in words.
 pub fn describe(source: &Source) -> String {
-    let place = source.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
+    let place = source
+        .branch
+        .as_ref()
+        .map(|branch| format!(" on {branch}"))
+        .unwrap_or_default();
     match source.short() {
         Some(commit) if source.dirty => format!("commit {commit}{place} with uncommitted changes"),
         Some(commit) => format!("commit {commit}{place}"),

@@ -24,7 +24,13 @@ pub struct Planned {
 pub fn plan(folder: &Path) -> io::Result<Vec<Planned>> {
     let dockerfile = fs::read_to_string(folder.join("Dockerfile"))?;
     let folder = fs::canonicalize(folder)?;
-    let app = app_name(folder.file_name().map(|name| name.to_string_lossy()).as_deref().unwrap_or("app"));
+    let app = app_name(
+        folder
+            .file_name()
+            .map(|name| name.to_string_lossy())
+            .as_deref()
+            .unwrap_or("app"),
+    );
     let service = match exposed_port(&dockerfile) {
         Some(port) => format!("  web: {{ port: {port}, cpu: 256, memory: 512, count: 1, health: / }}"),
         None => "  worker: { cpu: 256, memory: 512, count: 1 } # the Dockerfile has no EXPOSE; a web service needs `port`".to_owned(),
@@ -33,8 +39,14 @@ pub fn plan(folder: &Path) -> io::Result<Vec<Planned>> {
         "# What hoist deploys; every key: https://github.com/hoist/hoist/blob/main/docs/configuration.md\napp: {app}\nservices:\n{service}\n"
     );
     Ok(vec![
-        Planned { path: PathBuf::from("hoist.yaml"), text: config },
-        Planned { path: PathBuf::from(".github/workflows/deploy.yml"), text: WORKFLOW.to_owned() },
+        Planned {
+            path: PathBuf::from("hoist.yaml"),
+            text: config,
+        },
+        Planned {
+            path: PathBuf::from(".github/workflows/deploy.yml"),
+            text: WORKFLOW.to_owned(),
+        },
     ])
 }
 
@@ -61,9 +73,19 @@ pub fn write(folder: &Path, planned: &[Planned]) -> io::Result<Vec<PathBuf>> {
 
 /// Lower-case letters, digits and hyphens, starting with a letter.
 fn app_name(folder: &str) -> String {
-    let name: String =
-        folder.to_lowercase().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
-    let name = name.trim_matches(|letter: char| !letter.is_ascii_lowercase() && !letter.is_ascii_digit());
+    let name: String = folder
+        .to_lowercase()
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let name =
+        name.trim_matches(|letter: char| !letter.is_ascii_lowercase() && !letter.is_ascii_digit());
     match name.chars().next() {
         Some(first) if first.is_ascii_lowercase() => name.to_owned(),
         Some(_) => format!("app-{name}"),
@@ -79,7 +101,9 @@ fn exposed_port(dockerfile: &str) -> Option<u16> {
         match words.next().map(str::to_ascii_uppercase).as_deref() {
             Some("FROM") => port = None,
             Some("EXPOSE") => {
-                port = port.or_else(|| words.find_map(|word| word.strip_suffix("/tcp").unwrap_or(word).parse().ok()));
+                port = port.or_else(|| {
+                    words.find_map(|word| word.strip_suffix("/tcp").unwrap_or(word).parse().ok())
+                });
             }
             _ => {}
         }
@@ -94,16 +118,27 @@ mod tests {
     #[test]
     fn a_planned_project_can_be_loaded_and_what_exists_is_kept() {
         let folder = tempfile::Builder::new().prefix("Shop_7").tempdir().unwrap();
-        fs::write(folder.path().join("Dockerfile"), "FROM scratch AS build\nEXPOSE 1\nFROM scratch\nEXPOSE 53/udp 9000/tcp\n").unwrap();
+        fs::write(
+            folder.path().join("Dockerfile"),
+            "FROM scratch AS build\nEXPOSE 1\nFROM scratch\nEXPOSE 53/udp 9000/tcp\n",
+        )
+        .unwrap();
         let planned = plan(folder.path()).unwrap();
         assert_eq!(write(folder.path(), &planned).unwrap().len(), 2);
         let project = crate::Project::load(&folder.path().join("hoist.yaml"), None).unwrap();
         assert!(project.app.starts_with("shop-7"), "{}", project.app);
-        assert!(planned[0].text.contains("port: 9000"), "{}", planned[0].text);
+        assert!(
+            planned[0].text.contains("port: 9000"),
+            "{}",
+            planned[0].text
+        );
 
         fs::write(folder.path().join("hoist.yaml"), "mine").unwrap();
         assert!(write(folder.path(), &planned).unwrap().is_empty());
-        assert_eq!(fs::read_to_string(folder.path().join("hoist.yaml")).unwrap(), "mine");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("hoist.yaml")).unwrap(),
+            "mine"
+        );
     }
 
     #[test]

@@ -133,7 +133,9 @@ pub struct Deploy {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "The image's digest is the last line of standard output.\n\nExamples:\n  hoist build\n  hoist build --engine buildkit --no-cache services/web")]
+#[command(
+    after_help = "The image's digest is the last line of standard output.\n\nExamples:\n  hoist build\n  hoist build --engine buildkit --no-cache services/web"
+)]
 pub struct Build {
     #[command(flatten)]
     pub project: Project,
@@ -145,7 +147,9 @@ pub struct Build {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Files that exist are kept.\n\nExample:\n  hoist init && hoist deploy --local")]
+#[command(
+    after_help = "Files that exist are kept.\n\nExample:\n  hoist init && hoist deploy --local"
+)]
 pub struct Init {
     /// Folder with the Dockerfile
     #[arg(default_value = ".")]
@@ -206,7 +210,9 @@ pub struct LocalStart {
 #[derive(Debug, Subcommand)]
 pub enum Image {
     /// Import a root file system as an image that `FROM NAME` finds
-    #[command(after_help = "Examples:\n  hoist image import ./rootfs my/base:1\n  hoist image import rootfs.tar.gz my/base:1")]
+    #[command(
+        after_help = "Examples:\n  hoist image import ./rootfs my/base:1\n  hoist image import rootfs.tar.gz my/base:1"
+    )]
     Import {
         /// A folder, or a tar archive (gzip and zstd too)
         source: PathBuf,
@@ -241,8 +247,12 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         _ => return Err(format!("`{unit}` is no unit of time; use s, m or h")),
     };
     match number.parse::<u64>() {
-        Ok(number) if number > 0 => Ok(std::time::Duration::from_secs(number.saturating_mul(factor))),
-        _ => Err(format!("`{text}` is no length of time; write `90s` or `20m`")),
+        Ok(number) if number > 0 => Ok(std::time::Duration::from_secs(
+            number.saturating_mul(factor),
+        )),
+        _ => Err(format!(
+            "`{text}` is no length of time; write `90s` or `20m`"
+        )),
     }
 }
 

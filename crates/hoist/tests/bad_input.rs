@@ -15,15 +15,30 @@ fn sandbox() -> Sandbox {
 #[test]
 fn a_folder_without_hoist_yaml_says_how_to_begin() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["deploy", "--local"]).expect(3).says("no hoist.yaml").says("= help:");
-    assert!(!sandbox.home().join("local/daemon.json").exists(), "the embedded AWS was started for nothing");
+    sandbox
+        .run(&["deploy", "--local"])
+        .expect(3)
+        .says("no hoist.yaml")
+        .says("= help:");
+    assert!(
+        !sandbox.home().join("local/daemon.json").exists(),
+        "the embedded AWS was started for nothing"
+    );
 }
 
 #[test]
 fn a_malformed_hoist_yaml_is_told_with_line_and_column() {
     let sandbox = sandbox();
-    std::fs::write(sandbox.project().join("hoist.yaml"), "app: shop\nservices:\n  web: { prot: 8080 }\n").unwrap();
-    sandbox.run(&["check"]).expect(3).says("hoist.yaml:3:").says("port");
+    std::fs::write(
+        sandbox.project().join("hoist.yaml"),
+        "app: shop\nservices:\n  web: { prot: 8080 }\n",
+    )
+    .unwrap();
+    sandbox
+        .run(&["check"])
+        .expect(3)
+        .says("hoist.yaml:3:")
+        .says("port");
 }
 
 #[test]
@@ -36,14 +51,26 @@ fn no_dockerfile_is_named() {
 #[test]
 fn an_unknown_instruction_is_told_with_its_line() {
     let sandbox = sandbox();
-    std::fs::write(sandbox.project().join("Dockerfile"), "FROM scratch\nCOPPY hello /hello\n").unwrap();
-    sandbox.run(&["build"]).expect(10).says("Dockerfile:2").says("COPY");
+    std::fs::write(
+        sandbox.project().join("Dockerfile"),
+        "FROM scratch\nCOPPY hello /hello\n",
+    )
+    .unwrap();
+    sandbox
+        .run(&["build"])
+        .expect(10)
+        .says("Dockerfile:2")
+        .says("COPY");
 }
 
 #[test]
 fn an_impossible_size_names_the_sizes_that_exist() {
     let sandbox = sandbox();
-    std::fs::write(sandbox.project().join("hoist.yaml"), SHORT.replace("memory: 512", "memory: 4096")).unwrap();
+    std::fs::write(
+        sandbox.project().join("hoist.yaml"),
+        SHORT.replace("memory: 512", "memory: 4096"),
+    )
+    .unwrap();
     sandbox.run(&["check"]).expect(3).says("2048");
 }
 
@@ -52,14 +79,21 @@ fn a_hook_that_fails_shows_its_output_and_nothing_is_built() {
     let sandbox = sandbox();
     let config = format!("{SHORT}image:\n  before: echo cannot find the compiler; exit 7\n");
     std::fs::write(sandbox.project().join("hoist.yaml"), config).unwrap();
-    sandbox.deploy(&[]).expect(10).says("cannot find the compiler").says("7").never_says("FROM scratch");
+    sandbox
+        .deploy(&[])
+        .expect(10)
+        .says("cannot find the compiler")
+        .says("7")
+        .never_says("FROM scratch");
 }
 
 #[test]
 fn without_credentials_it_says_what_was_tried() {
     let sandbox = sandbox();
     let mut command = sandbox.command(&["deploy", "--region", "eu-central-1"]);
-    command.env("HOME", sandbox.home()).env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    command
+        .env("HOME", sandbox.home())
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
     let run = support::sandbox::Run::of(command.output().unwrap());
     run.expect(4).says("AWS_ACCESS_KEY_ID");
 }
@@ -84,9 +118,17 @@ fn a_failing_test_keeps_the_image_from_being_pushed() {
         "FROM scratch\nCOPY hello /hello\nENV PORT=wrong\nENTRYPOINT [\"/hello\"]\n",
     )
     .unwrap();
-    sandbox.deploy(&[]).expect(11).says("the test").never_says("sent,");
+    sandbox
+        .deploy(&[])
+        .expect(11)
+        .says("the test")
+        .never_says("sent,");
     let images = sandbox.client("aws", &["ecr", "list-images", "--repository-name", "shop"]);
-    assert!(images.code != 0 || !images.stdout.contains("imageDigest"), "{}", images.stdout);
+    assert!(
+        images.code != 0 || !images.stdout.contains("imageDigest"),
+        "{}",
+        images.stdout
+    );
 }
 
 #[test]
@@ -98,7 +140,10 @@ fn a_full_disk_is_named_and_a_later_build_is_right() {
     }
     std::fs::create_dir_all(sandbox.home()).unwrap();
     let mount = |arguments: &[&str]| {
-        let status = std::process::Command::new(arguments[0]).args(&arguments[1..]).status().unwrap();
+        let status = std::process::Command::new(arguments[0])
+            .args(&arguments[1..])
+            .status()
+            .unwrap();
         assert!(status.success(), "{arguments:?}");
     };
     let home = sandbox.home().display().to_string();

@@ -19,32 +19,119 @@ fn the_aws_cli_reads_back_what_was_deployed_and_runs_a_task() {
     assert_eq!(get(&url).unwrap().0, 200);
     let aws = |arguments: &[&str]| sandbox.client("aws", arguments);
 
-    aws(&["ecs", "wait", "services-stable", "--cluster", "default", "--services", "shop-web"]).expect(0);
-    let described = json(&aws(&["ecs", "describe-services", "--cluster", "default", "--services", "shop-web"]));
+    aws(&[
+        "ecs",
+        "wait",
+        "services-stable",
+        "--cluster",
+        "default",
+        "--services",
+        "shop-web",
+    ])
+    .expect(0);
+    let described = json(&aws(&[
+        "ecs",
+        "describe-services",
+        "--cluster",
+        "default",
+        "--services",
+        "shop-web",
+    ]));
     let service = &described["services"][0];
     assert_eq!(service["runningCount"], 2);
     assert_eq!(service["deployments"].as_array().unwrap().len(), 1);
     assert_eq!(service["deployments"][0]["rolloutState"], "COMPLETED");
-    assert!(service["events"][0]["message"].as_str().unwrap().ends_with("has reached a steady state."));
+    assert!(
+        service["events"][0]["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("has reached a steady state.")
+    );
 
-    let definition = json(&aws(&["ecs", "describe-task-definition", "--task-definition", "shop-web"]));
-    let image = definition["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned();
+    let definition = json(&aws(&[
+        "ecs",
+        "describe-task-definition",
+        "--task-definition",
+        "shop-web",
+    ]));
+    let image = definition["taskDefinition"]["containerDefinitions"][0]["image"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(image.contains("/shop@sha256:"), "{image}");
 
-    let tasks = json(&aws(&["ecs", "list-tasks", "--cluster", "default", "--service-name", "shop-web"]));
+    let tasks = json(&aws(&[
+        "ecs",
+        "list-tasks",
+        "--cluster",
+        "default",
+        "--service-name",
+        "shop-web",
+    ]));
     let task = tasks["taskArns"][0].as_str().unwrap().to_owned();
     let id = task.rsplit('/').next().unwrap();
     let stream = format!("web/web/{id}");
-    let events = json(&aws(&["logs", "get-log-events", "--log-group-name", "/ecs/shop-web", "--log-stream-name", &stream]));
+    let events = json(&aws(&[
+        "logs",
+        "get-log-events",
+        "--log-group-name",
+        "/ecs/shop-web",
+        "--log-stream-name",
+        &stream,
+    ]));
     assert_eq!(events["events"][0]["message"], "listening on port 8080");
 
     let network = serde_json::to_string(&service["networkConfiguration"]).unwrap();
-    let ran = json(&aws(&["ecs", "run-task", "--cluster", "default", "--task-definition", "shop-web", "--launch-type", "FARGATE", "--network-configuration", &network]));
+    let ran = json(&aws(&[
+        "ecs",
+        "run-task",
+        "--cluster",
+        "default",
+        "--task-definition",
+        "shop-web",
+        "--launch-type",
+        "FARGATE",
+        "--network-configuration",
+        &network,
+    ]));
     let standalone = ran["tasks"][0]["taskArn"].as_str().unwrap().to_owned();
-    aws(&["ecs", "wait", "tasks-running", "--cluster", "default", "--tasks", &standalone]).expect(0);
-    aws(&["ecs", "stop-task", "--cluster", "default", "--task", &standalone]).expect(0);
-    aws(&["ecs", "wait", "tasks-stopped", "--cluster", "default", "--tasks", &standalone]).expect(0);
-    let stopped = json(&aws(&["ecs", "describe-tasks", "--cluster", "default", "--tasks", &standalone]));
+    aws(&[
+        "ecs",
+        "wait",
+        "tasks-running",
+        "--cluster",
+        "default",
+        "--tasks",
+        &standalone,
+    ])
+    .expect(0);
+    aws(&[
+        "ecs",
+        "stop-task",
+        "--cluster",
+        "default",
+        "--task",
+        &standalone,
+    ])
+    .expect(0);
+    aws(&[
+        "ecs",
+        "wait",
+        "tasks-stopped",
+        "--cluster",
+        "default",
+        "--tasks",
+        &standalone,
+    ])
+    .expect(0);
+    let stopped = json(&aws(&[
+        "ecs",
+        "describe-tasks",
+        "--cluster",
+        "default",
+        "--tasks",
+        &standalone,
+    ]));
     assert_eq!(stopped["tasks"][0]["stopCode"], "UserInitiated");
     assert_eq!(stopped["tasks"][0]["stoppedReason"], "Task stopped by user");
 }
@@ -57,17 +144,72 @@ fn skopeo_pulls_what_was_pushed_and_pushes_what_can_be_pulled() {
     let login = sandbox.client("aws", &["ecr", "get-login-password"]);
     let credentials = format!("AWS:{}", login.expect(0).stdout.trim());
     let described = json(&sandbox.client("aws", &["ecr", "describe-repositories"]));
-    let repository = described["repositories"][0]["repositoryUri"].as_str().unwrap().to_owned();
-    let tags = json(&sandbox.client("aws", &["ecr", "list-images", "--repository-name", "shop", "--filter", "tagStatus=TAGGED"]));
+    let repository = described["repositories"][0]["repositoryUri"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let tags = json(&sandbox.client(
+        "aws",
+        &[
+            "ecr",
+            "list-images",
+            "--repository-name",
+            "shop",
+            "--filter",
+            "tagStatus=TAGGED",
+        ],
+    ));
     let tag = tags["imageIds"][0]["imageTag"].as_str().unwrap().to_owned();
 
     let folder = sandbox.project().join("copied");
-    let (source, target) = (format!("docker://{repository}:{tag}"), format!("oci:{}:one", folder.display()));
-    sandbox.client("skopeo", &["copy", "--src-tls-verify=false", "--src-creds", &credentials, &source, &target]).expect(0);
+    let (source, target) = (
+        format!("docker://{repository}:{tag}"),
+        format!("oci:{}:one", folder.display()),
+    );
+    sandbox
+        .client(
+            "skopeo",
+            &[
+                "copy",
+                "--src-tls-verify=false",
+                "--src-creds",
+                &credentials,
+                &source,
+                &target,
+            ],
+        )
+        .expect(0);
     assert!(folder.join("index.json").exists());
 
     let back = format!("docker://{repository}:again");
-    sandbox.client("skopeo", &["copy", "--dest-tls-verify=false", "--dest-creds", &credentials, &target, &back]).expect(0);
-    let inspected = json(&sandbox.client("skopeo", &["inspect", "--tls-verify=false", "--creds", &credentials, &back]));
-    assert!(inspected["RepoTags"].as_array().unwrap().iter().any(|tag| tag == "again"));
+    sandbox
+        .client(
+            "skopeo",
+            &[
+                "copy",
+                "--dest-tls-verify=false",
+                "--dest-creds",
+                &credentials,
+                &target,
+                &back,
+            ],
+        )
+        .expect(0);
+    let inspected = json(&sandbox.client(
+        "skopeo",
+        &[
+            "inspect",
+            "--tls-verify=false",
+            "--creds",
+            &credentials,
+            &back,
+        ],
+    ));
+    assert!(
+        inspected["RepoTags"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|tag| tag == "again")
+    );
 }

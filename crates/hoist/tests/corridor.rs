@@ -15,11 +15,27 @@ fn a_change_goes_out_under_load_without_a_failed_request_and_no_change_does_noth
     run.expect(0);
     let url = run.url();
     assert_eq!(get(&url).unwrap(), (200, "one\n".to_owned()));
-    let tags = sandbox.client("aws", &["ecr", "list-images", "--repository-name", "shop", "--query", "imageIds[].imageTag", "--output", "text"]);
+    let tags = sandbox.client(
+        "aws",
+        &[
+            "ecr",
+            "list-images",
+            "--repository-name",
+            "shop",
+            "--query",
+            "imageIds[].imageTag",
+            "--output",
+            "text",
+        ],
+    );
     assert!(tags.expect(0).stdout.contains(&first), "{}", tags.stdout);
 
     let again = sandbox.deploy(&[]);
-    again.expect(0).says("nothing was deployed").says("serves already").never_says("registered ");
+    again
+        .expect(0)
+        .says("nothing was deployed")
+        .says("serves already")
+        .never_says("registered ");
     assert_eq!(again.url(), url);
 
     write(&sandbox.project(), SHORT, "ENV GREETING=two");
@@ -29,8 +45,18 @@ fn a_change_goes_out_under_load_without_a_failed_request_and_no_change_does_noth
     std::thread::sleep(std::time::Duration::from_millis(500));
     let seen = load.stop();
     run.expect(0);
-    assert!(seen.failed.is_empty(), "{} of {} failed: {:?}", seen.failed.len(), seen.answered, &seen.failed[..seen.failed.len().min(5)]);
-    assert!(seen.bodies.contains_key("one") && seen.bodies.contains_key("two"), "{:?}", seen.bodies);
+    assert!(
+        seen.failed.is_empty(),
+        "{} of {} failed: {:?}",
+        seen.failed.len(),
+        seen.answered,
+        &seen.failed[..seen.failed.len().min(5)]
+    );
+    assert!(
+        seen.bodies.contains_key("one") && seen.bodies.contains_key("two"),
+        "{:?}",
+        seen.bodies
+    );
     assert_eq!(get(&url).unwrap().1, "two\n");
     assert_eq!(run.url(), url);
     assert_ne!(first, second);
@@ -44,8 +70,15 @@ fn a_version_that_crashes_is_rolled_back_with_its_last_words() {
 
     write(&sandbox.project(), SHORT, "ENV PORT=not-a-port");
     let run = sandbox.deploy(&[]);
-    run.expect(20).says("Essential container in task exited").says("the port is free").says("101");
-    assert!(run.stdout.is_empty(), "a failed deployment prints no URL: {}", run.stdout);
+    run.expect(20)
+        .says("Essential container in task exited")
+        .says("the port is free")
+        .says("101");
+    assert!(
+        run.stdout.is_empty(),
+        "a failed deployment prints no URL: {}",
+        run.stdout
+    );
     assert_eq!(get(&url).unwrap(), (200, "good\n".to_owned()));
 }
 
@@ -55,7 +88,11 @@ fn a_version_that_fails_its_health_check_is_rolled_back() {
     write(&sandbox.project(), SHORT, "ENV GREETING=good");
     let url = sandbox.deploy(&[]).expect(0).url();
 
-    write(&sandbox.project(), &SHORT.replace("/healthz", "/nothing-here"), "ENV GREETING=bad");
+    write(
+        &sandbox.project(),
+        &SHORT.replace("/healthz", "/nothing-here"),
+        "ENV GREETING=bad",
+    );
     let run = sandbox.deploy(&[]);
     run.expect(20).says("404");
     assert_eq!(get(&url).unwrap().1, "good\n");
@@ -68,14 +105,32 @@ fn sigterm_in_the_middle_asks_for_the_rollback_and_ends_at_once() {
     let url = sandbox.deploy(&[]).expect(0).url();
 
     // A version whose health check never passes keeps the deployment in flight.
-    write(&sandbox.project(), &SHORT.replace("/healthz", "/nothing-here"), "ENV GREETING=bad");
+    write(
+        &sandbox.project(),
+        &SHORT.replace("/healthz", "/nothing-here"),
+        "ENV GREETING=bad",
+    );
     let child = sandbox.spawn(&["deploy", "--local", "--output", "plain"]);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
-        assert!(std::time::Instant::now() < deadline, "the deployment never began");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the deployment never began"
+        );
         let listed = sandbox.client(
             "aws",
-            &["ecs", "list-service-deployments", "--cluster", "default", "--service", "shop-web", "--status", "IN_PROGRESS", "--query", "length(serviceDeployments)"],
+            &[
+                "ecs",
+                "list-service-deployments",
+                "--cluster",
+                "default",
+                "--service",
+                "shop-web",
+                "--status",
+                "IN_PROGRESS",
+                "--query",
+                "length(serviceDeployments)",
+            ],
         );
         if listed.stdout.trim() == "1" {
             break;
@@ -86,8 +141,25 @@ fn sigterm_in_the_middle_asks_for_the_rollback_and_ends_at_once() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let run = support::sandbox::Run::of(child.wait_with_output().unwrap());
     run.expect(143).says("rollback");
-    assert!(asked.elapsed() < std::time::Duration::from_secs(7), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(7),
+        "{:?}",
+        asked.elapsed()
+    );
     assert_eq!(get(&url).unwrap().1, "good\n");
-    sandbox.client("aws", &["ecs", "wait", "services-stable", "--cluster", "default", "--services", "shop-web"]).expect(0);
+    sandbox
+        .client(
+            "aws",
+            &[
+                "ecs",
+                "wait",
+                "services-stable",
+                "--cluster",
+                "default",
+                "--services",
+                "shop-web",
+            ],
+        )
+        .expect(0);
     assert_eq!(get(&url).unwrap().1, "good\n");
 }

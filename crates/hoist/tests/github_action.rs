@@ -37,7 +37,11 @@ fn repository(sandbox: &Sandbox) {
     std::fs::create_dir_all(action.join("actions")).unwrap();
     std::fs::copy(root.join("action.yml"), action.join("action.yml")).unwrap();
     for file in ["install.sh", "release.sha256"] {
-        std::fs::copy(root.join("actions").join(file), action.join("actions").join(file)).unwrap();
+        std::fs::copy(
+            root.join("actions").join(file),
+            action.join("actions").join(file),
+        )
+        .unwrap();
     }
     let workflows = sandbox.project().join(".github/workflows");
     std::fs::create_dir_all(&workflows).unwrap();
@@ -56,12 +60,17 @@ fn act(sandbox: &Sandbox, environment: &[(String, String)]) -> Run {
         "127.0.0.1",
     ]);
     // act asks on first use which image it should run on, unless its configuration exists.
-    command.env("HOME", sandbox.project()).env("XDG_CONFIG_HOME", sandbox.home()).env("XDG_CACHE_HOME", sandbox.home().join("cache"));
+    command
+        .env("HOME", sandbox.project())
+        .env("XDG_CONFIG_HOME", sandbox.home())
+        .env("XDG_CACHE_HOME", sandbox.home().join("cache"));
     for (name, value) in environment {
         command.args(["--env", &format!("{name}={value}")]);
     }
     let output = command.stdin(std::process::Stdio::null()).output();
-    Run::of(output.unwrap_or_else(|error| panic!("failed to run act: {error}; run scripts/test.sh")))
+    Run::of(
+        output.unwrap_or_else(|error| panic!("failed to run act: {error}; run scripts/test.sh")),
+    )
 }
 
 #[test]
@@ -70,24 +79,43 @@ fn a_push_signs_in_with_keys_and_deploys_to_a_service_that_exists() {
     write(&sandbox.project(), SHORT, "ENV GREETING=one");
     repository(&sandbox);
     commit(&sandbox.project(), "one");
-    let url = sandbox.run(&["deploy", "--local", "--region", "eu-central-1"]).expect(0).url();
+    let url = sandbox
+        .run(&["deploy", "--local", "--region", "eu-central-1"])
+        .expect(0)
+        .url();
 
     write(&sandbox.project(), SHORT, "ENV GREETING=two");
     let hash = commit(&sandbox.project(), "two");
     let mut environment = sandbox.aws_env();
     environment.retain(|(name, _)| !name.ends_with("REGION"));
-    environment.push(("HOIST_UNDER_TEST".to_owned(), env!("CARGO_BIN_EXE_hoist").to_owned()));
-    environment.push(("HOIST_HOME".to_owned(), sandbox.home().display().to_string()));
+    environment.push((
+        "HOIST_UNDER_TEST".to_owned(),
+        env!("CARGO_BIN_EXE_hoist").to_owned(),
+    ));
+    environment.push((
+        "HOIST_HOME".to_owned(),
+        sandbox.home().display().to_string(),
+    ));
     let run = act(&sandbox, &environment);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains(&format!("outputs outcome=done url={url} tag={hash} arn=arn:aws:ecs:eu-central-1:")), "{}", run.stdout);
+    assert!(
+        run.stdout.contains(&format!(
+            "outputs outcome=done url={url} tag={hash} arn=arn:aws:ecs:eu-central-1:"
+        )),
+        "{}",
+        run.stdout
+    );
     assert_eq!(get(&url).unwrap().1, "two\n");
 
     // Nothing is pinned yet: without a binary the action says so, and downloads nothing.
     environment.retain(|(name, _)| name != "HOIST_UNDER_TEST");
     let run = act(&sandbox, &environment);
     assert_ne!(run.code, 0);
-    assert!(run.stdout.contains("no release of hoist is pinned yet"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("no release of hoist is pinned yet"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
@@ -96,15 +124,29 @@ fn a_failed_deployment_fails_the_job_and_says_why() {
     write(&sandbox.project(), SHORT, "ENV GREETING=one");
     repository(&sandbox);
     commit(&sandbox.project(), "one");
-    let url = sandbox.run(&["deploy", "--local", "--region", "eu-central-1"]).expect(0).url();
+    let url = sandbox
+        .run(&["deploy", "--local", "--region", "eu-central-1"])
+        .expect(0)
+        .url();
 
     write(&sandbox.project(), SHORT, "ENV PORT=not-a-port");
     commit(&sandbox.project(), "two");
     let mut environment = sandbox.aws_env();
-    environment.push(("HOIST_UNDER_TEST".to_owned(), env!("CARGO_BIN_EXE_hoist").to_owned()));
-    environment.push(("HOIST_HOME".to_owned(), sandbox.home().display().to_string()));
+    environment.push((
+        "HOIST_UNDER_TEST".to_owned(),
+        env!("CARGO_BIN_EXE_hoist").to_owned(),
+    ));
+    environment.push((
+        "HOIST_HOME".to_owned(),
+        sandbox.home().display().to_string(),
+    ));
     let run = act(&sandbox, &environment);
     assert_ne!(run.code, 0);
-    assert!(run.stdout.contains("outputs outcome=failed and rolled back"), "{}", run.stdout);
+    assert!(
+        run.stdout
+            .contains("outputs outcome=failed and rolled back"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(get(&url).unwrap().1, "one\n");
 }

@@ -17,8 +17,13 @@ pub fn run(options: &Build) -> Result<(), Failure> {
     let image = async_run(async {
         let (canceller, cancel) = cancellation();
         signals::listen(canceller)?;
-        let builder =
-            Builder { project: &project, workspace: &workspace, options: &build, events: &events, cancel: &cancel };
+        let builder = Builder {
+            project: &project,
+            workspace: &workspace,
+            options: &build,
+            events: &events,
+            cancel: &cancel,
+        };
         builder.hook().await?;
         builder.build().await
     })?;

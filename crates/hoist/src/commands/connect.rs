@@ -10,13 +10,21 @@ use crate::arguments::Aws;
 /// A client for the AWS that `aws` names; the embedded one is started if it does not run.
 pub fn connect(aws: &Aws, project_region: Option<&str>) -> Result<Client, Failure> {
     let region = aws.region.as_deref().or(project_region).map(str::to_owned);
-    let config = if aws.local { embedded(region)? } else { real(aws, region)? };
+    let config = if aws.local {
+        embedded(region)?
+    } else {
+        real(aws, region)?
+    };
     Client::new(config).map_err(|error| bad_config(&error))
 }
 
 fn real(aws: &Aws, region: Option<String>) -> Result<Config, Failure> {
-    let overrides =
-        Overrides { region, profile: aws.profile.clone(), github_role: aws.role.clone(), ..Overrides::default() };
+    let overrides = Overrides {
+        region,
+        profile: aws.profile.clone(),
+        github_role: aws.role.clone(),
+        ..Overrides::default()
+    };
     Config::load(overrides).map_err(|error| bad_config(&error))
 }
 
@@ -25,8 +33,14 @@ fn embedded(region: Option<String>) -> Result<Config, Failure> {
     let home = local::home()?;
     let status = control::start(&home, &StartOptions::default())
         .map_err(|error| local::failed("failed to start the embedded AWS", &error))?;
-    let variables = control::env(&home).map_err(|error| local::failed("failed to reach the embedded AWS", &error))?;
-    let value = |name: &str| variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let variables = control::env(&home)
+        .map_err(|error| local::failed("failed to reach the embedded AWS", &error))?;
+    let value = |name: &str| {
+        variables
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
     let overrides = Overrides {
         region: region.or_else(|| value("AWS_REGION")),
         endpoint_url: Some(status.endpoint()),
@@ -41,7 +55,11 @@ fn embedded(region: Option<String>) -> Result<Config, Failure> {
 }
 
 fn bad_config(error: &ConfigError) -> Failure {
-    let failure = Failure::because(Kind::Configuration, "failed to read the AWS configuration", error);
+    let failure = Failure::because(
+        Kind::Configuration,
+        "failed to read the AWS configuration",
+        error,
+    );
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -40,6 +40,10 @@ pub fn run(options: &Deploy) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn story(request: &Request<'_>, cancel: &Cancel, events: &Events) -> Result<hoist_pipeline::Deployed, Failure> {
+async fn story(
+    request: &Request<'_>,
+    cancel: &Cancel,
+    events: &Events,
+) -> Result<hoist_pipeline::Deployed, Failure> {
     hoist_pipeline::deploy(request, cancel, events, |kind| exit::of(kind).1).await
 }

@@ -28,7 +28,13 @@ pub fn async_run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::because(Kind::Unexpected, "failed to start the async runtime", &error))?
+        .map_err(|error| {
+            Failure::because(
+                Kind::Unexpected,
+                "failed to start the async runtime",
+                &error,
+            )
+        })?
         .block_on(work)
 }
 

@@ -16,20 +16,29 @@ pub fn run(command: &Image) -> Result<(), Failure> {
             let descriptor = async_run(async {
                 hoist_image::import(&workspace, source, name)
                     .await
-                    .map_err(|error| hoist_pipeline::build_failure("failed to import the image", &error))
+                    .map_err(|error| {
+                        hoist_pipeline::build_failure("failed to import the image", &error)
+                    })
             })?;
             say(descriptor.digest);
         }
         Image::Ls => {
-            let images = hoist_image::list(&workspace)
-                .map_err(|error| hoist_pipeline::build_failure("failed to list the images", &error))?;
+            let images = hoist_image::list(&workspace).map_err(|error| {
+                hoist_pipeline::build_failure("failed to list the images", &error)
+            })?;
             for image in images {
-                say(format_args!("{}  {}  {}", image.name, image.descriptor.digest.short(), human_size(image.size)));
+                say(format_args!(
+                    "{}  {}  {}",
+                    image.name,
+                    image.descriptor.digest.short(),
+                    human_size(image.size)
+                ));
             }
         }
         Image::Rm { name } => {
-            hoist_image::remove(&workspace, name)
-                .map_err(|error| hoist_pipeline::build_failure("failed to remove the image", &error))?;
+            hoist_image::remove(&workspace, name).map_err(|error| {
+                hoist_pipeline::build_failure("failed to remove the image", &error)
+            })?;
         }
     }
     Ok(())

@@ -10,13 +10,26 @@ use crate::arguments::Init;
 pub fn run(options: &Init) -> Result<(), Failure> {
     let folder = &options.folder;
     let planned = scaffold::plan(folder).map_err(|error| {
-        Failure::because(Kind::Configuration, format!("failed to read {}", folder.join("Dockerfile").display()), &error)
-            .hint("hoist deploys what a Dockerfile builds: write one first")
+        Failure::because(
+            Kind::Configuration,
+            format!("failed to read {}", folder.join("Dockerfile").display()),
+            &error,
+        )
+        .hint("hoist deploys what a Dockerfile builds: write one first")
     })?;
-    let written = scaffold::write(folder, &planned)
-        .map_err(|error| Failure::because(Kind::Unexpected, format!("failed to write into {}", folder.display()), &error))?;
+    let written = scaffold::write(folder, &planned).map_err(|error| {
+        Failure::because(
+            Kind::Unexpected,
+            format!("failed to write into {}", folder.display()),
+            &error,
+        )
+    })?;
     for file in &planned {
-        let word = if written.contains(&file.path) { "wrote" } else { "kept" };
+        let word = if written.contains(&file.path) {
+            "wrote"
+        } else {
+            "kept"
+        };
         say(format_args!("{word} {}", folder.join(&file.path).display()));
     }
     anstream::eprintln!("next: hoist deploy --local {}", folder.display());

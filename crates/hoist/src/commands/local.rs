@@ -12,16 +12,24 @@ pub fn run(command: Local) -> Result<(), Failure> {
     let home = home()?;
     match command {
         Local::Start(options) => {
-            let options =
-                StartOptions { port: options.port, pace: options.pace, runtime: options.runtime, program: None };
-            let status = control::start(&home, &options).map_err(|error| failed("failed to start the embedded AWS", &error))?;
+            let options = StartOptions {
+                port: options.port,
+                pace: options.pace,
+                runtime: options.runtime,
+                program: None,
+            };
+            let status = control::start(&home, &options)
+                .map_err(|error| failed("failed to start the embedded AWS", &error))?;
             say(status.endpoint());
         }
         Local::Stop => {
-            let ran = control::stop(&home).map_err(|error| failed("failed to stop the embedded AWS", &error))?;
+            let ran = control::stop(&home)
+                .map_err(|error| failed("failed to stop the embedded AWS", &error))?;
             say(if ran { "stopped" } else { "it was not running" });
         }
-        Local::Status => match control::status(&home).map_err(|error| failed("failed to ask the embedded AWS", &error))? {
+        Local::Status => match control::status(&home)
+            .map_err(|error| failed("failed to ask the embedded AWS", &error))?
+        {
             Some(status) => say(format_args!(
                 "running at {} (process {}, home {})",
                 status.endpoint(),
@@ -29,16 +37,22 @@ pub fn run(command: Local) -> Result<(), Failure> {
                 home.path().display()
             )),
             None => {
-                return Err(Failure::new(Kind::Unexpected, "the embedded AWS is not running").hint("start it: hoist local start"));
+                return Err(
+                    Failure::new(Kind::Unexpected, "the embedded AWS is not running")
+                        .hint("start it: hoist local start"),
+                );
             }
         },
         Local::Env => {
-            for (name, value) in control::env(&home).map_err(|error| failed("failed to tell the environment", &error))? {
+            for (name, value) in control::env(&home)
+                .map_err(|error| failed("failed to tell the environment", &error))?
+            {
                 say(format_args!("export {name}={value}"));
             }
         }
         Local::Reset => {
-            control::reset(&home).map_err(|error| failed("failed to reset the embedded AWS", &error))?;
+            control::reset(&home)
+                .map_err(|error| failed("failed to reset the embedded AWS", &error))?;
             say("reset");
         }
         Local::Serve(options) => serve(&options)?,
@@ -48,7 +62,11 @@ pub fn run(command: Local) -> Result<(), Failure> {
 
 /// Runs the daemon in this process, until it is told to end.
 pub fn serve(options: &LocalStart) -> Result<(), Failure> {
-    let options = ServeOptions { port: options.port, pace: options.pace, runtime: options.runtime.clone() };
+    let options = ServeOptions {
+        port: options.port,
+        pace: options.pace,
+        runtime: options.runtime.clone(),
+    };
     hoist_local::serve(&home()?, options).map_err(|error| {
         let failure = Failure::because(Kind::Unexpected, "the embedded AWS ended", &error);
         match error.hint() {
@@ -61,7 +79,11 @@ pub fn serve(options: &LocalStart) -> Result<(), Failure> {
 /// The home of this user's embedded AWS, images and journal.
 pub fn home() -> Result<Home, Failure> {
     Home::from_env().map_err(|error| {
-        let failure = Failure::because(Kind::Configuration, "failed to find hoist's home directory", &error);
+        let failure = Failure::because(
+            Kind::Configuration,
+            "failed to find hoist's home directory",
+            &error,
+        );
         match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,

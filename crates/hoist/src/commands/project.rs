@@ -27,10 +27,17 @@ pub fn source(project: &Project) -> Source {
 /// Must come before any thread exists. Where there are no such rights, a build that needs none (a Docker Engine's) still works,
 /// and any other says what is missing.
 pub fn workspace(home: &Home) -> Result<Workspace, Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::because(Kind::Unexpected, format!("failed to open {}", home.path().display()), error);
+    let failed = |error: &dyn std::error::Error| {
+        Failure::because(
+            Kind::Unexpected,
+            format!("failed to open {}", home.path().display()),
+            error,
+        )
+    };
     home.create().map_err(|error| failed(&error))?;
     let _ = hoist_runtime::privilege::acquire();
-    Workspace::open(&home.images()).map_err(|error| hoist_pipeline::build_failure("failed to open the image store", &error))
+    Workspace::open(&home.images())
+        .map_err(|error| hoist_pipeline::build_failure("failed to open the image store", &error))
 }
 
 /// The build options of the command line.

@@ -12,10 +12,13 @@ pub fn run(options: &Render) -> Result<(), Failure> {
     let project = project::load(&options.project)?;
     let works = hoist_pipeline::plan(&project, &region(options, &project), &[])?;
     hoist_pipeline::check(&works)?;
-    let rendered: serde_json::Map<String, serde_json::Value> =
-        works.iter().map(|work| (work.key().to_owned(), work.to_value())).collect();
-    let text = serde_json::to_string_pretty(&rendered)
-        .map_err(|error| Failure::because(Kind::Unexpected, "failed to write the definitions", &error))?;
+    let rendered: serde_json::Map<String, serde_json::Value> = works
+        .iter()
+        .map(|work| (work.key().to_owned(), work.to_value()))
+        .collect();
+    let text = serde_json::to_string_pretty(&rendered).map_err(|error| {
+        Failure::because(Kind::Unexpected, "failed to write the definitions", &error)
+    })?;
     say(text);
     Ok(())
 }

@@ -10,12 +10,19 @@ use crate::arguments::Url;
 pub fn run(options: &Url) -> Result<(), Failure> {
     let project = project::load(&options.project)?;
     let aws = connect::connect(&options.aws, project.region.as_deref())?;
-    let found = async_run(hoist_pipeline::service_url(&aws, &project, options.service.as_deref()))?;
+    let found = async_run(hoist_pipeline::service_url(
+        &aws,
+        &project,
+        options.service.as_deref(),
+    ))?;
     match found {
         Some(url) => {
             say(url);
             Ok(())
         }
-        None => Err(Failure::new(Kind::Check, "the service has neither a load balancer nor a task with a public address")),
+        None => Err(Failure::new(
+            Kind::Check,
+            "the service has neither a load balancer nor a task with a public address",
+        )),
     }
 }

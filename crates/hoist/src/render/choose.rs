@@ -28,7 +28,9 @@ pub enum Output {
 impl Output {
     fn resolved(self) -> Output {
         match self {
-            Output::Auto if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") => Output::Github,
+            Output::Auto if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") => {
+                Output::Github
+            }
             Output::Auto if std::io::stderr().is_terminal() => Output::Terminal,
             Output::Auto => Output::Plain,
             chosen => chosen,

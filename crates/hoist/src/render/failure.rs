@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn the_next_step_comes_last() {
-        let failure = Failure::new(Kind::Build, "failed to read Dockerfile").hint("run it in the right folder");
+        let failure = Failure::new(Kind::Build, "failed to read Dockerfile")
+            .hint("run it in the right folder");
         assert_eq!(
             text(&failure),
             "\u{1b}[1;31merror\u{1b}[0m: failed to read Dockerfile\n  = help: run it in the right folder\n"

@@ -37,27 +37,58 @@ impl Github {
 
     /// Says `event`.
     pub fn event(&self, event: &Event) {
-        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rows = self
+            .rows
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
             Event::StepStarted { step, what } => {
                 if open.replace(*step).is_some() {
                     anstream::eprintln!("::endgroup::");
                 }
-                anstream::eprintln!("::group::{}", escape_data(&format!("{}: {what}", step.name())));
+                anstream::eprintln!(
+                    "::group::{}",
+                    escape_data(&format!("{}: {what}", step.name()))
+                );
                 return;
             }
-            Event::StepFinished { step, summary, millis } => {
-                rows.push((step.name().into(), format!("{summary} ({})", super::human_duration(*millis))));
+            Event::StepFinished {
+                step,
+                summary,
+                millis,
+            } => {
+                rows.push((
+                    step.name().into(),
+                    format!("{summary} ({})", super::human_duration(*millis)),
+                ));
             }
-            Event::StepSkipped { step, why } => rows.push((step.name().into(), format!("skipped: {why}"))),
-            Event::Note { tone: Tone::Warning, text, .. } => annotate("warning", "hoist", text),
-            Event::Diagnosis { service, cause, fix, .. } => {
-                let text = fix.as_ref().map_or_else(|| cause.clone(), |fix| format!("{cause}\n{fix}"));
+            Event::StepSkipped { step, why } => {
+                rows.push((step.name().into(), format!("skipped: {why}")))
+            }
+            Event::Note {
+                tone: Tone::Warning,
+                text,
+                ..
+            } => annotate("warning", "hoist", text),
+            Event::Diagnosis {
+                service,
+                cause,
+                fix,
+                ..
+            } => {
+                let text = fix
+                    .as_ref()
+                    .map_or_else(|| cause.clone(), |fix| format!("{cause}\n{fix}"));
                 annotate("error", &format!("{service} failed"), &text);
                 rows.push((format!("why {service} failed"), text));
             }
-            Event::Finished { outcome, summary, .. } => {
+            Event::Finished {
+                outcome, summary, ..
+            } => {
                 if open.take().is_some() {
                     anstream::eprintln!("::endgroup::");
                 }
@@ -65,7 +96,11 @@ impl Github {
                     annotate("error", outcome, summary);
                 }
                 if let Err(error) = write_files(event, &rows) {
-                    annotate("warning", "hoist", &format!("failed to write the step's outputs or summary: {error}"));
+                    annotate(
+                        "warning",
+                        "hoist",
+                        &format!("failed to write the step's outputs or summary: {error}"),
+                    );
                 }
             }
             _ => {}
@@ -79,7 +114,10 @@ impl Github {
         if fenced {
             anstream::eprintln!("::{}::", self.guard);
         }
-        let ends = matches!(event, Event::StepFinished { .. } | Event::StepSkipped { .. });
+        let ends = matches!(
+            event,
+            Event::StepFinished { .. } | Event::StepSkipped { .. }
+        );
         if ends && open.take().is_some() {
             anstream::eprintln!("::endgroup::");
         }
@@ -96,11 +134,25 @@ pub fn mask(secret: &str) {
 /// Writes an annotation.
 pub fn annotate(level: &str, title: &str, text: &str) {
     let text: String = text.chars().take(MESSAGE_LIMIT).collect();
-    anstream::eprintln!("::{level} title={}::{}", escape_property(title), escape_data(&text));
+    anstream::eprintln!(
+        "::{level} title={}::{}",
+        escape_property(title),
+        escape_data(&text)
+    );
 }
 
 fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<()> {
-    let Event::Finished { outcome, summary, image, tag, digest, task_definition, url, .. } = finished else {
+    let Event::Finished {
+        outcome,
+        summary,
+        image,
+        tag,
+        digest,
+        task_definition,
+        url,
+        ..
+    } = finished
+    else {
         return Ok(());
     };
     if let Some(path) = std::env::var_os("GITHUB_OUTPUT").filter(|path| !path.is_empty()) {
@@ -119,11 +171,19 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
                 let _ = write!(text, "{name}<<{delimiter}\n{value}\n{delimiter}\n");
             }
         }
-        OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())?;
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?
+            .write_all(text.as_bytes())?;
     }
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
         let mut text = format!("### hoist: {outcome}\n\n{summary}\n\n| | |\n|---|---|\n");
-        for (name, value) in [("image", image), ("task definition", task_definition), ("URL", url)] {
+        for (name, value) in [
+            ("image", image),
+            ("task definition", task_definition),
+            ("URL", url),
+        ] {
             if let Some(value) = value {
                 let _ = writeln!(text, "| {name} | {} |", cell(value));
             }
@@ -133,7 +193,11 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
         }
         text.truncate(text.floor_char_boundary(SUMMARY_LIMIT));
         text.push('\n');
-        OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())?;
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?
+            .write_all(text.as_bytes())?;
     }
     Ok(())
 }
@@ -143,7 +207,9 @@ fn cell(text: &str) -> String {
 }
 
 fn escape_data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }
 
 fn escape_property(text: &str) -> String {

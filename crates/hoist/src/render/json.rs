@@ -17,7 +17,11 @@ struct Line<'a> {
 
 /// Says `event`.
 pub fn event(event: &Event) {
-    let line = Line { schema_version: SCHEMA_VERSION, at: jiff::Timestamp::now().to_string(), event };
+    let line = Line {
+        schema_version: SCHEMA_VERSION,
+        at: jiff::Timestamp::now().to_string(),
+        event,
+    };
     if let Ok(text) = serde_json::to_string(&line) {
         anstream::eprintln!("{text}");
     }

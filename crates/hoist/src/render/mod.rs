@@ -5,7 +5,6 @@ pub mod json;
 pub mod plain;
 pub mod terminal;
 
-
 mod choose;
 mod failure;
 mod units;

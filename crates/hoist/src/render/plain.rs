@@ -15,7 +15,9 @@ pub struct Plain {
 impl Plain {
     /// A renderer with nothing said yet.
     pub fn new() -> Plain {
-        Plain { sent: Mutex::new(HashSet::new()) }
+        Plain {
+            sent: Mutex::new(HashSet::new()),
+        }
     }
 
     /// Says `event`.
@@ -28,35 +30,80 @@ impl Plain {
     /// The lines that `event` is worth: none for what only a progress bar shows.
     pub fn lines(&self, event: &Event) -> Vec<String> {
         match event {
-            Event::Started { app, target, source } => vec![format!("hoist: {app} to {target}, {source}")],
+            Event::Started {
+                app,
+                target,
+                source,
+            } => vec![format!("hoist: {app} to {target}, {source}")],
             Event::StepStarted { step, what } => vec![format!("{:>9}  {what}", step.name())],
-            Event::StepFinished { step, summary, millis } => {
-                vec![format!("{:>9}  {summary} ({})", step.name(), human_duration(*millis))]
+            Event::StepFinished {
+                step,
+                summary,
+                millis,
+            } => {
+                vec![format!(
+                    "{:>9}  {summary} ({})",
+                    step.name(),
+                    human_duration(*millis)
+                )]
             }
             Event::StepSkipped { step, why } => vec![format!("{:>9}  skipped: {why}", step.name())],
             Event::Note { step, tone, text } => {
-                let mark = if *tone == Tone::Warning { "warning: " } else { "" };
-                text.lines().map(|line| format!("{:>9}  {mark}{line}", step.name())).collect()
+                let mark = if *tone == Tone::Warning {
+                    "warning: "
+                } else {
+                    ""
+                };
+                text.lines()
+                    .map(|line| format!("{:>9}  {mark}{line}", step.name()))
+                    .collect()
             }
             Event::Output { step, line } => vec![format!("{:>9}  | {line}", step.name())],
             Event::Transfer { digest, done, size } => {
-                let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut sent = self
+                    .sent
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
                 if done >= size && sent.insert(digest.clone()) {
-                    vec![format!("{:>9}  {} {}", "layer", short(digest), human_size(*size))]
+                    vec![format!(
+                        "{:>9}  {} {}",
+                        "layer",
+                        short(digest),
+                        human_size(*size)
+                    )]
                 } else {
                     Vec::new()
                 }
             }
-            Event::Diagnosis { service, cause, evidence, fix, docs } => {
+            Event::Diagnosis {
+                service,
+                cause,
+                evidence,
+                fix,
+                docs,
+            } => {
                 let mut lines = vec![String::new(), format!("why {service} failed: {cause}")];
-                lines.extend(evidence.iter().flat_map(|text| text.lines()).map(|line| format!("  {line}")));
+                lines.extend(
+                    evidence
+                        .iter()
+                        .flat_map(|text| text.lines())
+                        .map(|line| format!("  {line}")),
+                );
                 lines.extend(fix.iter().map(|fix| format!("  fix: {fix}")));
                 lines.extend(docs.iter().map(|docs| format!("  docs: {docs}")));
                 lines.push(String::new());
                 lines
             }
-            Event::Finished { outcome, summary, millis, .. } => {
-                vec![format!("hoist: {outcome}: {summary} ({})", human_duration(*millis))]
+            Event::Finished {
+                outcome,
+                summary,
+                millis,
+                ..
+            } => {
+                vec![format!(
+                    "hoist: {outcome}: {summary} ({})",
+                    human_duration(*millis)
+                )]
             }
         }
     }
@@ -77,7 +124,11 @@ mod tests {
     #[test]
     fn a_layer_is_named_once_when_it_is_complete() {
         let plain = Plain::new();
-        let at = |done| Event::Transfer { digest: "sha256:0123456789abcdef".into(), done, size: 2048 };
+        let at = |done| Event::Transfer {
+            digest: "sha256:0123456789abcdef".into(),
+            done,
+            size: 2048,
+        };
         assert!(plain.lines(&at(1024)).is_empty());
         assert_eq!(plain.lines(&at(2048)), ["    layer  0123456789ab 2.0 KiB"]);
         assert!(plain.lines(&at(2048)).is_empty());
@@ -85,7 +136,11 @@ mod tests {
 
     #[test]
     fn a_step_says_what_came_of_it_and_how_long_it_took() {
-        let event = Event::StepFinished { step: Step::Push, summary: "3 layers".into(), millis: 1_234 };
+        let event = Event::StepFinished {
+            step: Step::Push,
+            summary: "3 layers".into(),
+            millis: 1_234,
+        };
         assert_eq!(Plain::new().lines(&event), ["     push  3 layers (1.2 s)"]);
     }
 }

@@ -30,12 +30,20 @@ impl Terminal {
 
     /// Says `event`.
     pub fn event(&self, event: &Event) {
-        let mut step = self.step.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut layers = self.layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut step = self
+            .step
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut layers = self
+            .layers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
             Event::StepStarted { step: name, what } => {
                 let bar = self.bars.add(ProgressBar::new_spinner());
-                if let Ok(style) = ProgressStyle::with_template("{prefix:>9.cyan}  {msg} {spinner} {elapsed}") {
+                if let Ok(style) =
+                    ProgressStyle::with_template("{prefix:>9.cyan}  {msg} {spinner} {elapsed}")
+                {
                     bar.set_style(style);
                 }
                 bar.set_prefix(name.name());
@@ -49,7 +57,9 @@ impl Terminal {
             Event::Transfer { digest, done, size } => {
                 let bar = layers.entry(digest.clone()).or_insert_with(|| {
                     let bar = self.bars.add(ProgressBar::new(*size));
-                    if let Ok(style) = ProgressStyle::with_template("           {prefix} {bar:24} {bytes}/{total_bytes}") {
+                    if let Ok(style) = ProgressStyle::with_template(
+                        "           {prefix} {bar:24} {bytes}/{total_bytes}",
+                    ) {
                         bar.set_style(style);
                     }
                     bar.set_prefix(digest.get(7..19).unwrap_or_default().to_owned());
@@ -73,7 +83,10 @@ impl Terminal {
         }
         let style = match event {
             Event::StepFinished { .. } => "\x1b[32m",
-            Event::Note { tone: Tone::Warning, .. } => "\x1b[33m",
+            Event::Note {
+                tone: Tone::Warning,
+                ..
+            } => "\x1b[33m",
             Event::Diagnosis { .. } => "\x1b[31m",
             Event::Output { .. } | Event::StepSkipped { .. } => "\x1b[2m",
             Event::Finished { outcome, .. } if outcome == "done" => "\x1b[1;32m",

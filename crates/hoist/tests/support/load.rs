@@ -11,16 +11,33 @@ use std::time::{Duration, Instant};
 pub fn get(url: &str) -> std::io::Result<(u16, String)> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let address = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
     let mut stream = TcpStream::connect(&address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| {
-        std::io::Error::new(std::io::ErrorKind::InvalidData, format!("no status line in `{text}`"))
-    })?;
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(|| {
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                format!("no status line in `{text}`"),
+            )
+        })?;
+    let body = text
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default();
     Ok((status, body))
 }
 
@@ -51,14 +68,20 @@ impl Load {
                     let began = Instant::now();
                     let pause = Duration::from_secs(1) * THREADS / rate;
                     let mut due = began;
-                    while !stop.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(120) {
+                    while !stop.load(Ordering::Relaxed)
+                        && began.elapsed() < Duration::from_secs(120)
+                    {
                         match get(&url) {
                             Ok((200, body)) => {
                                 seen.answered += 1;
                                 *seen.bodies.entry(body.trim().to_owned()).or_default() += 1;
                             }
-                            Ok((status, body)) => seen.failed.push(format!("{:?} {status} {body}", began.elapsed())),
-                            Err(error) => seen.failed.push(format!("{:?} {error}", began.elapsed())),
+                            Ok((status, body)) => seen
+                                .failed
+                                .push(format!("{:?} {status} {body}", began.elapsed())),
+                            Err(error) => {
+                                seen.failed.push(format!("{:?} {error}", began.elapsed()))
+                            }
                         }
                         due += pause;
                         std::thread::sleep(due.saturating_duration_since(Instant::now()));

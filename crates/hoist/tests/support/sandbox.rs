@@ -10,7 +10,10 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new() -> Sandbox {
-        let folder = tempfile::Builder::new().prefix("hoist-test-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("hoist-test-")
+            .tempdir()
+            .unwrap();
         std::fs::create_dir_all(folder.path().join("project")).unwrap();
         Sandbox { folder }
     }
@@ -26,13 +29,21 @@ impl Sandbox {
     /// The binary, in the project's folder, with an environment that knows no AWS and no CI.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hoist"));
-        command.args(arguments).current_dir(self.project()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.project())
+            .stdin(Stdio::null());
         for (name, _) in std::env::vars() {
-            if ["AWS_", "GITHUB_", "ACTIONS_", "HOIST_"].iter().any(|start| name.starts_with(start)) {
+            if ["AWS_", "GITHUB_", "ACTIONS_", "HOIST_"]
+                .iter()
+                .any(|start| name.starts_with(start))
+            {
                 command.env_remove(name);
             }
         }
-        command.env("HOIST_HOME", self.home()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+            .env("HOIST_HOME", self.home())
+            .env("AWS_EC2_METADATA_DISABLED", "true");
         command
     }
 
@@ -48,7 +59,11 @@ impl Sandbox {
     }
 
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// The variables that `hoist local env` prints.
@@ -65,8 +80,14 @@ impl Sandbox {
     /// A real client: a program of the tests' tools, pointed at the embedded AWS.
     pub fn client(&self, program: &str, arguments: &[&str]) -> Run {
         let mut command = Command::new(tool(program));
-        command.args(arguments).envs(self.aws_env()).stdin(Stdio::null()).env("AWS_PAGER", "");
-        Run::of(command.output().unwrap_or_else(|error| panic!("failed to run {program}: {error}; run scripts/test.sh")))
+        command
+            .args(arguments)
+            .envs(self.aws_env())
+            .stdin(Stdio::null())
+            .env("AWS_PAGER", "");
+        Run::of(command.output().unwrap_or_else(|error| {
+            panic!("failed to run {program}: {error}; run scripts/test.sh")
+        }))
     }
 }
 
@@ -74,9 +95,14 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         let stopped = self.run(&["local", "stop"]);
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.home().join("local/daemon.log")).unwrap_or_default();
+            let log =
+                std::fs::read_to_string(self.home().join("local/daemon.log")).unwrap_or_default();
             let start = log.len().saturating_sub(6_000);
-            eprintln!("--- the daemon's log\n{}\n--- stop: {}", log.get(start..).unwrap_or(&log), stopped.stderr);
+            eprintln!(
+                "--- the daemon's log\n{}\n--- stop: {}",
+                log.get(start..).unwrap_or(&log),
+                stopped.stderr
+            );
         }
     }
 }
@@ -84,9 +110,14 @@ impl Drop for Sandbox {
 /// Where `scripts/install-test-tools.sh` put a program, else its name for the search path.
 pub fn tool(program: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let tools = std::env::var_os("HOIST_TEST_TOOLS").map_or_else(|| root.join("target/tools"), PathBuf::from);
+    let tools = std::env::var_os("HOIST_TEST_TOOLS")
+        .map_or_else(|| root.join("target/tools"), PathBuf::from);
     let path = tools.join("bin").join(program);
-    if path.exists() { path } else { PathBuf::from(program) }
+    if path.exists() {
+        path
+    } else {
+        PathBuf::from(program)
+    }
 }
 
 /// A finished program.
@@ -100,7 +131,10 @@ impl Run {
     pub fn of(output: Output) -> Run {
         use std::os::unix::process::ExitStatusExt;
         Run {
-            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+            code: output
+                .status
+                .code()
+                .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -108,19 +142,31 @@ impl Run {
 
     #[track_caller]
     pub fn expect(&self, code: i32) -> &Run {
-        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
     #[track_caller]
     pub fn says(&self, text: &str) -> &Run {
-        assert!(self.stderr.contains(text), "`{text}` is not in\n{}", self.stderr);
+        assert!(
+            self.stderr.contains(text),
+            "`{text}` is not in\n{}",
+            self.stderr
+        );
         self
     }
 
     #[track_caller]
     pub fn never_says(&self, text: &str) -> &Run {
-        assert!(!self.stderr.contains(text), "`{text}` is in\n{}", self.stderr);
+        assert!(
+            !self.stderr.contains(text),
+            "`{text}` is in\n{}",
+            self.stderr
+        );
         self
     }
 
@@ -128,7 +174,12 @@ impl Run {
     #[track_caller]
     pub fn url(&self) -> String {
         let url = self.stdout.lines().last().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://"), "no URL in\n{}\n{}", self.stdout, self.stderr);
+        assert!(
+            url.starts_with("http://"),
+            "no URL in\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
         url
     }
 }

@@ -340,7 +340,8 @@ impl AwsError {
                 } else if self.is_invalid_credentials() {
                     Some(
                         "AWS does not accept this key pair: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for stray characters, \
-                         AWS_SESSION_TOKEN for a temporary pair, and that the key is active and of this partition"
+                         AWS_SESSION_TOKEN for a temporary pair, that the key is active and of this partition, and that the region is enabled \
+                         for the account"
                             .to_owned(),
                     )
                 } else if self.is_access_denied() {

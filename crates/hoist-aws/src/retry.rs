@@ -27,8 +27,8 @@ pub(crate) struct Tries {
     pub throttled: u32,
 }
 
-/// How often a call is sent that is answered 500 without a code of AWS.
-const BARE_ATTEMPTS: u32 = 3;
+/// How often a call is sent that is answered 500 without a code of AWS, or whose host name has no address: neither is likely to change.
+const FEW_ATTEMPTS: u32 = 3;
 
 /// Counts a failed attempt, and decides. `random` is in 0..1.
 pub(crate) fn decide(
@@ -41,7 +41,14 @@ pub(crate) fn decide(
 ) -> Next {
     let throttled = error.is_throttling();
     // AWS writes a code into its own 500s; a bare one comes from an emulator that does not know the call, and stays.
-    let bare = error.is_without_code() && matches!(error, AwsError::Service { status: 500, .. });
+    let unlikely = matches!(
+        error,
+        AwsError::Transport {
+            kind: TransportKind::Resolve,
+            ..
+        }
+    ) || error.is_without_code()
+        && matches!(error, AwsError::Service { status: 500, .. });
     let (count, most, base) = if throttled {
         tries.throttled += 1;
         (
@@ -53,8 +60,8 @@ pub(crate) fn decide(
         tries.failed += 1;
         (
             tries.failed,
-            if bare {
-                retries.max_attempts.min(BARE_ATTEMPTS)
+            if unlikely {
+                retries.max_attempts.min(FEW_ATTEMPTS)
             } else {
                 retries.max_attempts
             },
@@ -83,7 +90,7 @@ fn full_jitter(base: Duration, cap: Duration, count: u32, random: f64) -> Durati
 /// Whether the same call may succeed a moment later.
 pub(crate) fn is_transient(error: &AwsError) -> bool {
     match error {
-        AwsError::Transport { kind, .. } => *kind != TransportKind::Resolve,
+        AwsError::Transport { .. } => true,
         AwsError::Service { status, code, .. } => {
             matches!(*status, 500 | 502 | 503 | 504)
                 || matches!(
@@ -200,12 +207,12 @@ mod tests {
         assert_eq!(sent(&refused("ThrottlingException", 400)), 5);
         assert_eq!(sent(&refused("ClientException", 400)), 1);
         assert_eq!(sent(&refused("HTTP 502", 502)), 3);
-        assert_eq!(sent(&lost(TransportKind::Resolve)), 1);
+        assert_eq!(sent(&lost(TransportKind::Resolve)), 3);
         assert_eq!(sent(&lost(TransportKind::Connect)), 3);
     }
 
     #[test]
-    fn a_bare_500_is_soon_taken_for_an_unknown_operation() {
+    fn what_is_unlikely_to_change_is_soon_given_up() {
         let retries = Retries {
             max_attempts: 10,
             ..Retries::default()

@@ -107,7 +107,7 @@ class Services(Case):
         first = self.web("good")
         breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
         self.serve(first, group, deploymentConfiguration=breaker)
-        self.stable()
+        self.until("the first deployment", lambda: self.describe()["deployments"][0]["rolloutState"] == "COMPLETED")
         bad = self.register(
             family=f"web-{self.cluster_name}",
             container={"image": busybox(), "portMappings": [{"containerPort": 8080}], "command": ["sh", "-c", "exit 1"]},

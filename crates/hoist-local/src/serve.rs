@@ -74,6 +74,9 @@ pub enum ServeError {
     /// The scheduler ended, which it never should; the log says more.
     #[error("the scheduler of the embedded AWS ended by itself")]
     Broken,
+    /// What an earlier daemon left cannot be removed.
+    #[error("failed to remove what an earlier daemon left: {0}")]
+    Left(String),
     /// Something of the system.
     #[error("failed to {doing}")]
     System {
@@ -99,6 +102,7 @@ impl ServeError {
             ServeError::Balancers(_)
             | ServeError::Registry(_)
             | ServeError::Broken
+            | ServeError::Left(_)
             | ServeError::System { .. } => None,
         }
     }
@@ -202,6 +206,9 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
     if let Err(error) = ctx.runtime.clean_up().await {
         tracing::warn!(%error, "some containers may be left");
     }
+    if let Err(error) = remove_volumes(home) {
+        tracing::warn!(%error, "the volumes of tasks are left");
+    }
     let _ = std::fs::remove_file(Status::path(home));
     if broken {
         Err(ServeError::Broken)
@@ -216,11 +223,9 @@ async fn assemble(
     settings: Settings,
     port: u16,
 ) -> Result<(Ctx, tokio::task::JoinHandle<()>), ServeError> {
+    hoist_oci::install_tls();
     let runtime = engine::start(home).await?;
-    let folder = home.file("tasks");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(system("remove the files of earlier tasks"))?;
-    }
+    remove_volumes(home).map_err(system("remove the files of earlier tasks"))?;
     let state = State::open(&home.file("state.redb"))?;
     let (driver, inbox) = Driver::restore(&state, settings.pace)?;
     let tag = home.tag();
@@ -257,9 +262,18 @@ async fn assemble(
         stopping: CancellationToken::new(),
     });
     let crew = Crew::new(ctx.clone());
+    driver::sweep(&crew).map_err(|error| ServeError::Left(error.to_string()))?;
     tokio::spawn(driver::listen(crew.clone(), target_messages));
     let working = tokio::spawn(inbox.run(ctx.clone(), move |command| crew.carry_out(command)));
     Ok((ctx, working))
+}
+
+/// Removes the volumes of all tasks, none of which runs.
+fn remove_volumes(home: &Home) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(home.file("tasks")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Sends a request where it belongs: the registry, the status page, or the APIs.

@@ -1,4 +1,5 @@
 //! The life of the daemon, as its users see it: started, asked, killed, stopped, forgotten.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

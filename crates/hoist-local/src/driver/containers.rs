@@ -42,7 +42,7 @@ pub async fn pull(
     image: &str,
     digest: Option<String>,
 ) {
-    let run = crew.run(&task);
+    let Some(run) = crew.run(&task) else { return };
     let pulled = tokio::select! {
         () = run.gone.cancelled() => return,
         pulled = try_pull(crew, &run, &task, &container, image, digest.as_deref()) => pulled,
@@ -93,7 +93,10 @@ async fn try_pull(
 
 /// Starts a container whose image is there.
 pub async fn start(crew: &Crew, task: String, container: String) {
-    let run = crew.run(&task);
+    let Some(run) = crew.run(&task) else {
+        let reason = "CannotStartContainerError: the task is gone".to_owned();
+        return crew.tell(Event::StartFailed { task, container, reason });
+    };
     match try_start(crew, &run, &task, &container).await {
         Ok(Started { process, carrying }) => {
             let runtime_id = format!(
@@ -332,7 +335,7 @@ fn mounts(
 
 /// Asks a container to end, and makes it after `timeout` milliseconds. Its exit is reported by whoever waits for it.
 pub async fn stop(crew: &Crew, task: &str, container: &str, timeout: u64) {
-    let run = crew.run(task);
+    let Some(run) = crew.run(task) else { return };
     let Some(process) = run.process(container) else {
         return;
     };

@@ -80,9 +80,14 @@ impl Crew {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is of a task; made when it is first asked for.
-    pub fn run(&self, task: &str) -> Arc<Run> {
+    /// Begins with a task.
+    pub fn begin(&self, task: &str) -> Arc<Run> {
         self.work().runs.entry(task.to_owned()).or_default().clone()
+    }
+
+    /// What there is of a task; nothing before it is begun and after it is forgotten.
+    pub fn run(&self, task: &str) -> Option<Arc<Run>> {
+        self.work().runs.get(task).cloned()
     }
 
     /// Forgets a task and returns what there was of it.

@@ -16,16 +16,10 @@ pub async fn check(
     command: Vec<String>,
     timeout: u64,
 ) {
-    let passed = match tokio::time::timeout(
-        Duration::from_millis(timeout),
-        passes(crew, &task, &container, command),
-    )
-    .await
-    {
-        Ok(passed) => passed,
-        // The program was dropped, and so killed.
-        Err(_) => false,
-    };
+    let limit = Duration::from_millis(timeout);
+    let check = passes(crew, &task, &container, command);
+    // On time-out the program is dropped, and so killed.
+    let passed = tokio::time::timeout(limit, check).await.unwrap_or(false);
     crew.tell(Event::HealthChecked {
         task,
         container,
@@ -34,7 +28,7 @@ pub async fn check(
 }
 
 async fn passes(crew: &Crew, task: &str, container: &str, command: Vec<String>) -> bool {
-    let Some(process) = crew.run(task).process(container) else {
+    let Some(process) = crew.run(task).and_then(|run| run.process(container)) else {
         return false;
     };
     let args = match command.first().map(String::as_str) {

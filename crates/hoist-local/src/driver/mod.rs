@@ -18,4 +18,5 @@ mod targets;
 pub use actor::{Driver, RestoreError};
 pub(crate) use crew::Crew;
 pub use dial::RuntimeDialer;
+pub(crate) use network::sweep;
 pub(crate) use targets::listen;

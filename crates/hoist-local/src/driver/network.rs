@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::compose::{Definition, task_limits};
 use super::crew::Crew;
+use crate::api::ApiError;
 use crate::ec2::{Interface, NewInterface};
 use crate::ids;
 
@@ -21,17 +22,19 @@ impl Crew {
 
 /// Makes the interface and the network of a task.
 pub async fn provision(crew: &Crew, task: &str) {
-    let run = crew.run(task);
+    let run = crew.begin(task);
     let event = match try_provision(crew, task).await {
         Ok(event) => event,
-        Err(reason) => Event::ProvisionFailed {
-            task: task.to_owned(),
-            reason,
-        },
+        Err(reason) => Event::ProvisionFailed { task: task.to_owned(), reason },
     };
-    if !run.gone.is_cancelled() {
-        crew.tell(event);
+    if run.gone.is_cancelled() {
+        // It was removed meanwhile, and whoever did that found nothing yet.
+        if let Event::TaskProvisioned { attachments, .. } = &event {
+            take_down(crew, task, attachments).await;
+        }
+        return;
     }
+    crew.tell(event);
 }
 
 async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
@@ -160,7 +163,7 @@ fn choose_subnet(world: &World, task: &Task) -> Option<String> {
         .flat_map(|service| world.tasks_of(service))
         .filter(|it| it.is_wanted())
     {
-        if let Some(subnet) = detail(other, "subnetId") {
+        if let Some(subnet) = detail(&other.attachments, "subnetId") {
             *used.entry(subnet).or_default() += 1;
         }
     }
@@ -174,16 +177,9 @@ fn choose_subnet(world: &World, task: &Task) -> Option<String> {
 }
 
 /// A detail of a task's interface, such as `networkInterfaceId`.
-fn detail<'a>(task: &'a Task, name: &str) -> Option<&'a str> {
-    let interface = task
-        .attachments
-        .iter()
-        .find(|it| it["type"] == "ElasticNetworkInterface")?;
-    interface["details"]
-        .as_array()?
-        .iter()
-        .find(|it| it["name"] == name)?["value"]
-        .as_str()
+fn detail<'a>(attachments: &'a [Value], name: &str) -> Option<&'a str> {
+    let interface = attachments.iter().find(|it| it["type"] == "ElasticNetworkInterface")?;
+    interface["details"].as_array()?.iter().find(|it| it["name"] == name)?["value"].as_str()
 }
 
 /// Every container port that the task definition names.
@@ -229,27 +225,47 @@ pub async fn remove(crew: &Crew, task: String) {
     if let Some(run) = crew.forget(&task) {
         run.gone.cancel();
     }
-    let id = task.rsplit('/').next().unwrap_or(&task).to_owned();
-    if let Err(error) = crew.ctx.runtime.remove_task(&id).await {
+    let attachments = crew
+        .ctx
+        .driver
+        .read(|world| world.task(&task).map(|it| it.attachments.clone()))
+        .unwrap_or_default();
+    take_down(crew, &task, &attachments).await;
+    crew.tell(Event::TaskRemoved { task });
+}
+
+async fn take_down(crew: &Crew, task: &str, attachments: &[Value]) {
+    let id = task.rsplit('/').next().unwrap_or(task);
+    if let Err(error) = crew.ctx.runtime.remove_task(id).await {
         tracing::warn!(task, %error, "what is left of a task cannot be removed");
     }
-    let interface = crew.ctx.driver.read(|world| {
-        let task = world.task(&task)?;
-        Some((
-            task.region.clone(),
-            detail(task, "networkInterfaceId")?.to_owned(),
-        ))
-    });
-    if let Some((region, interface)) = interface {
-        delete_interface(crew, &region, &interface);
+    let region = task.split(':').nth(3).unwrap_or_default();
+    if let Some(interface) = detail(attachments, "networkInterfaceId") {
+        delete_interface(crew, region, interface);
     }
-    let folder = crew.folder(&id);
+    let folder = crew.folder(id);
     if folder.exists()
         && let Err(error) = std::fs::remove_dir_all(&folder)
     {
         tracing::warn!(task, %error, "the volumes of a task cannot be removed");
     }
-    crew.tell(Event::TaskRemoved { task });
+}
+
+/// Deletes the interfaces that no task has: what a daemon that was killed had made and not yet recorded.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn sweep(crew: &Crew) -> Result<(), ApiError> {
+    for interface in crew.ctx.ec2.enis().all()? {
+        let is_used = crew.ctx.driver.read(|world| {
+            let mut tasks = world.clusters(&interface.region).flat_map(|it| world.tasks(&it.arn));
+            tasks.any(|it| detail(&it.attachments, "networkInterfaceId") == Some(&interface.id))
+        });
+        if !is_used {
+            delete_interface(crew, &interface.region, &interface.id);
+        }
+    }
+    Ok(())
 }
 
 fn delete_interface(crew: &Crew, region: &str, id: &str) {

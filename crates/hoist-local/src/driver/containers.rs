@@ -95,7 +95,11 @@ async fn try_pull(
 pub async fn start(crew: &Crew, task: String, container: String) {
     let Some(run) = crew.run(&task) else {
         let reason = "CannotStartContainerError: the task is gone".to_owned();
-        return crew.tell(Event::StartFailed { task, container, reason });
+        return crew.tell(Event::StartFailed {
+            task,
+            container,
+            reason,
+        });
     };
     match try_start(crew, &run, &task, &container).await {
         Ok(Started { process, carrying }) => {

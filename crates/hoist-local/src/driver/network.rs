@@ -25,7 +25,10 @@ pub async fn provision(crew: &Crew, task: &str) {
     let run = crew.begin(task);
     let event = match try_provision(crew, task).await {
         Ok(event) => event,
-        Err(reason) => Event::ProvisionFailed { task: task.to_owned(), reason },
+        Err(reason) => Event::ProvisionFailed {
+            task: task.to_owned(),
+            reason,
+        },
     };
     if run.gone.is_cancelled() {
         // It was removed meanwhile, and whoever did that found nothing yet.
@@ -178,8 +181,14 @@ fn choose_subnet(world: &World, task: &Task) -> Option<String> {
 
 /// A detail of a task's interface, such as `networkInterfaceId`.
 fn detail<'a>(attachments: &'a [Value], name: &str) -> Option<&'a str> {
-    let interface = attachments.iter().find(|it| it["type"] == "ElasticNetworkInterface")?;
-    interface["details"].as_array()?.iter().find(|it| it["name"] == name)?["value"].as_str()
+    let interface = attachments
+        .iter()
+        .find(|it| it["type"] == "ElasticNetworkInterface")?;
+    interface["details"]
+        .as_array()?
+        .iter()
+        .find(|it| it["name"] == name)?["value"]
+        .as_str()
 }
 
 /// Every container port that the task definition names.
@@ -258,7 +267,9 @@ async fn take_down(crew: &Crew, task: &str, attachments: &[Value]) {
 pub fn sweep(crew: &Crew) -> Result<(), ApiError> {
     for interface in crew.ctx.ec2.enis().all()? {
         let is_used = crew.ctx.driver.read(|world| {
-            let mut tasks = world.clusters(&interface.region).flat_map(|it| world.tasks(&it.arn));
+            let mut tasks = world
+                .clusters(&interface.region)
+                .flat_map(|it| world.tasks(&it.arn));
             tasks.any(|it| detail(&it.attachments, "networkInterfaceId") == Some(&interface.id))
         });
         if !is_used {

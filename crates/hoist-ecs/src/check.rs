@@ -166,17 +166,21 @@ impl<'a> Findings<'a> {
         if (from..=to).contains(&value) {
             return Some(value);
         }
+        let bounds = match to {
+            i64::MAX => format!("{from} or more"),
+            _ => format!("{from} to {to}"),
+        };
         let unit = if unit.is_empty() {
             String::new()
         } else {
             format!(" {unit}")
         };
-        let message = format!("`{key}` is {value}, and ECS takes {from} to {to}{unit}");
+        let message = format!("`{key}` is {value}, and ECS takes {bounds}{unit}");
         self.error(
             check,
             entry.value.span,
             message,
-            &format!("expected {from} to {to}"),
+            &format!("expected {bounds}"),
             "",
         );
         None

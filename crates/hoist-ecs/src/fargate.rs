@@ -113,7 +113,7 @@ impl Size {
 
 impl std::fmt::Display for Size {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} CPU units with {} MiB", self.cpu, self.memory)
+        write!(f, "{} CPU units and {} MiB", self.cpu, self.memory)
     }
 }
 

@@ -1,16 +1,31 @@
 //! "Did you mean": the known word nearest to a misspelt one.
 
 /// The candidate nearest to `word`, if one is near enough to be a slip: differences of case, `-` and `_` count nothing, and at
-/// most a third of the letters may differ.
+/// most a third of the letters may differ. A word that is the beginning of one candidate alone counts too.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = fold(word);
     let limit = (plain.len() / 3).clamp(1, 4);
-    candidates
+    let mut begins = Vec::new();
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates
         .into_iter()
-        .map(|candidate| (distance(&plain, &fold(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= limit && *candidate != word)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .filter(|candidate| *candidate != word)
+    {
+        let folded = fold(candidate);
+        let distance = distance(&plain, &folded);
+        if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+        if plain.len() >= 3 && folded.starts_with(&plain) {
+            begins.push(candidate);
+        }
+    }
+    // A word cut short counts only where it is the beginning of one candidate alone.
+    match (best, begins.as_slice()) {
+        (Some((_, near)), _) => Some(near),
+        (None, [only]) => Some(only),
+        _ => None,
+    }
 }
 
 fn fold(word: &str) -> Vec<char> {
@@ -63,5 +78,10 @@ mod tests {
         assert_eq!(nearest("imgae", known), Some("image"));
         assert_eq!(nearest("cup", known), Some("cpu"));
         assert_eq!(nearest("replicas", known), None);
+        assert_eq!(nearest("size", ["sizeInGiB"]), Some("sizeInGiB"));
+        assert_eq!(
+            nearest("environ", ["environmentFiles", "environmentVariables"]),
+            None
+        );
     }
 }

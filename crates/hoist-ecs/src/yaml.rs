@@ -100,12 +100,20 @@ impl<'a> Reader<'a> {
                         .min(self.text.len());
                     let end = at + self.text[at..].chars().next().map_or(0, char::len_utf8);
                     let message = error.to_string();
-                    let message = message.split(" at byte ").next().unwrap_or(&message);
+                    let message = message
+                        .rsplit_once(" at byte ")
+                        .or(message.rsplit_once(" at char "))
+                        .map_or(message.as_str(), |(what, _)| what);
                     let mut problem =
                         self.problem(self.span(at, end), format!("not valid YAML: {message}"), "");
-                    let line = &self.text[self.line_starts[problem.line - 1]..];
-                    let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-                    if line[..indent].contains('\t') {
+                    // A tab often upsets the line after it.
+                    let line = problem.line;
+                    let tab = (line.saturating_sub(1).max(1)..=line).any(|line| {
+                        let text = &self.text[self.line_starts[line - 1]..];
+                        let indent = text.len() - text.trim_start_matches([' ', '\t']).len();
+                        text[..indent].contains('\t')
+                    });
+                    if tab {
                         problem.help =
                             Some("indent with spaces: YAML does not allow tabs there".to_owned());
                     }

@@ -161,6 +161,7 @@ fn resources(findings: &mut Findings, root: &Node, all: &[Node]) {
         .and_then(cpu_units)
         .map(i64::from);
     let (mut reserved, mut units) = (0, 0);
+    let mut beyond = false;
     for container in all {
         let hard = container.get("memory");
         let soft = container.get("memoryReservation");
@@ -177,6 +178,7 @@ fn resources(findings: &mut Findings, root: &Node, all: &[Node]) {
                     );
                 }
                 (Some(given), Some(task)) if given > task => {
+                    beyond = true;
                     let message =
                         format!("the container asks for {given} MiB, and the task has {task}");
                     let help =
@@ -226,7 +228,7 @@ fn resources(findings: &mut Findings, root: &Node, all: &[Node]) {
             }
         }
         let node = soft.or(hard);
-        if let (Some(task), Some(node)) = (memory.filter(|task| reserved > *task), node)
+        if let (Some(task), Some(node)) = (memory.filter(|task| !beyond && reserved > *task), node)
             && node.as_i64().is_some_and(|own| own <= task)
         {
             let message =

@@ -35,6 +35,7 @@ pub(super) fn check(findings: &mut Findings, root: &Node) {
                         "there is {}",
                         names
                             .iter()
+                            .filter(|name| !name.is_empty())
                             .map(|name| format!("`{name}`"))
                             .collect::<Vec<_>>()
                             .join(", ")

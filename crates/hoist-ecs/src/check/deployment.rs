@@ -66,7 +66,14 @@ fn percent(findings: &mut Findings, root: &Node, configuration: &Node) {
         None => Some(100),
     };
     let maximum = match configuration.get("maximumPercent") {
-        Some(_) => findings.range(check, configuration, "maximumPercent", 100, 200, "percent"),
+        Some(_) => findings.range(
+            check,
+            configuration,
+            "maximumPercent",
+            100,
+            i64::MAX,
+            "percent",
+        ),
         None => Some(200),
     };
     let (Some(minimum), Some(maximum)) = (minimum, maximum) else {
@@ -134,7 +141,7 @@ fn breaker(findings: &mut Findings, configuration: &Node) {
     }
     if let Some(threshold) = breaker.get("thresholdConfiguration") {
         let most = match threshold.get("type").and_then(Node::as_str) {
-            Some("COUNT") => i64::from(i32::MAX),
+            Some("COUNT") => i64::MAX,
             _ => 100,
         };
         findings.range("circuit-breaker", threshold, "value", 1, most, "");

@@ -26,18 +26,12 @@ pub(super) fn check(findings: &mut Findings, root: &Node) {
                 .find(|(low, high, other, _)| *other == protocol && from <= *high && *low <= to);
             if let Some((.., first)) = taken {
                 let what = if from == to {
-                    format!("port {from}")
+                    format!("port {from} ({protocol}) is")
                 } else {
-                    format!("ports {from} to {to}")
+                    format!("ports {from} to {to} ({protocol}) are")
                 };
                 let help = "containers of one task share one network interface: one of them must listen elsewhere";
-                findings.twice(
-                    "ports",
-                    span,
-                    *first,
-                    format!("{what} ({protocol}) is mapped twice"),
-                    help,
-                );
+                findings.twice("ports", span, *first, format!("{what} mapped twice"), help);
             }
             ports.push((from, to, protocol, span));
         }

@@ -15,7 +15,7 @@ pub(super) fn check(findings: &mut Findings, root: &Node, task: Option<&Node>) {
         root,
         "healthCheckGracePeriodSeconds",
         0,
-        i64::from(i32::MAX),
+        i64::MAX,
         "seconds",
     );
     let balancers = root

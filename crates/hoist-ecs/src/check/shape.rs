@@ -93,23 +93,37 @@ fn compare(findings: &mut Findings, node: &Node, key: Span, what: &str, name: &'
             }
         }
         Shape::Enum(values) => match node.as_str() {
-            None => wrong(findings, "a string", &quoted(node)),
+            None => wrong(
+                findings,
+                "a string",
+                &format!("write one of {}", list(&values)),
+            ),
             Some(value) if values.contains(&value) => {}
-            Some(value) => {
-                let message =
-                    format!("`{value}` is not a value of {what} that ECS is known to take");
-                let help = match values
-                    .iter()
-                    .find(|known| known.eq_ignore_ascii_case(value))
-                {
-                    Some(known) => format!("write `{known}`"),
-                    None => match suggest::nearest(value, values.iter().copied()) {
+            Some(value) => match values
+                .iter()
+                .find(|known| known.eq_ignore_ascii_case(value))
+            {
+                Some(known) => {
+                    let message = format!("`{value}` is not a value of {what}: `{known}` is");
+                    findings.add(
+                        Error,
+                        "unknown-value",
+                        node.span,
+                        message,
+                        "",
+                        &format!("write `{known}`"),
+                    );
+                }
+                None => {
+                    let message =
+                        format!("`{value}` is not a value of {what} that ECS is known to take");
+                    let help = match suggest::nearest(value, values.iter().copied()) {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("known are {}", list(&values)),
-                    },
-                };
-                findings.add(Warning, "unknown-value", node.span, message, "", &help);
-            }
+                    };
+                    findings.add(Warning, "unknown-value", node.span, message, "", &help);
+                }
+            },
         },
         Shape::Scalar(kind) => {
             let number = matches!(&node.kind, Kind::Number(_));

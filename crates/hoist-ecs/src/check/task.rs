@@ -129,12 +129,11 @@ fn compatibilities(findings: &mut Findings, root: &Node) {
             "add \"requiresCompatibilities\": [\"FARGATE\"]",
         ),
         Some(node) => {
-            if !node
-                .items()
-                .iter()
-                .any(|item| item.as_str() == Some("FARGATE"))
-                && node.items().iter().all(|item| item.as_str().is_some())
-            {
+            // Another spelling of it is reported with the values.
+            let names = |name: &str| name.eq_ignore_ascii_case("FARGATE");
+            let texts: Option<Vec<&str>> = node.items().iter().map(Node::as_str).collect();
+            let is_list = matches!(node.kind, crate::node::Kind::Array(_));
+            if is_list && texts.is_some_and(|texts| !texts.into_iter().any(names)) {
                 findings.error(
                     "compatibilities",
                     node.span,

@@ -19,6 +19,9 @@ pub(crate) fn take_environments(root: &mut Node) -> Vec<Entry> {
 /// Lays `over` over `base`: mappings are merged key by key, anything else takes the place of what was there, and `null` removes it.
 /// Every part keeps its position in the text.
 pub(crate) fn lay(base: &mut Node, over: &Node) {
+    if matches!(over.kind, Kind::Null) {
+        return;
+    }
     let (Kind::Object(entries), Kind::Object(changes)) = (&mut base.kind, &over.kind) else {
         *base = over.clone();
         return;

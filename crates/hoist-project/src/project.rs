@@ -444,9 +444,10 @@ fn check_image(faults: &mut Faults<'_>, image: &ImageConfig) {
                 && part.bytes().next().is_some_and(alphanumeric)
                 && part.bytes().last().is_some_and(alphanumeric)
         };
-        if !(2..=256).contains(&repository.len()) || !repository.split('/').all(part) {
+        let registry = repository.contains(".dkr.ecr.");
+        if registry || !(2..=256).contains(&repository.len()) || !repository.split('/').all(part) {
             let span = faults.span("/image/repository");
-            let help = if repository.contains(".amazonaws.com") {
+            let help = if registry {
                 "write only what follows the `/`: the registry is that of the account and region"
             } else {
                 "use 2 to 256 lower-case letters and digits, with `.`, `_`, `-` and `/` between them"

@@ -78,11 +78,19 @@ impl de::Error for Misfit {
             Unexpected::Map => "a mapping".to_owned(),
             other => other.to_string(),
         };
+        let help = match unexpected {
+            Unexpected::Str(text)
+                if text.parse::<f64>().is_ok() || matches!(text, "true" | "false") =>
+            {
+                Some(format!("write {text} without quotes"))
+            }
+            _ => None,
+        };
         let expected = plain_words(&expected.to_string());
         Self {
             message: format!("expected {expected}, found {found}"),
             label: format!("expected {expected}"),
-            help: None,
+            help,
             span: None,
         }
     }

@@ -443,7 +443,7 @@ fn short(
         check_range(faults, &timeout_at, "timeout", health.timeout, 2, 120);
         check_range(faults, &healthy_at, "healthy", health.healthy, 2, 10);
         check_range(faults, &unhealthy_at, "unhealthy", health.unhealthy, 2, 10);
-        if health.timeout >= health.interval {
+        if health.timeout >= health.interval && (5..=300).contains(&health.interval) {
             let span = faults.span(&timeout_at);
             faults.error(
                 span,

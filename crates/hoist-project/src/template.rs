@@ -268,7 +268,8 @@ fn is_template(expression: &str) -> bool {
     let named = name > 0 && (follows.is_empty() || follows.starts_with(['.', '[', '|']));
     // `{{ json .Name }}` is Go: a dot after a space.
     let go = expression[name..].starts_with(' ') && follows.starts_with('.');
-    named && !go || ecspresso(expression).is_some()
+    let keyword = matches!(expression, "end" | "else" | "break" | "continue");
+    named && !go && !keyword || ecspresso(expression).is_some()
 }
 
 /// The variable that ecspresso's ``env `X` `` or ``must_env `X` `` names.

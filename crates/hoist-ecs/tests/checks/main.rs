@@ -1,4 +1,5 @@
 //! Bad definitions and what is said of them: one good text, one change, and every problem with its place.
+#![allow(clippy::unwrap_used)]
 
 use hoist_ecs::{Document, Problem, check_service_definition, check_task_definition, checks};
 

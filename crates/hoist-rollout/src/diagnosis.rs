@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::causes;
 use crate::observation::{ContainerSeen, EventSeen, TargetSeen, TaskSeen};
-use crate::progress::why_stopped;
+use crate::progress::{why_stopped, with_names};
 use crate::rollout::{ContainerFacts, Rollout};
 
 /// An explained failure.
@@ -385,7 +385,7 @@ impl std::fmt::Display for Diagnosis {
 impl std::fmt::Display for Evidence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for task in &self.tasks {
-            writeln!(f, "  task {}: {}", task.task, task.why)?;
+            writeln!(f, "  task {}: {}", task.task, with_names(&task.why))?;
             for container in &task.containers {
                 for line in &container.lines {
                     writeln!(f, "    {} | {line}", container.name)?;
@@ -404,7 +404,7 @@ impl std::fmt::Display for Evidence {
             writeln!(f, "  target {} is {}: {words}", target.target, target.state)?;
         }
         for event in &self.events {
-            writeln!(f, "  event: {event}")?;
+            writeln!(f, "  event: {}", with_names(event))?;
         }
         if let Some(words) = &self.deployment {
             writeln!(f, "  deployment: {words}")?;

@@ -79,7 +79,7 @@ impl std::fmt::Display for Progress {
             }
         };
         match self {
-            Progress::Event { message, .. } => f.write_str(message),
+            Progress::Event { message, .. } => f.write_str(&with_names(message)),
             Progress::Deployment {
                 status,
                 stage,
@@ -99,7 +99,9 @@ impl std::fmt::Display for Progress {
             Progress::TaskHealth { task, health, .. } => {
                 write!(f, "task {task} is {}", words(health))
             }
-            Progress::TaskStopped { task, why } => write!(f, "task {task} stopped{}", because(why)),
+            Progress::TaskStopped { task, why } => {
+                write!(f, "task {task} stopped{}", because(&with_names(why)))
+            }
             Progress::Target {
                 target, state, why, ..
             } => write!(f, "target {target} is {state}{}", because(why)),
@@ -110,6 +112,25 @@ impl std::fmt::Display for Progress {
 /// `ROLLBACK_IN_PROGRESS` as `rollback in progress`.
 fn words(constant: &str) -> String {
     constant.replace('_', " ").to_lowercase()
+}
+
+/// A text with target groups by name instead of by ARN.
+pub(crate) fn with_names(text: &str) -> String {
+    let mut named = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("arn:") {
+        let (before, from) = rest.split_at(start);
+        let end = from.find([' ', ')', ',', ';']).unwrap_or(from.len());
+        let (arn, after) = from.split_at(end);
+        named.push_str(before);
+        let name = arn
+            .split_once(":targetgroup/")
+            .and_then(|(_, tail)| tail.split('/').next());
+        named.push_str(name.filter(|name| !name.is_empty()).unwrap_or(arn));
+        rest = after;
+    }
+    named.push_str(rest);
+    named
 }
 
 pub(crate) fn of_service(
@@ -258,6 +279,19 @@ mod tests {
         assert_eq!(
             told,
             "task abc stopped: Essential container in task exited (EssentialContainerExited); container web exited with 137, OutOfMemoryError: Container killed due to memory usage"
+        );
+    }
+
+    #[test]
+    fn target_groups_are_told_by_name() {
+        let event = "(service web) registered 1 targets in (target-group arn:aws:elasticloadbalancing:eu-central-1:1:targetgroup/web/690dfd617fcab5d8)";
+        assert_eq!(
+            with_names(event),
+            "(service web) registered 1 targets in (target-group web)"
+        );
+        assert_eq!(
+            with_names("role arn:aws:iam::1:role/x, and arn:"),
+            "role arn:aws:iam::1:role/x, and arn:"
         );
     }
 

@@ -125,9 +125,11 @@ impl Rollout {
                 let mut fresh: Vec<&EventSeen> = service
                     .events
                     .iter()
+                    .rev()
                     .filter(|event| self.is_new_event(event))
                     .collect();
-                fresh.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+                // ECS lists the newest first; of one moment, its order is kept.
+                fresh.sort_by_key(|event| event.at);
                 for event in fresh {
                     // Older events are another deployment's; they are kept out of news and diagnosis.
                     if event.at >= began {

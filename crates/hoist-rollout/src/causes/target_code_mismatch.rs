@@ -20,12 +20,13 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
     let path = facts
         .serving_container()
         .and_then(|container| container.health_path.as_deref())
-        .unwrap_or("the health check path");
+        .map(|path| format!(" of {path}"))
+        .unwrap_or_default();
     Finding::new(
         format!(
-            "the load balancer's health check of {path} gets another answer than it expects: {codes}"
+            "the load balancer's health check{path} gets another answer than it expects: {codes}"
         ),
-        "make that path answer 200 without a sign-in or redirect, or set the health check's path and matcher to what the program answers",
+        "make the path answer 200 without a sign-in or redirect, or set the health check's path and matcher to what the program answers",
     )
 }
 

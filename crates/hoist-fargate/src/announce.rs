@@ -49,6 +49,9 @@ impl Turn<'_> {
 
     /// Writes what happened to the targets in this step.
     pub fn announce_targets(&mut self, service: &mut Service) {
+        if self.draining.is_empty() && self.deregistered.is_empty() && self.registered.is_empty() {
+            return;
+        }
         let ours = |key: &(String, String)| key.0 == service.arn;
         let draining: Vec<_> = self.draining.extract_if(.., |key, _| ours(key)).collect();
         let gone: Vec<_> = self

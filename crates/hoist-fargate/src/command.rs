@@ -70,7 +70,8 @@ pub enum Command {
         availability_zone: String,
     },
 
-    /// Take it out again. Answer: `TargetDrained`, after the deregistration delay (or at once if the target is unknown).
+    /// Take it out again; after the `RegisterTarget` of the same target has ended, which may still be under way.
+    /// Answer: `TargetDrained`, after the deregistration delay (or at once if the target is unknown).
     DeregisterTarget {
         task: Arn,
         target_group: Arn,

@@ -34,6 +34,7 @@
 mod announce;
 mod calls;
 mod command;
+mod crew;
 mod definition;
 mod event;
 mod health;

@@ -4,6 +4,7 @@
 //! and tasks that are meant to run never exceed the maximum (rounded down). Tasks that drain or stop count for neither, as in the
 //! documentation of `maximumPercent` ("in the RUNNING or PENDING state").
 
+use crate::crew::{Crew, Seen};
 use crate::life::Birth;
 use crate::step::Turn;
 use crate::world::Kind;
@@ -19,49 +20,17 @@ pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -
     (lower as u32, upper as u32)
 }
 
-/// What the rolling update sees of a task that is meant to run.
-struct Seen {
-    arn: Arn,
-    /// The place of its deployment among those of the service; the PRIMARY's is 0.
-    deployment: usize,
-    created_at: Millis,
-    running: bool,
-    healthy: bool,
-    unhealthy: bool,
-}
-
-/// The tasks of a service that are meant to run, kept in step with what is decided.
-struct Crew {
-    tasks: Vec<Seen>,
-    /// Ids of stopped tasks that were RUNNING, to be announced.
-    stopped_running: Vec<String>,
-    stopped_pending: usize,
-}
-
-impl Crew {
-    fn total(&self) -> u32 {
-        self.tasks.len() as u32
-    }
-
-    fn healthy(&self) -> u32 {
-        self.count(|it| it.healthy)
-    }
-
-    fn count(&self, which: impl Fn(&Seen) -> bool) -> u32 {
-        self.tasks.iter().filter(|it| which(it)).count() as u32
-    }
-}
-
 impl Turn<'_> {
     /// Looks after a service: does what can be done now to bring it to what it should be.
     pub fn reconcile(&mut self, service: &mut Service) {
         self.announce_targets(service);
+        let mut crew = self.crew(service);
         match service.status {
             ServiceStatus::Inactive => {}
-            ServiceStatus::Draining => self.drain(service),
-            ServiceStatus::Active => self.roll(service),
+            ServiceStatus::Draining => self.drain(service, &mut crew),
+            ServiceStatus::Active => self.roll(service, &mut crew),
         }
-        self.count(service);
+        self.count(service, &crew);
     }
 
     /// When a service has something to do by itself, after now.
@@ -82,59 +51,32 @@ impl Turn<'_> {
             .min()
     }
 
-    fn drain(&mut self, service: &mut Service) {
-        let mut crew = self.crew(service);
+    fn drain(&mut self, service: &mut Service, crew: &mut Crew) {
         while !crew.tasks.is_empty() {
-            self.stop_one(&mut crew, 0, service);
+            self.stop_one(crew, 0, service);
         }
         self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
-        let left = self
-            .world
-            .live_tasks_of(&service.arn)
-            .any(|it| it.status != TaskStatus::Stopped);
-        if !left {
+        if !crew.has_stopping() {
             service.status = ServiceStatus::Inactive;
             service.deployments.clear();
             service.deleted_at = Some(self.now);
         }
     }
 
-    fn roll(&mut self, service: &mut Service) {
-        self.account(service);
-        let mut crew = self.crew(service);
-        self.stop_surplus(service, &mut crew);
-        self.launch_missing(service, &mut crew);
-        self.announce_unhealthy_tasks(service);
-        self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
-        self.announce_block(service, &crew);
-        self.retire(service);
-        self.conclude(service, &crew);
-    }
-
-    fn crew(&self, service: &Service) -> Crew {
-        let mut tasks: Vec<Seen> = self
-            .world
-            .live_tasks_of(&service.arn)
-            .filter(|it| it.is_wanted())
-            .map(|it| Seen {
-                arn: it.arn.clone(),
-                deployment: service
-                    .deployments
-                    .iter()
-                    .position(|deployment| it.revision.as_ref() == Some(&deployment.revision))
-                    .unwrap_or(usize::MAX),
-                created_at: it.created_at,
-                running: it.status == TaskStatus::Running,
-                healthy: it.healthy,
-                unhealthy: it.unhealthy_at.is_some(),
-            })
-            .collect();
-        tasks.sort_by(|a, b| (a.created_at, &a.arn).cmp(&(b.created_at, &b.arn)));
-        Crew {
-            tasks,
-            stopped_running: Vec::new(),
-            stopped_pending: 0,
+    fn roll(&mut self, service: &mut Service, crew: &mut Crew) {
+        if crew.has_news {
+            self.account(service);
+            *crew = self.crew(service);
         }
+        self.stop_surplus(service, crew);
+        self.launch_missing(service, crew);
+        if crew.has_unhealthy_news {
+            self.announce_unhealthy_tasks(service);
+        }
+        self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
+        self.announce_block(service, crew);
+        retire(service, crew);
+        self.conclude(service, crew);
     }
 
     fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
@@ -152,7 +94,8 @@ impl Turn<'_> {
             format!("Scaling activity initiated by (deployment {deployment})")
         });
         self.stop_task(&seen.arn, StopCode::ServiceSchedulerInitiated, &reason);
-        if seen.running {
+        crew.others.push((seen.deployment, seen.status));
+        if seen.status == TaskStatus::Running {
             crew.stopped_running.push(id);
         } else {
             crew.stopped_pending += 1;
@@ -249,7 +192,7 @@ impl Turn<'_> {
         let sound = crew.count(|it| new(it) && !it.unhealthy);
         let mut excess = sound.saturating_sub(desired);
         excess -= self.stop_some(service, crew, excess, |it| {
-            new(it) && !it.unhealthy && !it.running
+            new(it) && !it.unhealthy && it.status < TaskStatus::Running
         });
         while excess > 0 {
             let Some(arn) = self.scale_in_victim(crew) else {
@@ -393,7 +336,7 @@ impl Turn<'_> {
                 arn,
                 deployment: index,
                 created_at: self.now,
-                running: false,
+                status: TaskStatus::Provisioning,
                 healthy: false,
                 unhealthy: false,
             });
@@ -429,7 +372,7 @@ impl Turn<'_> {
             && crew.total() >= upper
             && crew.healthy() <= lower
             && crew.healthy() == crew.total()
-            && !self.has_stopping_tasks(service);
+            && !crew.has_stopping();
         if blocked {
             self.announce_condition(
                 service,
@@ -441,27 +384,6 @@ impl Turn<'_> {
         }
     }
 
-    fn has_stopping_tasks(&self, service: &Service) -> bool {
-        self.world
-            .live_tasks_of(&service.arn)
-            .any(|it| !it.is_wanted() && it.status != TaskStatus::Stopped)
-    }
-
-    /// Drops older deployments that have no tasks any more and want none.
-    fn retire(&mut self, service: &mut Service) {
-        let alive: Vec<Arn> = self
-            .world
-            .live_tasks_of(&service.arn)
-            .filter(|it| it.status != TaskStatus::Stopped)
-            .filter_map(|it| it.revision.clone())
-            .collect();
-        service.deployments.retain(|it| {
-            it.status == DeploymentStatus::Primary
-                || alive.contains(&it.revision)
-                || (it.desired_count > 0 && it.rollout_state == RolloutState::Completed)
-        });
-    }
-
     /// Completes the deployment when everything is in place, and says when the service is steady.
     fn conclude(&mut self, service: &mut Service, crew: &Crew) {
         let Some(primary) = service.primary() else {
@@ -471,7 +393,7 @@ impl Turn<'_> {
         let in_place = service.deployments.len() == 1
             && crew.total() == service.desired_count
             && crew.tasks.iter().all(|it| ours(it) && it.healthy)
-            && !self.has_stopping_tasks(service);
+            && !crew.has_stopping();
         let state = primary.rollout_state;
         if !in_place {
             service.steady = false;
@@ -487,7 +409,7 @@ impl Turn<'_> {
                     primary.settled_at = Some(settled);
                 }
                 if self.now >= settled + service.configuration.bake_time {
-                    self.complete(service);
+                    self.complete(service, crew);
                 }
             }
             RolloutState::Completed if !service.steady => {
@@ -499,28 +421,23 @@ impl Turn<'_> {
     }
 
     /// Brings the counts of the service, its deployments and the service deployment up to date.
-    pub fn count(&mut self, service: &mut Service) {
+    pub fn count(&mut self, service: &mut Service, crew: &Crew) {
         let mut of_service = (0, 0);
-        let mut by_revision = vec![(0, 0); service.deployments.len()];
-        for task in self.world.live_tasks_of(&service.arn) {
-            let (running, pending) = match task.status {
-                TaskStatus::Running => (1, 0),
-                status if status < TaskStatus::Running => (0, 1),
-                _ => continue,
-            };
+        let mut of_deployments = vec![(0, 0); service.deployments.len()];
+        let gone = &mut (0, 0);
+        for (deployment, status) in crew.statuses() {
+            let its = of_deployments.get_mut(deployment).unwrap_or(gone);
+            let [running, pending] = [
+                u32::from(status == TaskStatus::Running),
+                u32::from(status < TaskStatus::Running),
+            ];
+            its.0 += running;
+            its.1 += pending;
             of_service.0 += running;
             of_service.1 += pending;
-            let its = service
-                .deployments
-                .iter()
-                .position(|it| task.revision.as_ref() == Some(&it.revision));
-            if let Some(index) = its {
-                by_revision[index].0 += running;
-                by_revision[index].1 += pending;
-            }
         }
         (service.running_count, service.pending_count) = of_service;
-        for (deployment, (running, pending)) in service.deployments.iter_mut().zip(by_revision) {
+        for (deployment, (running, pending)) in service.deployments.iter_mut().zip(of_deployments) {
             if deployment.status == DeploymentStatus::Primary {
                 deployment.desired_count = service.desired_count;
             }
@@ -555,6 +472,25 @@ impl Turn<'_> {
         if changed {
             record.updated_at = self.now;
             self.world.touch(Kind::ServiceDeployment, arn);
+        }
+    }
+}
+
+/// Drops older deployments that have no tasks any more and want none.
+fn retire(service: &mut Service, crew: &mut Crew) {
+    let mut index = 0;
+    while index < service.deployments.len() {
+        let it = &service.deployments[index];
+        let stays = it.status == DeploymentStatus::Primary
+            || crew
+                .statuses()
+                .any(|(of, status)| of == index && status != TaskStatus::Stopped)
+            || (it.desired_count > 0 && it.rollout_state == RolloutState::Completed);
+        if stays {
+            index += 1;
+        } else {
+            service.deployments.remove(index);
+            crew.forget_deployment(index);
         }
     }
 }

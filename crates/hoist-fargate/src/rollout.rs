@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::crew::Crew;
 use crate::step::Turn;
 use crate::world::Kind;
 use crate::{
@@ -508,7 +509,7 @@ impl Turn<'_> {
     }
 
     /// The PRIMARY is in place: it is COMPLETED, and the service is steady.
-    pub fn complete(&mut self, service: &mut Service) {
+    pub fn complete(&mut self, service: &mut Service, crew: &Crew) {
         let Some(primary) = service.deployments.first_mut() else {
             return;
         };
@@ -525,7 +526,7 @@ impl Turn<'_> {
         self.announce(service, &format!("(deployment {id}) deployment completed."));
         self.announce(service, "has reached a steady state.");
         // The last counts belong in the record that ends here.
-        self.count(service);
+        self.count(service, crew);
         let status = if was_rollback {
             ServiceDeploymentStatus::RollbackSuccessful
         } else {
@@ -536,7 +537,7 @@ impl Turn<'_> {
 }
 
 /// A task that never was healthy and stopped by itself or could not start, or that failed its checks.
-fn has_failed(task: &Task) -> bool {
+pub(crate) fn has_failed(task: &Task) -> bool {
     task.unhealthy_at.is_some()
         || (task.healthy_at.is_none()
             && matches!(

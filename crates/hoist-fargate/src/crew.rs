@@ -1,0 +1,112 @@
+//! What the rolling update sees of a service's tasks, gathered once and kept in step with what is decided.
+
+use crate::rollout::has_failed;
+use crate::step::Turn;
+use crate::{Arn, Millis, Service, TaskStatus};
+
+/// A task that is meant to run.
+pub(crate) struct Seen {
+    pub arn: Arn,
+    /// The place of its deployment among those of the service; the PRIMARY's is 0.
+    pub deployment: usize,
+    pub created_at: Millis,
+    pub status: TaskStatus,
+    pub healthy: bool,
+    pub unhealthy: bool,
+}
+
+/// The tasks of a service.
+pub(crate) struct Crew {
+    /// Those that are meant to run, the oldest first.
+    pub tasks: Vec<Seen>,
+    /// Deployment and status of those that are not, until they are accounted for.
+    pub others: Vec<(usize, TaskStatus)>,
+    /// Some became healthy or failed and were not accounted for.
+    pub has_news: bool,
+    /// Some are unhealthy and the service did not say so.
+    pub has_unhealthy_news: bool,
+    /// Ids of tasks that were RUNNING and are stopped now, to be announced.
+    pub stopped_running: Vec<String>,
+    /// How many others are stopped now.
+    pub stopped_pending: usize,
+}
+
+/// A deployment that the service does not have any more.
+const GONE: usize = usize::MAX;
+
+impl Crew {
+    pub fn total(&self) -> u32 {
+        self.tasks.len() as u32
+    }
+
+    pub fn healthy(&self) -> u32 {
+        self.count(|it| it.healthy)
+    }
+
+    pub fn count(&self, which: impl Fn(&Seen) -> bool) -> u32 {
+        self.tasks.iter().filter(|it| which(it)).count() as u32
+    }
+
+    /// Whether a task is on its way to STOPPED.
+    pub fn has_stopping(&self) -> bool {
+        self.others
+            .iter()
+            .any(|(_, status)| *status != TaskStatus::Stopped)
+    }
+
+    /// Deployment and status of all.
+    pub fn statuses(&self) -> impl Iterator<Item = (usize, TaskStatus)> {
+        let wanted = self.tasks.iter().map(|it| (it.deployment, it.status));
+        wanted.chain(self.others.iter().copied())
+    }
+
+    /// Keeps the places of deployments right when one is dropped.
+    pub fn forget_deployment(&mut self, index: usize) {
+        let places = self.tasks.iter_mut().map(|it| &mut it.deployment);
+        for place in places.chain(self.others.iter_mut().map(|it| &mut it.0)) {
+            if *place == index {
+                *place = GONE;
+            } else if *place != GONE && *place > index {
+                *place -= 1;
+            }
+        }
+    }
+}
+
+impl Turn<'_> {
+    pub fn crew(&self, service: &Service) -> Crew {
+        let mut crew = Crew {
+            tasks: Vec::new(),
+            others: Vec::new(),
+            has_news: false,
+            has_unhealthy_news: false,
+            stopped_running: Vec::new(),
+            stopped_pending: 0,
+        };
+        for it in self.world.live_tasks_of(&service.arn) {
+            let deployment = service
+                .deployments
+                .iter()
+                .position(|deployment| it.revision.as_ref() == Some(&deployment.revision))
+                .unwrap_or(GONE);
+            crew.has_news |= (it.healthy_at.is_some() && !it.counted_healthy)
+                || (has_failed(it) && !it.counted_failed);
+            crew.has_unhealthy_news |= it.unhealthy_at.is_some() && !it.unhealthy_announced;
+            if it.is_wanted() {
+                crew.tasks.push(Seen {
+                    arn: it.arn.clone(),
+                    deployment,
+                    created_at: it.created_at,
+                    status: it.status,
+                    healthy: it.healthy,
+                    unhealthy: it.unhealthy_at.is_some(),
+                });
+            } else {
+                crew.others.push((deployment, it.status));
+            }
+        }
+        crew.tasks
+            .sort_by(|a, b| (a.created_at, &a.arn).cmp(&(b.created_at, &b.arn)));
+        crew
+    }
+}

@@ -111,8 +111,8 @@ pub struct Stage {
     unwritten: BTreeSet<(Kind, String)>,
     /// The tasks of services as they were after the last step, without the stopped ones.
     cast: BTreeMap<Arn, Seen>,
-    /// Service deployments whose end in a rollback was looked at.
-    rolled_back: BTreeSet<Arn>,
+    /// Service deployments whose end was looked at.
+    ended: BTreeSet<Arn>,
     running: BTreeSet<(Arn, String)>,
     started: BTreeSet<(Arn, String)>,
     asked_to_stop: BTreeSet<(Arn, String)>,
@@ -145,7 +145,7 @@ impl Stage {
             disk: BTreeMap::new(),
             unwritten: BTreeSet::new(),
             cast: BTreeMap::new(),
-            rolled_back: BTreeSet::new(),
+            ended: BTreeSet::new(),
             running: BTreeSet::new(),
             started: BTreeSet::new(),
             asked_to_stop: BTreeSet::new(),
@@ -539,6 +539,13 @@ impl Stage {
             if *kind == Kind::Service {
                 services.insert(key.clone());
             }
+            if *kind == Kind::ServiceDeployment
+                && let Some(record) = self.world.service_deployment(key)
+                && record.status.is_final()
+                && self.ended.insert(key.clone())
+            {
+                self.check_ended(record);
+            }
             let (Kind::Task, Some(task)) = (kind, self.world.task(key)) else {
                 continue;
             };
@@ -586,7 +593,7 @@ impl Stage {
         self.unwritten.extend(changed);
     }
 
-    fn check_service(&mut self, arn: &str, launched: u32, stopped: u32) {
+    fn check_service(&self, arn: &str, launched: u32, stopped: u32) {
         let Some(service) = self.world.service(arn) else {
             return;
         };
@@ -627,32 +634,36 @@ impl Stage {
             "{healthy} healthy tasks, at least {lower} asked for, and {stopped} were stopped\n{}",
             self.picture()
         );
-        if let Some(record) = service.primary().map(|it| &it.service_deployment)
-            && let Some(record) = self.world.service_deployment(record)
-            && record.status == ServiceDeploymentStatus::RollbackSuccessful
-            && self.rolled_back.insert(record.arn.clone())
-        {
-            self.check_rollback(service, record, wanted);
-        }
     }
 
-    /// Rolled back means: the old revision serves, and nothing else.
-    fn check_rollback(&self, service: &Service, record: &ServiceDeployment, wanted: u32) {
+    /// A success means that the new revision serves, a rollback that the old one does; in both cases alone and healthy.
+    fn check_ended(&self, record: &ServiceDeployment) {
+        use ServiceDeploymentStatus::{RollbackSuccessful, Successful};
+        assert!(record.finished_at.is_some());
+        let rollback = record.rollback.as_ref().map(|it| &it.revision);
+        let serves = match (record.status, rollback) {
+            (Successful, None) => &record.target_revision.arn,
+            (RollbackSuccessful, Some(old)) if *old != record.target_revision.arn => old,
+            (Successful | RollbackSuccessful, _) => {
+                panic!("{:?} with {rollback:?}\n{}", record.status, self.picture())
+            }
+            _ => return,
+        };
+        let service = self.world.service(&record.service).unwrap();
         let primary = service.primary().unwrap();
-        assert_eq!(
-            record.rollback.as_ref().map(|it| &it.revision),
-            Some(&primary.revision)
-        );
-        assert_ne!(record.target_revision.arn, primary.revision);
-        assert_eq!(wanted, service.desired_count);
+        assert_eq!(&primary.revision, serves);
+        assert_eq!(primary.rollout_state, RolloutState::Completed);
+        let mut wanted = 0;
         for task in self
             .world
             .tasks_of(&service.arn)
             .filter(|it| it.is_wanted())
         {
-            assert_eq!(task.revision.as_ref(), Some(&primary.revision));
+            assert_eq!(task.revision.as_ref(), Some(serves));
             assert!(self.world.is_healthy(task, self.now));
+            wanted += 1;
         }
+        assert_eq!(wanted, service.desired_count);
     }
 
     // Looking.

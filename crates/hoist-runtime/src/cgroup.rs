@@ -124,19 +124,16 @@ impl Hierarchies {
     pub(crate) fn create(&self, path: &str, limits: &Limits) -> io::Result<Option<Group>> {
         let mut directories = BTreeMap::new();
         for (name, base) in self.bases() {
-            let mut directory = base.to_owned();
-            for part in path.split('/') {
-                if matches!(self, Hierarchies::V2(_)) {
-                    enable(&directory)?;
-                }
-                directory.push(part);
-                match fs::create_dir(&directory) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(named(error, &directory));
+            let mut tries = 0;
+            let directory = loop {
+                match self.make(base, path) {
+                    // Another process of this home has just removed the empty parent.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 10 => {
+                        tries += 1
                     }
-                    _ => {}
+                    made => break made?,
                 }
-            }
+            };
             if name.is_empty() {
                 directories.insert(String::new(), directory);
             } else {
@@ -154,6 +151,31 @@ impl Hierarchies {
             return Err(error);
         }
         Ok(Some(group))
+    }
+
+    fn make(&self, base: &Path, path: &str) -> io::Result<PathBuf> {
+        let mut directory = base.to_owned();
+        for part in path.split('/') {
+            if matches!(self, Hierarchies::V2(_)) {
+                enable(&directory)?;
+            }
+            directory.push(part);
+            match fs::create_dir(&directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(named(error, &directory));
+                }
+                _ => {}
+            }
+        }
+        Ok(directory)
+    }
+
+    /// Removes the group `path` if nothing is in it.
+    pub(crate) fn remove_empty(&self, path: &str) {
+        for (_, base) in self.bases() {
+            // In use, or gone already: both are well.
+            let _ = fs::remove_dir(base.join(path));
+        }
     }
 
     /// Kills what is left in the group `path` and the groups below it, and removes them.
@@ -420,7 +442,7 @@ fn remove_one(directory: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy
-                    && pause < Duration::from_millis(200) =>
+                    && pause < Duration::from_secs(1) =>
             {
                 std::thread::sleep(pause);
                 pause *= 2;
@@ -430,24 +452,27 @@ fn remove_one(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a group and those below it; any of them may vanish meanwhile, because its container's end removes it, too.
 fn remove_below(directory: &Path) -> io::Result<()> {
+    let gone = |error: &io::Error| {
+        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+    };
     let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if gone(&error) => return Ok(()),
         entries => entries?,
     };
     for entry in entries.flatten() {
-        if entry.file_type()?.is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_below(&entry.path())?;
         }
     }
-    for pid in fs::read_to_string(directory.join("cgroup.procs"))?
-        .lines()
-        .filter_map(|pid| pid.parse().ok())
-    {
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid),
-            nix::sys::signal::Signal::SIGKILL,
-        );
+    let processes = match fs::read_to_string(directory.join("cgroup.procs")) {
+        Err(error) if gone(&error) => return Ok(()),
+        processes => processes.map_err(|error| named(error, directory))?,
+    };
+    for pid in processes.lines().filter_map(|pid| pid.parse().ok()) {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
     remove_one(directory)
 }

@@ -38,6 +38,12 @@ struct Inner {
     user_namespace: bool,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.hierarchies.remove_empty(&self.config.cgroup_parent);
+    }
+}
+
 /// A program that runs in a container: the container's own (process 1), or one added by [`Running::exec`].
 ///
 /// Dropping it kills the program.
@@ -142,7 +148,7 @@ impl Containers {
             allow_new_privileges: spec.allow_new_privileges,
             hostname: hostname.clone(),
         };
-        let order = Order::Start(StartOrder {
+        let order = Order::Start(Box::new(StartOrder {
             lower: spec.rootfs.lower.clone(),
             upper: spec.rootfs.upper.clone(),
             work: spec.rootfs.work.clone(),
@@ -157,7 +163,7 @@ impl Containers {
             cgroup_v1: self.0.hierarchies.v1_names(),
             user_namespace: self.0.user_namespace,
             program: program.clone(),
-        });
+        }));
         let shared = Arc::new(Shared {
             id: spec.id.clone(),
             program,

@@ -41,10 +41,10 @@ pub(crate) fn run(files: &Files, filters: Option<&Filters>) -> ! {
         Ok(Err(error)) => error,
         Err(_) => StartError::other("start the container", "the start-up code panicked"),
     };
-    if let (Some(report), Ok(bytes)) = (files.get(Role::Report), serde_json::to_vec(&error)) {
-        if let Ok(report) = report.try_clone() {
-            let _ = File::from(report).write_all(&bytes);
-        }
+    if let (Some(report), Ok(bytes)) = (files.get(Role::Report), serde_json::to_vec(&error))
+        && let Ok(report) = report.try_clone()
+    {
+        let _ = File::from(report).write_all(&bytes);
     }
     // SAFETY: ends this process at once, which has no threads and nothing to clean up.
     unsafe { libc::_exit(127) }

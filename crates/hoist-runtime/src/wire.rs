@@ -62,7 +62,7 @@ pub(crate) enum What {
 /// What the new process is to do. It can hold secrets, so it travels in a memory file and never in arguments or the environment.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    Start(StartOrder),
+    Start(Box<StartOrder>),
     Exec(Program),
 }
 

@@ -502,3 +502,8 @@ async fn the_hosts_network_can_be_shared_for_builds() {
         .await;
     assert!(!output.contains(&*own.to_string_lossy()), "{output}");
 }
+
+#[test]
+fn all_of_this_works_without_root_too() {
+    support::again_without_root("all_of_this_works_without_root_too");
+}

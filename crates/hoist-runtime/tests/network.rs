@@ -174,3 +174,8 @@ async fn anyone_may_listen_on_port_80() {
     spec.network = Network::Namespace(add(&hub, "172.31.0.30").await);
     assert_eq!(lab.run(spec).await.0, "0\n");
 }
+
+#[test]
+fn all_of_this_works_without_root_too() {
+    support::again_without_root("all_of_this_works_without_root_too");
+}

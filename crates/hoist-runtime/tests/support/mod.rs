@@ -136,3 +136,28 @@ pub async fn both(running: &mut Running) -> String {
 pub fn is_root() -> bool {
     !hoist_runtime::privilege::in_user_namespace()
 }
+
+/// Runs the tests of this program again as a user without rights, all but the calling one.
+///
+/// Nothing to do when they run as one already.
+pub fn again_without_root(calling: &str) {
+    use std::os::unix::process::CommandExt;
+    if !is_root() {
+        return;
+    }
+    let output = std::process::Command::new("/proc/self/exe")
+        .args(["--skip", calling, "--skip", "docker"])
+        .uid(65534)
+        .gid(65534)
+        .env("HOME", "/tmp")
+        .env_remove("TMPDIR")
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && !said.contains(" 0 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

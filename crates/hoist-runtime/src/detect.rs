@@ -1,0 +1,67 @@
+//! What this machine offers for running containers.
+
+use std::path::PathBuf;
+
+use crate::cgroup::Hierarchies;
+use crate::privilege::{self, Privilege, PrivilegeError};
+
+/// Which runtimes work here, and what is missing.
+#[derive(Debug)]
+pub struct Detection {
+    /// The rights that this process has for the native runtime, or why it has none.
+    pub native: Result<Privilege, PrivilegeError>,
+    /// Why memory, processor and process limits have no effect natively, if so.
+    pub without_limits: Option<String>,
+    /// Why tasks of the native runtime cannot reach anything outside, if so.
+    pub without_egress: Option<String>,
+    /// The `docker` command, if it is installed. Whether an engine answers is known only by asking it ([`crate::Docker::new`]).
+    pub docker: Option<PathBuf>,
+}
+
+/// Looks at this machine. Call it after [`privilege::acquire`], whose answer it repeats.
+pub fn detect() -> Detection {
+    Detection {
+        native: privilege::acquire(),
+        without_limits: match Hierarchies::detect() {
+            Hierarchies::Absent(why) => Some(why),
+            Hierarchies::V1(_) | Hierarchies::V2(_) => None,
+        },
+        without_egress: Some(
+            "tasks reach each other and this machine's load balancers only: a way out would change the machine's own network".to_owned(),
+        ),
+        docker: find("docker"),
+    }
+}
+
+/// The file of this name in the search path.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_detected_is_what_containers_get() {
+        let detection = detect();
+        let privilege = detection
+            .native
+            .expect("the tests have the rights that containers need");
+        assert_eq!(
+            privilege == Privilege::Root,
+            !privilege::in_user_namespace()
+        );
+        let containers = crate::Containers::new(crate::Config {
+            init_program: "/proc/self/exe".into(),
+            cgroup_parent: "hoist-test-detect".into(),
+        });
+        assert_eq!(
+            detection.without_limits.as_deref(),
+            containers.without_limits()
+        );
+    }
+}

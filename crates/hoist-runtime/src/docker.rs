@@ -1,0 +1,525 @@
+//! Tasks in a Docker Engine, by way of the `docker` command: for machines that are not Linux, or by choice.
+//!
+//! A task is a container that only sleeps and holds the network address, and the task's containers share its network. The engine keeps
+//! containers when this process ends, so they carry a label by which [`Runtime::clean_up`] of the next one finds them.
+
+mod archive;
+mod command;
+mod process;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use hoist_oci::{Image, Store};
+use tokio::net::TcpStream;
+
+use crate::task::Prepared;
+use crate::{
+    Limits, Mount, MountSource, PreparedImage, Runtime, RuntimeError, StartError, TaskContainer,
+    TaskProcess, TaskSpec,
+};
+use command::Cli;
+use process::Process;
+
+/// How [`Docker`] runs tasks.
+#[derive(Debug, Clone)]
+pub struct DockerConfig {
+    /// The command; usually `docker`.
+    pub program: PathBuf,
+    /// The engine to talk to, as `docker --host` takes it; the command's own choice when absent.
+    pub host: Option<String>,
+    /// Tells the containers of one home from those of another; letters, digits, `-` and `_`.
+    pub home: String,
+    /// Holds small files that containers see, such as `/etc/hosts`. The engine must be able to read it.
+    pub files: PathBuf,
+    /// The router of each subnet and the length of its prefix. One Docker network spans them all.
+    pub subnets: Vec<(Ipv4Addr, u8)>,
+    /// Publishes the ports of tasks on 127.0.0.1 and connects there, because task addresses cannot be reached: true but on Linux.
+    pub publish: bool,
+}
+
+/// The Docker runtime.
+#[derive(Debug)]
+pub struct Docker {
+    cli: Cli,
+    config: DockerConfig,
+    tasks: Mutex<HashMap<String, Task>>,
+}
+
+#[derive(Debug)]
+struct Task {
+    ip: Ipv4Addr,
+    limits: Limits,
+    /// Names of its containers, without the sleeping one.
+    containers: Vec<String>,
+    /// Where container ports are published.
+    published: HashMap<u16, SocketAddr>,
+}
+
+/// The label that all containers of hoist carry; its value is the home.
+const LABEL: &str = "io.hoist.home";
+/// The image of the sleeping container.
+const PAUSE: &str = "hoist.local/pause:1";
+
+impl Docker {
+    /// Makes sure that an engine answers, that the tasks' network exists and that there is an image for the sleeping container.
+    ///
+    /// # Errors
+    ///
+    /// When the command is missing, the engine does not answer, or the network's addresses are used by another network.
+    pub async fn new(config: DockerConfig) -> Result<Docker, RuntimeError> {
+        let cli = Cli::new(config.program.clone(), config.host.clone());
+        let architecture = cli
+            .run(&["version", "--format", "{{.Server.Arch}}"])
+            .await?;
+        std::fs::create_dir_all(&config.files)
+            .map_err(RuntimeError::path("make", &config.files))?;
+        let docker = Docker {
+            cli,
+            config,
+            tasks: Mutex::default(),
+        };
+        if docker.cli.run(&["image", "inspect", PAUSE]).await.is_err() {
+            let pause = archive::pause(architecture.trim())?;
+            docker
+                .cli
+                .feed(
+                    &["import", "--change", r#"CMD ["/pause"]"#, "-", PAUSE],
+                    pause,
+                )
+                .await?;
+        }
+        let network = docker.network();
+        if docker
+            .cli
+            .run(&["network", "inspect", &network])
+            .await
+            .is_err()
+        {
+            let (subnet, gateway) = span(&docker.config.subnets);
+            let label = docker.label();
+            let mut args = vec!["network", "create", "--label", &label];
+            if let (Some(subnet), Some(gateway)) = (&subnet, &gateway) {
+                args.extend(["--subnet", subnet, "--gateway", gateway]);
+            }
+            args.push(&network);
+            docker.cli.run(&args).await?;
+        }
+        Ok(docker)
+    }
+
+    fn network(&self) -> String {
+        format!("hoist-{}", self.config.home)
+    }
+
+    fn label(&self) -> String {
+        format!("{LABEL}={}", self.config.home)
+    }
+
+    fn name(&self, task: &str) -> String {
+        format!("hoist-{}-{task}", self.config.home)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn create(&self, task: TaskSpec) -> Result<(), RuntimeError> {
+        if self.tasks().contains_key(&task.id) {
+            return Err(RuntimeError::System {
+                action: format!("make the task {}", task.id),
+                source: io::ErrorKind::AlreadyExists.into(),
+            });
+        }
+        let (name, network, label, ip) = (
+            self.name(&task.id),
+            self.network(),
+            self.label(),
+            task.ip.to_string(),
+        );
+        let ports: Vec<String> = task
+            .ports
+            .iter()
+            .map(|port| format!("127.0.0.1::{port}"))
+            .collect();
+        let mut args = vec!["run", "--detach", "--name", &name, "--label", &label];
+        args.extend([
+            "--network",
+            &network,
+            "--ip",
+            &ip,
+            "--hostname",
+            &task.hostname,
+        ]);
+        if self.config.publish {
+            for port in &ports {
+                args.extend(["--publish", port]);
+            }
+        }
+        args.push(PAUSE);
+        if let Err(error) = self.cli.run(&args).await {
+            // `run` leaves the container when only starting it failed.
+            let _ = self.cli.run(&["rm", "--force", &name]).await;
+            return Err(error);
+        }
+        let mut published = HashMap::new();
+        if self.config.publish {
+            let lines = self.cli.run(&["port", &name]).await?;
+            published = lines.lines().filter_map(published_port).collect();
+        }
+        let made = Task {
+            ip: task.ip,
+            limits: task.limits,
+            containers: Vec::new(),
+            published,
+        };
+        self.tasks().insert(task.id, made);
+        Ok(())
+    }
+
+    async fn launch(
+        &self,
+        task: &str,
+        container: TaskContainer,
+    ) -> Result<Box<dyn TaskProcess>, StartError> {
+        let gone = || StartError::NotRunning {
+            id: task.to_owned(),
+        };
+        let name = format!("{}-{}", self.name(task), container.name);
+        let within = {
+            let mut tasks = self.tasks();
+            let task = tasks.get_mut(task).ok_or_else(gone)?;
+            task.containers.push(name.clone());
+            task.limits
+        };
+        let failed = |error: RuntimeError| StartError::other("make the container", error);
+        let args = self.arguments(task, &name, within, &container)?;
+        self.cli
+            .create(&args, &container.env)
+            .await
+            .map_err(failed)?;
+        let program = container.args.first().cloned().unwrap_or_default();
+        if let Err(error) = self.cli.run(&["start", &name]).await {
+            let problem = error.to_string();
+            let _ = self.cli.run(&["rm", "--force", &name]).await;
+            return Err(process::start_error(&problem, &program, &container.user));
+        }
+        Process::follow(self.cli.clone(), name)
+            .map(|process| Box::new(process) as Box<dyn TaskProcess>)
+    }
+
+    /// What `docker create` is told, but for the environment, which may hold secrets.
+    fn arguments(
+        &self,
+        task: &str,
+        name: &str,
+        within: Limits,
+        container: &TaskContainer,
+    ) -> Result<Vec<String>, StartError> {
+        let Prepared::Docker(image) = &container.image.0 else {
+            return Err(StartError::Invalid(
+                "the image was prepared for another runtime".to_owned(),
+            ));
+        };
+        let Some((program, rest)) = container.args.split_first() else {
+            return Err(StartError::Invalid("no command".to_owned()));
+        };
+        let mut args: Vec<String> = Vec::new();
+        let mut flag = |name: &str, value: String| args.extend([name.to_owned(), value]);
+        flag("--name", name.to_owned());
+        flag("--label", self.label());
+        flag("--network", format!("container:{}", self.name(task)));
+        // Whatever the engine's default is, this one can be read back.
+        flag("--log-driver", "json-file".to_owned());
+        flag("--entrypoint", program.clone());
+        if !container.cwd.is_empty() {
+            flag("--workdir", container.cwd.clone());
+        }
+        if !container.user.is_empty() {
+            flag("--user", container.user.clone());
+        }
+        // The engine knows no limits of several containers together, so each gets those of the task at most.
+        let limits = &container.limits;
+        if let Some(bytes) = limits.memory_bytes.or(within.memory_bytes) {
+            flag("--memory", bytes.to_string());
+            flag("--memory-swap", bytes.to_string());
+        }
+        if let Some(units) = limits.cpu_units.or(within.cpu_units) {
+            flag("--cpu-period", "100000".to_owned());
+            flag(
+                "--cpu-quota",
+                (units.saturating_mul(100_000) / 1024).max(1000).to_string(),
+            );
+        }
+        if let Some(shares) = limits.cpu_shares {
+            flag("--cpu-shares", shares.max(2).to_string());
+        }
+        if let Some(pids) = limits.pids.or(within.pids) {
+            flag("--pids-limit", pids.to_string());
+        }
+        for limit in &container.ulimits {
+            flag(
+                "--ulimit",
+                format!("{}={}:{}", limit.name, limit.soft, limit.hard),
+            );
+        }
+        for (key, value) in &container.sysctls {
+            flag("--sysctl", format!("{key}={value}"));
+        }
+        for capability in &container.cap_add {
+            flag("--cap-add", capability.clone());
+        }
+        for capability in &container.cap_drop {
+            flag("--cap-drop", capability.clone());
+        }
+        if let Some(bytes) = container.shm_bytes {
+            flag("--shm-size", bytes.to_string());
+        }
+        for mount in &container.mounts {
+            flag("--mount", mount_option(mount));
+        }
+        // With another container's network, the engine refuses --add-host and --dns.
+        for (target, content) in etc_files(container) {
+            let file = self
+                .config
+                .files
+                .join(format!("{name}.{}", target.replace('/', "-")));
+            std::fs::write(&file, content)
+                .map_err(|error| StartError::other(format!("write {}", file.display()), error))?;
+            flag(
+                "--mount",
+                mount_option(&Mount {
+                    target: format!("/etc/{target}"),
+                    source: MountSource::Bind(file),
+                    read_only: false,
+                }),
+            );
+        }
+        if container.read_only {
+            args.push("--read-only".to_owned());
+        }
+        args.push(image.clone());
+        args.extend(rest.iter().cloned());
+        Ok(args)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        let Some(task) = self.tasks().remove(id) else {
+            return Ok(());
+        };
+        let mut names = task.containers;
+        names.push(self.name(id));
+        self.remove_containers(names).await
+    }
+
+    async fn remove_containers(&self, names: Vec<String>) -> Result<(), RuntimeError> {
+        if !names.is_empty() {
+            let mut args = vec!["rm", "--force", "--volumes"];
+            args.extend(names.iter().map(String::as_str));
+            match self.cli.run(&args).await {
+                // A container that was never made.
+                Err(RuntimeError::Docker { problem, .. })
+                    if problem.contains("No such container") => {}
+                result => result.map(drop)?,
+            }
+        }
+        let entries = std::fs::read_dir(&self.config.files)
+            .map_err(RuntimeError::path("read", &self.config.files))?;
+        for entry in entries.flatten() {
+            let file = entry.file_name();
+            let file = file.to_string_lossy();
+            if names.iter().any(|name| {
+                file.strip_prefix(name.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
+            }) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Runtime for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn clean_up(&self) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(async {
+            self.tasks().clear();
+            let filter = format!("label={}", self.label());
+            let listed = self
+                .cli
+                .run(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"])
+                .await?;
+            self.remove_containers(listed.lines().map(str::to_owned).collect())
+                .await
+        })
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        store: &'a Store,
+        image: &'a Image,
+    ) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>> {
+        Box::pin(async move {
+            let tag = format!("hoist.local/image:{}", image.config_digest.hex());
+            if self.cli.run(&["image", "inspect", &tag]).await.is_err() {
+                let archive = archive::of_image(store, image, &tag)?;
+                self.cli.load(archive).await?;
+            }
+            Ok(PreparedImage(Prepared::Docker(tag)))
+        })
+    }
+
+    fn create_task(&self, task: TaskSpec) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(self.create(task))
+    }
+
+    fn start<'a>(
+        &'a self,
+        task: &'a str,
+        container: TaskContainer,
+    ) -> BoxFuture<'a, Result<Box<dyn TaskProcess>, StartError>> {
+        Box::pin(self.launch(task, container))
+    }
+
+    fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        Box::pin(self.remove(task))
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+        let published = self
+            .tasks()
+            .values()
+            .find(|task| address.ip() == task.ip)
+            .and_then(|task| task.published.get(&address.port()).copied());
+        Box::pin(TcpStream::connect(published.unwrap_or(address)))
+    }
+}
+
+/// The smallest subnet that holds all these, and its router: the first of them.
+fn span(subnets: &[(Ipv4Addr, u8)]) -> (Option<String>, Option<String>) {
+    let Some((gateway, prefix)) = subnets.first() else {
+        return (None, None);
+    };
+    let first = u32::from(*gateway);
+    let prefix = subnets
+        .iter()
+        .map(|(address, prefix)| {
+            (first ^ u32::from(*address))
+                .leading_zeros()
+                .min(u32::from(*prefix))
+        })
+        .min()
+        .unwrap_or(u32::from(*prefix));
+    let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+    (
+        Some(format!("{}/{prefix}", Ipv4Addr::from(first & mask))),
+        Some(gateway.to_string()),
+    )
+}
+
+/// Reads a line of `docker port`, such as `8080/tcp -> 127.0.0.1:32768`.
+fn published_port(line: &str) -> Option<(u16, SocketAddr)> {
+    let (port, address) = line.split_once(" -> ")?;
+    Some((
+        port.strip_suffix("/tcp")?.parse().ok()?,
+        address.parse().ok()?,
+    ))
+}
+
+/// A mount as `--mount` takes it: comma-separated values, quoted where they hold a comma or a quote.
+fn mount_option(mount: &Mount) -> String {
+    let mut fields = vec![format!("dst={}", mount.target)];
+    match &mount.source {
+        MountSource::Bind(source) => {
+            fields.push("type=bind".to_owned());
+            fields.push(format!("src={}", source.display()));
+            if mount.read_only {
+                fields.push("readonly".to_owned());
+            }
+        }
+        MountSource::Tmpfs { size_bytes, mode } => {
+            fields.push("type=tmpfs".to_owned());
+            fields.extend(size_bytes.map(|size| format!("tmpfs-size={size}")));
+            fields.push(format!("tmpfs-mode={:o}", mode.unwrap_or(0o1777)));
+        }
+    }
+    let quoted = fields.iter().map(|field| {
+        if field.contains([',', '"']) {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        } else {
+            field.clone()
+        }
+    });
+    quoted.collect::<Vec<_>>().join(",")
+}
+
+/// The files of `/etc` that the container asks for, by name.
+fn etc_files(container: &TaskContainer) -> Vec<(&'static str, String)> {
+    let mut files = Vec::new();
+    if !container.extra_hosts.is_empty() {
+        let mut text =
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+        for (name, address) in &container.extra_hosts {
+            text += &format!("{address}\t{name}\n");
+        }
+        files.push(("hosts", text));
+    }
+    if !container.dns.is_empty() {
+        let lines = container
+            .dns
+            .iter()
+            .map(|server| format!("nameserver {server}\n"));
+        files.push(("resolv.conf", lines.collect()));
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_spans_all_subnets() {
+        let subnets: Vec<_> = (0..16)
+            .map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20))
+            .collect();
+        assert_eq!(
+            span(&subnets),
+            (Some("172.31.0.0/16".into()), Some("172.31.0.1".into()))
+        );
+        assert_eq!(
+            span(&subnets[..1]),
+            (Some("172.31.0.0/20".into()), Some("172.31.0.1".into()))
+        );
+        assert_eq!(span(&[]), (None, None));
+    }
+
+    #[test]
+    fn mounts_are_told_in_comma_separated_values() {
+        let mount = Mount {
+            target: "/data".into(),
+            source: MountSource::Bind("/a,b/c".into()),
+            read_only: true,
+        };
+        assert_eq!(
+            mount_option(&mount),
+            r#"dst=/data,type=bind,"src=/a,b/c",readonly"#
+        );
+    }
+
+    #[test]
+    fn published_ports_are_read_back() {
+        assert_eq!(
+            published_port("8080/tcp -> 127.0.0.1:32768"),
+            Some((8080, "127.0.0.1:32768".parse().unwrap()))
+        );
+        assert_eq!(published_port("53/udp -> 127.0.0.1:32768"), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! A container of the Docker Engine, or a program added to one, as a [`TaskProcess`].
+
+use std::fmt;
+use std::process::Stdio;
+
+use futures_util::future::BoxFuture;
+use tokio::process::Child;
+use tokio::sync::watch;
+
+use super::command::Cli;
+use crate::{ExecSpec, Exit, OutputStream, RuntimeError, StartError, Stats, Stdin, TaskProcess};
+
+pub(super) struct Process {
+    cli: Cli,
+    name: String,
+    /// A program that was added, not the container's own.
+    added: bool,
+    exit: watch::Receiver<Option<Exit>>,
+    stdout: Option<OutputStream>,
+    stderr: Option<OutputStream>,
+    /// Ends an added program's command; the engine's own containers are ended through the engine.
+    end: Option<tokio::sync::mpsc::UnboundedSender<()>>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Process")
+            .field("name", &self.name)
+            .field("exit", &*self.exit.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an end looks of which nobody could say more.
+const KILLED: Exit = Exit {
+    code: 137,
+    signal: Some(9),
+    oom_killed: false,
+};
+
+impl Process {
+    /// Reads the output of a container that was just started, from its beginning, and waits for its end.
+    pub(super) fn follow(cli: Cli, name: String) -> Result<Process, StartError> {
+        let mut logs = cli.command(&["logs", "--follow", &name]);
+        logs.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut logs = logs
+            .spawn()
+            .map_err(|error| StartError::other("read the container's output", error))?;
+        let (stdout, stderr) = streams(&mut logs);
+        let (publish, exit) = watch::channel(None);
+        let waiting = (cli.clone(), name.clone());
+        tokio::spawn(async move {
+            let (cli, name) = waiting;
+            let exit = ended(&cli, &name).await.unwrap_or(KILLED);
+            publish.send_replace(Some(exit));
+            // The command ends by itself once it has passed everything on; it must not be dropped before.
+            let _ = logs.wait().await;
+        });
+        Ok(Process {
+            cli,
+            name,
+            added: false,
+            exit,
+            stdout,
+            stderr,
+            end: None,
+        })
+    }
+
+    fn add(&self, exec: ExecSpec) -> Result<Process, StartError> {
+        let mut args = vec!["exec".to_owned()];
+        if exec.stdin == Stdin::Pipe {
+            return Err(StartError::Invalid(
+                "the Docker runtime adds no programs with input".to_owned(),
+            ));
+        }
+        for (name, _) in &exec.env {
+            args.extend(["--env".to_owned(), name.clone()]);
+        }
+        if !exec.cwd.is_empty() {
+            args.extend(["--workdir".to_owned(), exec.cwd.clone()]);
+        }
+        if !exec.user.is_empty() {
+            args.extend(["--user".to_owned(), exec.user.clone()]);
+        }
+        args.push(self.name.clone());
+        args.extend(exec.args);
+        let mut command = self.cli.command(&args);
+        // Values stay out of the argument list.
+        command
+            .envs(exec.env)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|error| StartError::other("start a program in the container", error))?;
+        let (stdout, stderr) = streams(&mut child);
+        let (publish, exit) = watch::channel(None);
+        let (end, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let status = tokio::select! {
+                status = child.wait() => status,
+                Some(()) = asked.recv() => {
+                    let _ = child.kill().await;
+                    child.wait().await
+                }
+            };
+            let code = status.ok().and_then(|status| status.code());
+            publish.send_replace(Some(code.map_or(KILLED, exit_of)));
+        });
+        Ok(Process {
+            cli: self.cli.clone(),
+            name: self.name.clone(),
+            added: true,
+            exit,
+            stdout,
+            stderr,
+            end: Some(end),
+        })
+    }
+}
+
+fn streams(child: &mut Child) -> (Option<OutputStream>, Option<OutputStream>) {
+    (
+        child.stdout.take().map(|it| Box::pin(it) as OutputStream),
+        child.stderr.take().map(|it| Box::pin(it) as OutputStream),
+    )
+}
+
+/// Codes above 128 are signals, as the engine reports them.
+fn exit_of(code: i32) -> Exit {
+    Exit {
+        code,
+        signal: (129..=128 + 64).contains(&code).then_some(code - 128),
+        oom_killed: false,
+    }
+}
+
+async fn ended(cli: &Cli, name: &str) -> Result<Exit, RuntimeError> {
+    cli.run(&["wait", name]).await?;
+    let state = cli
+        .run(&[
+            "inspect",
+            "--format",
+            "{{.State.ExitCode}} {{.State.OOMKilled}}",
+            name,
+        ])
+        .await?;
+    let (code, oom) = state.trim().split_once(' ').unwrap_or(("137", "false"));
+    let mut exit = exit_of(code.parse().unwrap_or(137));
+    exit.oom_killed = oom == "true" && exit.signal == Some(9);
+    Ok(exit)
+}
+
+/// Reads why a container did not start out of what the engine said.
+pub(super) fn start_error(said: &str, program: &str, user: &str) -> StartError {
+    let program = program.to_owned();
+    let about_exec =
+        said.contains("exec: ") || said.contains("exec failed") || said.contains("stat ");
+    if said.contains("executable file not found")
+        || (about_exec && said.contains("no such file or directory"))
+    {
+        StartError::NoSuchExecutable { program }
+    } else if said.contains("exec format error") {
+        StartError::ExecFormat { program }
+    } else if about_exec && (said.contains("permission denied") || said.contains("is a directory"))
+    {
+        StartError::PermissionDenied { program }
+    } else if said.contains("unable to find user") || said.contains("unable to find group") {
+        let what = if said.contains("unable to find group") {
+            "group"
+        } else {
+            "user"
+        };
+        let (who, with) = user.split_once(':').unwrap_or((user, ""));
+        StartError::NoSuchUser {
+            what: what.to_owned(),
+            name: if what == "group" { with } else { who }.to_owned(),
+            file: if what == "group" {
+                "/etc/group"
+            } else {
+                "/etc/passwd"
+            }
+            .to_owned(),
+        }
+    } else {
+        StartError::other("start the container", said)
+    }
+}
+
+impl TaskProcess for Process {
+    fn pid(&self) -> Option<u32> {
+        // The engine may run on another machine.
+        None
+    }
+
+    fn take_stdout(&mut self) -> Option<OutputStream> {
+        self.stdout.take()
+    }
+
+    fn take_stderr(&mut self) -> Option<OutputStream> {
+        self.stderr.take()
+    }
+
+    fn wait(&self) -> BoxFuture<'_, Exit> {
+        let mut exit = self.exit.clone();
+        Box::pin(async move {
+            let ended = exit.wait_for(Option::is_some).await;
+            ended.ok().and_then(|exit| *exit).unwrap_or(KILLED)
+        })
+    }
+
+    fn signal(&self, signal: i32) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(async move {
+            if self.exit.borrow().is_some() {
+                return Ok(());
+            }
+            if self.added {
+                // The engine offers no way to signal an added program, only to stop listening to it.
+                if let Some(end) = &self.end {
+                    let _ = end.send(());
+                }
+                return Ok(());
+            }
+            let number = format!("--signal={signal}");
+            match self.cli.run(&["kill", &number, &self.name]).await {
+                Err(RuntimeError::Docker { problem, .. })
+                    if problem.contains("is not running")
+                        || problem.contains("No such container") =>
+                {
+                    Ok(())
+                }
+                result => result.map(drop),
+            }
+        })
+    }
+
+    fn exec(&self, exec: ExecSpec) -> BoxFuture<'_, Result<Box<dyn TaskProcess>, StartError>> {
+        let added = if self.exit.borrow().is_some() {
+            Err(StartError::NotRunning {
+                id: self.name.clone(),
+            })
+        } else {
+            self.add(exec)
+                .map(|process| Box::new(process) as Box<dyn TaskProcess>)
+        };
+        Box::pin(std::future::ready(added))
+    }
+
+    fn stats(&self) -> BoxFuture<'_, Result<Stats, RuntimeError>> {
+        Box::pin(async move {
+            // Seconds of processor time, memory in KiB and threads of each process.
+            let table = self
+                .cli
+                .run(&["top", &self.name, "-o", "pid,cputimes,rss,nlwp"])
+                .await?;
+            Ok(stats_of(&table))
+        })
+    }
+}
+
+fn stats_of(table: &str) -> Stats {
+    let mut stats = Stats::default();
+    for line in table.lines().skip(1) {
+        let mut fields = line
+            .split_whitespace()
+            .skip(1)
+            .map(|field| field.parse::<u64>().unwrap_or(0));
+        stats.cpu_nanos += fields.next().unwrap_or(0) * 1_000_000_000;
+        stats.memory_bytes += fields.next().unwrap_or(0) * 1024;
+        stats.pids += fields.next().unwrap_or(0);
+    }
+    stats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_summed_over_the_processes_of_a_container() {
+        let stats = stats_of("PID    TIME  RSS  NLWP\n10     3     1024 2\n11     0     512  1\n");
+        assert_eq!(
+            (stats.cpu_nanos, stats.memory_bytes, stats.pids),
+            (3_000_000_000, 1536 * 1024, 3)
+        );
+    }
+
+    #[test]
+    fn what_the_engine_says_of_a_start_becomes_the_same_error_as_natively() {
+        let said = "OCI runtime create failed: runc create failed: unable to start container process: \
+                    error during container init: exec: \"no-such\": executable file not found in $PATH";
+        assert!(matches!(
+            start_error(said, "no-such", ""),
+            StartError::NoSuchExecutable { .. }
+        ));
+        let said = "runc create failed: unable to start container process: error during container init: exec: \"/x\": permission denied";
+        assert!(matches!(
+            start_error(said, "/x", ""),
+            StartError::PermissionDenied { .. }
+        ));
+        let said = "unable to find user ghost: no matching entries in passwd file";
+        assert!(
+            matches!(start_error(said, "x", "ghost"), StartError::NoSuchUser { name, .. } if name == "ghost")
+        );
+        assert!(matches!(
+            start_error("out of space", "x", ""),
+            StartError::Other { .. }
+        ));
+    }
+}

@@ -80,7 +80,7 @@ impl Problem {
             line: span.line.max(1),
             column: span.column.max(1),
             span_text: String::new(),
-            message: message.into(),
+            message: visible(&message.into()),
             label: String::new(),
             help: None,
             docs: None,
@@ -97,13 +97,13 @@ impl Problem {
 
     /// Says what stands beside the marked text.
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = visible(&label.into());
         self
     }
 
     /// Says what to do.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(visible(&help.into()));
         self
     }
 
@@ -188,6 +188,18 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// The text with control characters written as escapes: a key may hold anything, and a terminal obeys some of it.
+fn visible(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => plain.extend(c.escape_default()),
+            false => plain.push(c),
+        }
+    }
+    plain
+}
 
 /// The part of a span that lies on its first line.
 fn first_line_of(text: &str, span: Span) -> (usize, usize) {

@@ -127,7 +127,11 @@ impl Names {
         if self.service != self.app {
             parts.push(&self.service);
         }
-        parts.join("-")
+        // Families and services have letters, digits, hyphens and underscores; an environment may be called anything.
+        parts.join("-").replace(
+            |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_',
+            "-",
+        )
     }
 
     /// `/ecs/app-service`.
@@ -357,5 +361,63 @@ impl WebService {
             )],
             listener: json!({ "Protocol": "HTTP", "Port": 80 }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(app: &str, service: &str, environment: Option<&str>) -> Names {
+        Names {
+            app: app.to_owned(),
+            service: service.to_owned(),
+            environment: environment.map(str::to_owned),
+            cluster: "default".to_owned(),
+            region: "eu-central-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn names_are_made_of_application_environment_and_service() {
+        assert_eq!(names("shop", "web", None).full(), "shop-web");
+        assert_eq!(names("shop", "shop", None).full(), "shop");
+        assert_eq!(
+            names("shop", "web", Some("eu.prod")).full(),
+            "shop-eu-prod-web"
+        );
+        assert_eq!(names("shop", "web", None).log_group(), "/ecs/shop-web");
+    }
+
+    #[test]
+    fn names_of_load_balancers_fit_and_differ() {
+        let long = |service: &str| {
+            names(
+                "an-application-with-a-long-name",
+                service,
+                Some("production"),
+            )
+            .balancer()
+        };
+        let (one, two) = (long("web-one"), long("web-two"));
+        for name in [
+            &one,
+            &two,
+            &names("internal-tools", "web", None).balancer(),
+            &names("a", "b_c", None).balancer(),
+        ] {
+            assert!(name.len() <= 32, "{name}");
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+                "{name}"
+            );
+            assert!(
+                !name.starts_with('-') && !name.ends_with('-') && !name.starts_with("internal-"),
+                "{name}"
+            );
+        }
+        assert_ne!(one, two, "two long names that begin alike stay apart");
+        assert_eq!(one, long("web-one"), "the same name each time");
     }
 }

@@ -167,6 +167,14 @@ impl Service {
             );
         }
         check_environment(faults, &at, config);
+        if let Some(name) = &config.name {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            if name.is_empty() || name.len() > 255 || !name.bytes().all(fits) {
+                let span = faults.span(&format!("{at}/name"));
+                let help = "use 1 to 255 letters, digits, hyphens and underscores";
+                faults.error(span, format!("`{name}` cannot name a service"), "", help);
+            }
+        }
         let definition = if config.task_definition.is_some() {
             files(faults, context, &at, config)
         } else {

@@ -1,6 +1,8 @@
 //! Bad definitions and what is said of them: one good text, one change, and every problem with its place.
 #![allow(clippy::unwrap_used)]
 
+mod any_text;
+
 use hoist_ecs::{Document, Problem, check_service_definition, check_task_definition, checks};
 
 /// A change to the good text, and the problems that it makes.

@@ -1,6 +1,7 @@
 //! A small web application: standard library only, one static binary, nothing to pull.
 //!
-//! `GET /` greets, `GET /healthz` answers `ok`, and `GET /slow` sends its answer in pieces over a second.
+//! `GET /` greets, `GET /healthz` answers `ok`, and `GET /slow` sends its answer in pieces over a second. With `UNHEALTHY=1` in its
+//! environment the health check answers 503, so that a rollback can be seen.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -47,6 +48,9 @@ fn serve(mut stream: TcpStream, greeting: &str) {
             "/" => {
                 println!("GET /");
                 answer(&mut stream, "200 OK", &format!("{greeting}\n"))
+            }
+            "/healthz" if std::env::var_os("UNHEALTHY").is_some() => {
+                answer(&mut stream, "503 Service Unavailable", "unhealthy\n")
             }
             "/healthz" => answer(&mut stream, "200 OK", "ok\n"),
             "/slow" => trickle(&mut stream),

@@ -163,3 +163,46 @@ fn sigterm_in_the_middle_asks_for_the_rollback_and_ends_at_once() {
         .expect(0);
     assert_eq!(get(&url).unwrap().1, "good\n");
 }
+
+#[test]
+fn a_verbatim_definition_with_a_sidecar_whose_image_does_not_exist_is_rolled_back() {
+    let sandbox = Sandbox::new();
+    let task = |sidecar: &str| {
+        serde_json::json!({
+            "family": "shop", "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+            "executionRoleArn": "arn:aws:iam::111122223333:role/shop-execution",
+            "containerDefinitions": [
+                { "name": "web", "image": "filled-in", "essential": true,
+                  "portMappings": [{ "containerPort": 8080, "protocol": "tcp" }] },
+                { "name": "sidecar", "image": sidecar, "essential": false },
+            ],
+            "aMemberThatAwsAddsTomorrow": null,
+        })
+        .to_string()
+    };
+    let service = serde_json::json!({
+        "serviceName": "shop", "launchType": "FARGATE", "desiredCount": 1,
+        "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": true, "rollback": true } },
+        "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["subnet-0123456789abcdef0"], "assignPublicIp": "ENABLED" } },
+    });
+    let config = "app: shop
+services:
+  web: { task-definition: task.json, service-definition: service.json, container: web, url: { path: /healthz, expect: 200 } }
+";
+    write(&sandbox.project(), config, "ENV GREETING=good");
+    std::fs::write(sandbox.project().join("service.json"), service.to_string()).unwrap();
+    // The first deployment has no sidecar but the application's own image.
+    let alone = task("x").replace(r#",{"name":"sidecar","image":"x","essential":false}"#, "");
+    std::fs::write(sandbox.project().join("task.json"), alone).unwrap();
+    let run = sandbox.deploy(&[]);
+    // A task with a public address answers at one of this machine's own.
+    run.expect(0).says("subnet-0123456789abcdef0 is subnet-");
+    let url = run.url();
+    assert!(url.starts_with("http://127.") && url.ends_with(":8080/"), "{url}");
+    assert_eq!(get(&url).unwrap().1, "good\n");
+
+    std::fs::write(sandbox.project().join("task.json"), task("000000000000.dkr.ecr.us-east-1.amazonaws.com/nothing:1")).unwrap();
+    let run = sandbox.deploy(&[]);
+    run.expect(20).says("CannotPullContainerError").says("nothing:1");
+    assert_eq!(get(&sandbox.run(&["url", "--local"]).expect(0).url()).unwrap().1, "good\n");
+}

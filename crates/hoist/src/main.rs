@@ -12,7 +12,18 @@ mod render;
 fn main() -> ExitCode {
     // A container's first process is this binary again: that must be found out before anything else happens.
     hoist_runtime::init();
-    let cli = arguments::Cli::parse();
+    let cli = match arguments::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for and go to standard output; anything else is a mistake.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            });
+        }
+    };
     hoist_oci::install_tls();
     match commands::run(cli) {
         Ok(()) => ExitCode::from(exit::OK),

@@ -198,11 +198,25 @@ services:
     // A task with a public address answers at one of this machine's own.
     run.expect(0).says("subnet-0123456789abcdef0 is subnet-");
     let url = run.url();
-    assert!(url.starts_with("http://127.") && url.ends_with(":8080/"), "{url}");
+    assert!(
+        url.starts_with("http://127.") && url.ends_with(":8080/"),
+        "{url}"
+    );
     assert_eq!(get(&url).unwrap().1, "good\n");
 
-    std::fs::write(sandbox.project().join("task.json"), task("000000000000.dkr.ecr.us-east-1.amazonaws.com/nothing:1")).unwrap();
+    std::fs::write(
+        sandbox.project().join("task.json"),
+        task("000000000000.dkr.ecr.us-east-1.amazonaws.com/nothing:1"),
+    )
+    .unwrap();
     let run = sandbox.deploy(&[]);
-    run.expect(20).says("CannotPullContainerError").says("nothing:1");
-    assert_eq!(get(&sandbox.run(&["url", "--local"]).expect(0).url()).unwrap().1, "good\n");
+    run.expect(20)
+        .says("CannotPullContainerError")
+        .says("nothing:1");
+    assert_eq!(
+        get(&sandbox.run(&["url", "--local"]).expect(0).url())
+            .unwrap()
+            .1,
+        "good\n"
+    );
 }

@@ -7,10 +7,24 @@ use super::{connect, local, project, signals};
 use crate::arguments::Deploy;
 use crate::{exit, render};
 
+/// Variables whose values must never show in a job's log.
+const SECRETS: [&str; 3] = [
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+];
+
 /// Deploys; the URL is the last line of standard output.
 pub fn run(options: &Deploy) -> Result<(), Failure> {
+    if options.output.is_github() {
+        for name in SECRETS {
+            std::env::var(name)
+                .iter()
+                .for_each(|secret| render::github::mask(secret));
+        }
+    }
     let project = project::load(&options.project)?;
-    let source = project::source(&project);
+    let source = project.source();
     // The embedded AWS is started as the user, before this process becomes what builds need it to be.
     let aws = connect::connect(&options.aws, project.region.as_deref())?;
     let home = local::home()?;

@@ -3,7 +3,7 @@
 use hoist_image::Workspace;
 use hoist_local::Home;
 use hoist_pipeline::{BuildOptions, Failure, Kind};
-use hoist_project::{Project, Source};
+use hoist_project::Project;
 
 use crate::arguments;
 
@@ -15,11 +15,6 @@ pub fn load(which: &arguments::Project) -> Result<Project, Failure> {
         None => Project::find(&which.folder, environment),
     };
     loaded.map_err(|error| hoist_pipeline::project_failure(&error))
-}
-
-/// What git says of the project.
-pub fn source(project: &Project) -> Source {
-    Source::of(&project.root, &std::env::vars().collect())
 }
 
 /// Opens the build engine's store and cache, with the rights that containers need where this machine grants them.

@@ -170,10 +170,16 @@ pub fn check(works: &[Work]) -> Result<Vec<String>, Failure> {
     let mut problems: Vec<Problem> = Vec::new();
     for work in works {
         if let Some(task) = &work.task_document {
-            problems.extend(hoist_ecs::check_task_definition(task));
-            if let Some(service) = &work.service_document {
-                problems.extend(hoist_ecs::check_service_definition(service, task));
-            }
+            problems.extend(hoist_ecs::check_task_definition_for(
+                task,
+                work.service.container.as_deref(),
+            ));
+        }
+        if let Some(service) = &work.service_document {
+            problems.extend(hoist_ecs::check_service(
+                service,
+                work.task_document.as_ref(),
+            ));
         }
     }
     // What the short form leaves to the provision step or the account is no fault of the user's.

@@ -1,4 +1,9 @@
 //! What is wrong is said with the place and the next step, and nothing is changed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

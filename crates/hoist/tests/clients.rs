@@ -1,4 +1,9 @@
 //! Clients that nobody here wrote drive the embedded AWS: the AWS CLI, skopeo.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! From a Dockerfile to a URL that answers, on real containers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

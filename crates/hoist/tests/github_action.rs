@@ -1,4 +1,9 @@
 //! The action, run for real by `act` in host mode, against the embedded AWS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

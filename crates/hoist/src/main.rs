@@ -1,5 +1,7 @@
 //! From a Dockerfile to healthy on AWS Fargate, in one binary.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -989,7 +989,7 @@ mod tests {
                 (
                     0,
                     2,
-                    27,
+                    25,
                     "ADD of the address https://x/y is not supported by the embedded engine"
                 ),
                 (

@@ -48,10 +48,7 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
             }
         }
         source.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let mut plain = tempfile::Builder::new()
-            .prefix("archive-")
-            .tempfile_in(spool)
-            .map_err(failed)?;
+        let mut plain = crate::spool::file(spool, "archive").map_err(failed)?;
         let mut decoder = compression.decoder(&source).map_err(failed)?;
         io::copy(&mut decoder, plain.as_file_mut()).map_err(failed)?;
         let path = plain.into_temp_path();

@@ -36,9 +36,7 @@ pub(crate) fn build(
     // What is wrong with the Dockerfile or the context is said in our words, before anything is sent.
     let inputs = embedded::inputs(workspace, request)?;
     let spool = workspace.cache("spool");
-    let folder = tempfile::Builder::new()
-        .prefix("buildkit-")
-        .tempdir_in(&spool)
+    let folder = crate::spool::folder(&spool, "buildkit")
         .map_err(|error| BuildError::io("make a folder for the build", error))?;
     let id_file = folder.path().join("id");
     let mut command = Command::new("docker");

@@ -49,6 +49,7 @@ mod pattern;
 mod request;
 mod running;
 mod scope;
+mod spool;
 mod stages;
 mod steps;
 mod tree;

@@ -18,6 +18,7 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::request::{Secret, SecretSource};
 use crate::running::write_with_mode;
+use crate::spool;
 use crate::stages::{Origin, origin_of};
 use crate::steps::scope;
 use crate::tree::{Node, NodeKind, Tree};
@@ -263,12 +264,9 @@ impl Build<'_> {
         let failed = |error| BuildError::io(format!("make the secret {} ready", want.id), error);
         // In memory where that is possible.
         let memory = Path::new("/dev/shm");
-        let spool = self.workspace.cache("spool");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("hoist-secret-");
-        let folder = builder
-            .tempdir_in(memory)
-            .or_else(|_| builder.tempdir_in(&spool))
+        let disk = self.workspace.cache("spool");
+        let folder = spool::folder(memory, "secret")
+            .or_else(|_| spool::folder(&disk, "secret"))
             .map_err(failed)?;
         let path = write_with_mode(
             &folder.path().join("value"),
@@ -350,9 +348,7 @@ impl Build<'_> {
         if !writable && (node.kind == NodeKind::File || one_layer) {
             return Ok(node.real.clone());
         }
-        let folder = tempfile::Builder::new()
-            .prefix("bound-")
-            .tempdir_in(self.workspace.cache("spool"))
+        let folder = spool::folder(&self.workspace.cache("spool"), "bound")
             .map_err(|error| BuildError::io("make a folder for a mount", error))?;
         let target = folder.path().join("root");
         materialize(&*tree, path, node, &target)?;

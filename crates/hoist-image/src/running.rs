@@ -119,9 +119,7 @@ impl Build<'_> {
         let _pipes = match &script.file {
             None => None,
             Some((name, body)) => {
-                let folder = tempfile::Builder::new()
-                    .prefix("pipes-")
-                    .tempdir_in(self.workspace.cache("spool"))
+                let folder = crate::spool::folder(&self.workspace.cache("spool"), "pipes")
                     .map_err(|error| BuildError::io("write a heredoc", error))?;
                 let path = folder.path().join(name);
                 write_with_mode(&path, body.as_bytes(), 0o755)

@@ -7,6 +7,7 @@ use hoist_oci::Store;
 use hoist_runtime::Snapshots;
 
 use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::spool;
 
 /// The images of one home: a store, unpacked layers and the build cache. Several processes may use it at once.
 #[derive(Debug, Clone)]
@@ -52,6 +53,12 @@ impl Workspace {
                 error,
             )
         })?;
+        for folder in [&home.join("cache/spool"), Path::new("/dev/shm")] {
+            spool::sweep(folder);
+        }
+        if let Err(error) = snapshots.clean_up() {
+            tracing::debug!(%error, "failed to remove what killed builds left");
+        }
         Ok(Workspace {
             store,
             snapshots,

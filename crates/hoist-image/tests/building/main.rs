@@ -5,6 +5,8 @@
 
 mod copy;
 mod image;
+mod killed;
+mod registry;
 mod run;
 mod support;
 

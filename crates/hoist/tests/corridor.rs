@@ -225,3 +225,54 @@ services:
         "good\n"
     );
 }
+
+#[test]
+fn the_example_with_stages_builds_on_an_imported_base_passes_its_test_and_serves() {
+    let sandbox = Sandbox::new();
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples/stages")
+        .canonicalize()
+        .unwrap();
+    let rootfs = sandbox.project().join("rootfs");
+    let made = std::process::Command::new(example.join("make-base.sh"))
+        .arg(&rootfs)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    sandbox
+        .run(&[
+            "image",
+            "import",
+            rootfs.to_str().unwrap(),
+            "example/base:1",
+        ])
+        .expect(0);
+    let example = example.to_str().unwrap();
+    let run = sandbox.run(&["deploy", "--local", "--output", "plain", example]);
+    run.expect(0)
+        .says("RUN /bin/render *.txt")
+        .says("the target test passed");
+    assert!(
+        get(&run.url())
+            .unwrap()
+            .1
+            .contains("<h1>Built in stages</h1>")
+    );
+
+    // The base is there no more, and neither is it needed: the repository has an image of the same inputs.
+    let again = sandbox.run(&["deploy", "--local", "--output", "plain", example]);
+    again
+        .expect(0)
+        .says("nothing was deployed")
+        .never_says("RUN ");
+    sandbox
+        .run(&[
+            "build",
+            "--no-cache",
+            "--build-arg",
+            "BASE=example/none:1",
+            example,
+        ])
+        .expect(10)
+        .says("example/none");
+}

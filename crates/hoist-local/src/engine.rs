@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_runtime::privilege::{self, PrivilegeError};
-use hoist_runtime::{Native, NativeConfig, Runtime, RuntimeError};
+use hoist_runtime::{Docker, DockerConfig, Native, NativeConfig, Runtime, RuntimeError};
 
 use crate::home::Home;
 use crate::settings::Settings;
@@ -20,7 +20,7 @@ pub enum EngineError {
     #[error("failed to bring up the container runtime")]
     Runtime(#[from] RuntimeError),
     /// There is no such runtime.
-    #[error("`{0}` is not a container runtime of the embedded AWS; use native")]
+    #[error("`{0}` is not a container runtime of the embedded AWS; use native or docker")]
     Unknown(String),
 }
 
@@ -34,34 +34,82 @@ impl EngineError {
     }
 }
 
-/// Gets the rights that containers need. Call it before any thread exists.
+/// The runtime that was asked for, or the one that works here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// This machine's own kernel.
+    Native,
+    /// A Docker Engine.
+    Docker,
+}
+
+/// Chooses the runtime and gets the rights that it needs. Call it before any thread exists.
+///
+/// Unless one was asked for, it is the native one where this process may have the rights, else a Docker Engine that answers.
 ///
 /// # Errors
-/// When there is no way to have them.
-pub fn prepare(settings: &Settings) -> Result<(), EngineError> {
+/// When there is no way to run containers, with what the native runtime lacks.
+pub fn prepare(settings: &Settings) -> Result<Choice, EngineError> {
     match settings.runtime.as_deref() {
-        None | Some("native") => {}
-        Some(other) => return Err(EngineError::Unknown(other.to_owned())),
+        Some("docker") => Ok(Choice::Docker),
+        Some("native") => {
+            privilege::acquire()?;
+            Ok(Choice::Native)
+        }
+        None => match privilege::acquire() {
+            Ok(_) => Ok(Choice::Native),
+            Err(error) if docker_answers() => {
+                tracing::info!(%error, "containers run in the Docker Engine");
+                Ok(Choice::Docker)
+            }
+            Err(error) => Err(error.into()),
+        },
+        Some(other) => Err(EngineError::Unknown(other.to_owned())),
     }
-    privilege::acquire()?;
-    Ok(())
+}
+
+fn docker_answers() -> bool {
+    let status = std::process::Command::new("docker")
+        .arg("version")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Brings up the runtime and removes what an earlier daemon left.
 ///
 /// # Errors
-/// When the kernel refuses something that it needs.
-pub async fn start(home: &Home) -> Result<Arc<dyn Runtime>, EngineError> {
-    let runtime = Native::new(NativeConfig {
-        init_program: PathBuf::from("/proc/self/exe"),
-        cgroup_parent: format!("hoist-{}", home.tag()),
-        snapshots: home.images().join("snapshots"),
-        // Every subnet of a default VPC's size that its block (172.31.0.0/16) has room for.
-        subnets: (0..16)
-            .map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20))
-            .collect(),
-    })
-    .await?;
+/// When the kernel or the engine refuses something that it needs.
+pub async fn start(home: &Home, choice: Choice) -> Result<Arc<dyn Runtime>, EngineError> {
+    // Every subnet of a default VPC's size that its block (172.31.0.0/16) has room for.
+    let subnets: Vec<(Ipv4Addr, u8)> = (0..16)
+        .map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20))
+        .collect();
+    let runtime: Arc<dyn Runtime> = match choice {
+        Choice::Native => Arc::new(
+            Native::new(NativeConfig {
+                init_program: PathBuf::from("/proc/self/exe"),
+                cgroup_parent: format!("hoist-{}", home.tag()),
+                snapshots: home.images().join("snapshots"),
+                subnets,
+            })
+            .await?,
+        ),
+        Choice::Docker => Arc::new(
+            Docker::new(DockerConfig {
+                program: PathBuf::from("docker"),
+                host: None,
+                home: home.tag(),
+                files: home.file("docker"),
+                subnets,
+                // Elsewhere the engine lives in a virtual machine, whose addresses this machine does not see.
+                publish: !cfg!(target_os = "linux"),
+            })
+            .await?,
+        ),
+    };
     runtime.clean_up().await?;
-    Ok(Arc::new(runtime))
+    Ok(runtime)
 }

@@ -19,7 +19,7 @@ use crate::ctx::{Ctx, Inner};
 use crate::driver::{self, Crew, Driver, RestoreError, RuntimeDialer};
 use crate::ec2::{Ec2, Loopback};
 use crate::elb::{self, Balancers, Dialer};
-use crate::engine::{self, EngineError};
+use crate::engine::{self, Choice, EngineError};
 use crate::home::Home;
 use crate::iam::Iam;
 use crate::keys::Keys;
@@ -137,18 +137,23 @@ pub fn serve(home: &Home, options: ServeOptions) -> Result<(), ServeError> {
     settings.port = options.port.or(settings.port);
     settings.pace = options.pace.unwrap_or(settings.pace);
     settings.runtime = options.runtime.or(settings.runtime);
-    engine::prepare(&settings)?;
+    let choice = engine::prepare(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(system("start the event loop"))?;
-    let result = runtime.block_on(run(home, settings, detached));
+    let result = runtime.block_on(run(home, settings, choice, detached));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(lock);
     result
 }
 
-async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), ServeError> {
+async fn run(
+    home: &Home,
+    mut settings: Settings,
+    choice: Choice,
+    detached: bool,
+) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("watch for signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("watch for signals"))?;
     let port = settings.port.unwrap_or(0);
@@ -162,7 +167,7 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
         .port();
     settings.port = Some(port);
     settings.save(home).map_err(system("write the settings"))?;
-    let (ctx, working) = assemble(home, settings, port).await?;
+    let (ctx, working) = assemble(home, settings, choice, port).await?;
     let status = Status {
         pid: nix::unistd::getpid().as_raw(),
         port,
@@ -221,10 +226,11 @@ async fn run(home: &Home, mut settings: Settings, detached: bool) -> Result<(), 
 async fn assemble(
     home: &Home,
     settings: Settings,
+    choice: Choice,
     port: u16,
 ) -> Result<(Ctx, tokio::task::JoinHandle<()>), ServeError> {
     hoist_oci::install_tls();
-    let runtime = engine::start(home).await?;
+    let runtime = engine::start(home, choice).await?;
     remove_volumes(home).map_err(system("remove the files of earlier tasks"))?;
     let state = State::open(&home.file("state.redb"))?;
     let (driver, inbox) = Driver::restore(&state, settings.pace)?;

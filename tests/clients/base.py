@@ -82,7 +82,7 @@ class Case(unittest.TestCase):
 
     def register(self, **changes):
         """Registers a task definition of one container; `container` changes the container's members."""
-        container = {"name": "app", "image": "busybox", "essential": True, **changes.pop("container", {})}
+        container = {"name": "app", "image": "busybox", "essential": True, "stopTimeout": 2, **changes.pop("container", {})}
         request = {
             "family": self.name("family"),
             "networkMode": "awsvpc",

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use hoist_fargate::{Arn, Command, Event};
+use hoist_fargate::{Arn, Command, Event, Task};
 use hoist_oci::spec::ContainerConfig;
 use hoist_runtime::{PreparedImage, TaskProcess};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ struct Work {
 pub struct Run {
     /// Cancelled when the task is removed: pulls and waits end.
     pub gone: CancellationToken,
+    /// The subnet that was chosen for it.
+    subnet: OnceLock<String>,
     parts: Mutex<Parts>,
 }
 
@@ -83,6 +85,25 @@ impl Crew {
     /// Begins with a task.
     pub fn begin(&self, task: &str) -> Arc<Run> {
         self.work().runs.entry(task.to_owned()).or_default().clone()
+    }
+
+    /// Chooses the subnet of a task: the one with the fewest tasks of the same service, so that they spread over the zones, also
+    /// when many begin at once. `None` if there is none to choose from.
+    pub fn place(&self, task: &Task, siblings: &[Arn], subnets: &[String]) -> Option<String> {
+        let work = self.work();
+        let placed = siblings.iter().filter_map(|arn| work.runs.get(arn)?.subnet.get());
+        let mut used: HashMap<&String, usize> = HashMap::new();
+        for subnet in placed {
+            *used.entry(subnet).or_default() += 1;
+        }
+        // Of equally used ones any will do, but not always the same.
+        let start = task.id.bytes().map(usize::from).sum::<usize>();
+        let in_turn = (0..subnets.len()).map(|step| &subnets[(start + step) % subnets.len()]);
+        let chosen = in_turn.min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0))?.clone();
+        if let Some(run) = work.runs.get(&task.arn) {
+            let _ = run.subnet.set(chosen.clone());
+        }
+        Some(chosen)
     }
 
     /// What there is of a task; nothing before it is begun and after it is forgotten.

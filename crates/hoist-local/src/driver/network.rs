@@ -1,9 +1,8 @@
 //! The network of tasks: an interface in one of the service's subnets, and the name and address that go with it.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
-use hoist_fargate::{Event, Task, World};
+use hoist_fargate::{Event, Task};
 use hoist_runtime::TaskSpec;
 use serde_json::{Map, Value, json};
 
@@ -47,13 +46,21 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
             .task_definition(&task.task_definition)?
             .document
             .clone();
-        let subnet = choose_subnet(world, &task);
-        Some((task, document, subnet))
+        let siblings: Vec<String> = task
+            .service
+            .iter()
+            .flat_map(|service| world.tasks_of(service))
+            .filter(|it| it.is_wanted())
+            .map(|it| it.arn.clone())
+            .collect();
+        Some((task, document, siblings))
     });
     let failed =
         |what: &str| format!("ResourceInitializationError: failed to configure ENI: {what}");
-    let (task, document, subnet) = record.ok_or_else(|| failed("the task is gone"))?;
-    let subnet = subnet.ok_or_else(|| failed("no subnet in the network configuration"))?;
+    let (task, document, siblings) = record.ok_or_else(|| failed("the task is gone"))?;
+    let subnet = crew
+        .place(&task, &siblings, &subnets(&task))
+        .ok_or_else(|| failed("no subnet in the network configuration"))?;
     for container in &task.containers {
         if let Some(reason) =
             Definition::find(&document, &task, &container.name).and_then(|it| it.unmet())
@@ -156,27 +163,10 @@ fn awsvpc(task: &Task) -> Option<&Map<String, Value>> {
         .as_object()
 }
 
-/// The subnet with the fewest tasks of the same service, so that its tasks spread over the zones.
-fn choose_subnet(world: &World, task: &Task) -> Option<String> {
-    let subnets = awsvpc(task)?.get("subnets")?.as_array()?;
-    let mut used: HashMap<&str, usize> = HashMap::new();
-    for other in task
-        .service
-        .iter()
-        .flat_map(|service| world.tasks_of(service))
-        .filter(|it| it.is_wanted())
-    {
-        if let Some(subnet) = detail(&other.attachments, "subnetId") {
-            *used.entry(subnet).or_default() += 1;
-        }
-    }
-    // Of equally used ones any will do, but not always the same.
-    let start = task.id.bytes().map(usize::from).sum::<usize>() % subnets.len().max(1);
-    let in_turn =
-        (0..subnets.len()).filter_map(|step| subnets[(start + step) % subnets.len()].as_str());
-    in_turn
-        .min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0))
-        .map(str::to_owned)
+/// The subnets that a task may be in.
+fn subnets(task: &Task) -> Vec<String> {
+    let listed = awsvpc(task).and_then(|it| it.get("subnets")?.as_array());
+    listed.into_iter().flatten().filter_map(|it| it.as_str().map(str::to_owned)).collect()
 }
 
 /// A detail of a task's interface, such as `networkInterfaceId`.

@@ -91,7 +91,9 @@ impl Crew {
     /// when many begin at once. `None` if there is none to choose from.
     pub fn place(&self, task: &Task, siblings: &[Arn], subnets: &[String]) -> Option<String> {
         let work = self.work();
-        let placed = siblings.iter().filter_map(|arn| work.runs.get(arn)?.subnet.get());
+        let placed = siblings
+            .iter()
+            .filter_map(|arn| work.runs.get(arn)?.subnet.get());
         let mut used: HashMap<&String, usize> = HashMap::new();
         for subnet in placed {
             *used.entry(subnet).or_default() += 1;
@@ -99,7 +101,9 @@ impl Crew {
         // Of equally used ones any will do, but not always the same.
         let start = task.id.bytes().map(usize::from).sum::<usize>();
         let in_turn = (0..subnets.len()).map(|step| &subnets[(start + step) % subnets.len()]);
-        let chosen = in_turn.min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0))?.clone();
+        let chosen = in_turn
+            .min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0))?
+            .clone();
         if let Some(run) = work.runs.get(&task.arn) {
             let _ = run.subnet.set(chosen.clone());
         }

@@ -166,7 +166,11 @@ fn awsvpc(task: &Task) -> Option<&Map<String, Value>> {
 /// The subnets that a task may be in.
 fn subnets(task: &Task) -> Vec<String> {
     let listed = awsvpc(task).and_then(|it| it.get("subnets")?.as_array());
-    listed.into_iter().flatten().filter_map(|it| it.as_str().map(str::to_owned)).collect()
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it.as_str().map(str::to_owned))
+        .collect()
 }
 
 /// A detail of a task's interface, such as `networkInterfaceId`.

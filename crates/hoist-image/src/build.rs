@@ -44,7 +44,7 @@ pub async fn build(
 }
 
 /// The digest of everything that an image is built from: the files of the context that are not ignored, the Dockerfile, the arguments, the
-/// target and the platform. Times and places do not count.
+/// target, the platform, and base images of this machine. Times and places do not count.
 ///
 /// # Errors
 /// Fails when the Dockerfile or the context cannot be read.

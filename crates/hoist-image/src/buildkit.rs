@@ -169,6 +169,14 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
         BuildErrorKind::Command,
         format!("docker failed to build the image ({status})"),
     );
+    let error = if tail
+        .iter()
+        .any(|line| line.contains("buildx component is missing"))
+    {
+        error.with_hint("install docker's buildx plug-in (docker-buildx-plugin, docker-buildx), or build with --engine embedded")
+    } else {
+        error
+    };
     Err(error.with_output(status.code().unwrap_or(1), tail))
 }
 
@@ -279,4 +287,111 @@ fn load(
     let platform = config.platform();
     let (manifest, config_digest) = store_image(workspace, &config, layers, &platform)?;
     Ok((manifest, config_digest, platform))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(archive: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, content).unwrap();
+    }
+
+    /// What `docker save` of an image with two equal layers writes: the second is a link to the first.
+    fn saved(diff_id: &Digest, layer: &[u8]) -> Vec<u8> {
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/x"]}},"rootfs":{{"type":"layers","diff_ids":["{diff_id}","{diff_id}"]}}}}"#
+        );
+        let mut archive = tar::Builder::new(Vec::new());
+        put(&mut archive, "aa/layer.tar", layer);
+        let mut link = tar::Header::new_ustar();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        archive
+            .append_link(&mut link, "bb/layer.tar", "../aa/layer.tar")
+            .unwrap();
+        put(&mut archive, "config.json", config.as_bytes());
+        put(&mut archive, "manifest.json", br#"[{"Config":"config.json","RepoTags":null,"Layers":["aa/layer.tar","bb/layer.tar"]}]"#);
+        archive.into_inner().unwrap()
+    }
+
+    fn load_bytes(
+        bytes: &[u8],
+    ) -> (
+        tempfile::TempDir,
+        Workspace,
+        Result<(hoist_oci::spec::Descriptor, Digest, Platform)>,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(&dir.path().join("home")).unwrap();
+        let path = dir.path().join("image.tar");
+        std::fs::write(&path, bytes).unwrap();
+        let (events, _heard) = tokio::sync::mpsc::unbounded_channel();
+        let (_alive, cancelled) = tokio::sync::watch::channel(());
+        let result = load(
+            &workspace,
+            &path,
+            Compression::Gzip,
+            &Reporter::new(events, cancelled),
+        );
+        (dir, workspace, result)
+    }
+
+    #[test]
+    fn a_saved_image_comes_into_the_store_as_it_is() {
+        let layer = vec![0; 1024];
+        let (_dir, workspace, result) = load_bytes(&saved(&Digest::of(&layer), &layer));
+        let (manifest, config, platform) = result.unwrap();
+        let image = workspace.store.image(&manifest, &platform).unwrap();
+        assert_eq!(
+            (image.config_digest, image.manifest.layers.len()),
+            (config, 2)
+        );
+        assert_eq!(image.config.config.cmd, Some(vec!["/x".to_owned()]));
+        assert_eq!(image.manifest.layers[0], image.manifest.layers[1]);
+    }
+
+    #[test]
+    fn an_archive_whose_layers_are_not_what_it_says_is_refused() {
+        let (_dir, workspace, result) =
+            load_bytes(&saved(&Digest::of(b"something else"), &[0; 1024]));
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), BuildErrorKind::Image);
+        assert!(error.message().contains("holds a layer sha256:"), "{error}");
+        assert!(workspace.store.tags().unwrap().is_empty());
+        assert_eq!(
+            load_bytes(b"").2.unwrap_err().message(),
+            "the archive of docker save lacks manifest.json"
+        );
+    }
+
+    #[test]
+    fn the_same_options_reach_docker() {
+        let mut request = BuildRequest::new("ctx");
+        request.target = Some("t".into());
+        request.build_args = vec![("A".into(), "1 2".into())];
+        request.secrets = vec![crate::Secret {
+            id: "s".into(),
+            source: SecretSource::Environment("S".into()),
+        }];
+        request.no_cache = true;
+        assert_eq!(
+            arguments(&request, Path::new("/id")),
+            [
+                "build",
+                "--progress=plain",
+                "--iidfile=/id",
+                "--file=ctx/Dockerfile",
+                "--target=t",
+                "--build-arg=A=1 2",
+                "--secret=id=s,env=S",
+                "--no-cache",
+                "--",
+                "ctx"
+            ]
+        );
+    }
 }

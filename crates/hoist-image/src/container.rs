@@ -154,6 +154,15 @@ fn start_failed(error: StartError, config: &ImageConfig) -> BuildError {
     }
 }
 
+/// Whether this process lives in a user namespace that maps a single id.
+fn one_id() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let counts = map
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.sum::<u64>() == 1
+}
+
 /// What a command's end means, if it was no success.
 pub(crate) fn check(outcome: Outcome, what: &str) -> Result<()> {
     let Exit {
@@ -170,6 +179,24 @@ pub(crate) fn check(outcome: Outcome, what: &str) -> Result<()> {
         None => format!("ended with exit code {code}"),
     };
     let error = BuildError::new(BuildErrorKind::Command, format!("{what} {how}"));
+    let owners = [
+        "chown",
+        "chgrp",
+        "Operation not permitted",
+        "Invalid argument",
+        "setgroups",
+        "seteuid",
+    ];
+    if one_id()
+        && outcome
+            .tail
+            .iter()
+            .any(|line| owners.iter().any(|word| line.contains(word)))
+    {
+        return Err(error
+            .with_hint("this user namespace has one user id, so files cannot change owners: install uidmap (newuidmap) and give this user a range in /etc/subuid and /etc/subgid, or build as root")
+            .with_output(code, outcome.tail));
+    }
     let error = match code {
         127 => error.with_hint(
             "exit code 127 is a shell's way to say that a command was not found in the image",

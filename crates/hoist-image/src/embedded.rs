@@ -120,9 +120,10 @@ pub(crate) struct Build<'a> {
     pub used_args: Vec<String>,
 }
 
-/// What all of a build's inputs come to: context, Dockerfile, arguments, target, platform.
+/// What all of a build's inputs come to: context, Dockerfile, arguments, target, platform, local base images.
 pub(crate) struct Inputs {
     pub file: Dockerfile,
+    pub plans: StagePlans,
     pub context: Context,
     pub digest: Digest,
 }
@@ -141,6 +142,13 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
     let mut hasher = crate::cache::KeyBuilder::new("inputs");
     hasher.field(text.as_bytes());
     let file = instruction::parse(config::shown(&path), text)?;
+    let plans = stages::plan(&file, request)?;
+    // An image of this machine can change under its name; one of a registry that must not is named by its digest.
+    for name in &plans.images {
+        hasher.field(name.as_bytes());
+        let local = crate::images::resolve(workspace, name)?;
+        hasher.list(local.map(|descriptor| descriptor.digest.hex()));
+    }
     let ignore = crate::ignore::Ignore::of(&request.context, &path)?;
     let context = Context::open(&request.context, ignore, &workspace.cache("context"))?;
     hasher.field(context.digest_all()?.as_bytes());
@@ -170,6 +178,7 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
     );
     Ok(Inputs {
         file,
+        plans,
         context,
         digest: hasher.key(),
     })
@@ -236,9 +245,8 @@ pub(crate) fn build(
     reason: &str,
 ) -> Result<BuiltImage> {
     let mut inputs = inputs(workspace, request)?;
-    let plans = stages::plan(&inputs.file, request)?;
-    let unsupported = std::mem::take(&mut inputs.file.unsupported);
-    if let Some((_, error)) = unsupported
+    let plans = inputs.plans;
+    if let Some((_, error)) = std::mem::take(&mut inputs.file.unsupported)
         .into_iter()
         .find(|(stage, _)| plans.stages[*stage].needed)
     {

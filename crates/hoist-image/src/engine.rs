@@ -33,7 +33,14 @@ impl Chosen {
 /// Chooses an engine.
 pub(crate) async fn choose(wanted: Engine) -> Result<Chosen> {
     match wanted {
-        Engine::Embedded => Ok(Chosen::Embedded("it was asked for".into())),
+        Engine::Embedded => match privileges() {
+            Ok(how) => Ok(Chosen::Embedded(format!("it was asked for, and {how}"))),
+            Err(missing) => Err(BuildError::new(
+                BuildErrorKind::Machine,
+                format!("the embedded engine cannot run here: {missing}"),
+            )
+            .with_hint("run as root, allow user namespaces, or build with --engine buildkit")),
+        },
         Engine::Buildkit => match docker().await {
             Ok(version) => Ok(Chosen::Buildkit(format!("it was asked for, and Docker Engine {version} answers"))),
             Err(why) => Err(BuildError::new(BuildErrorKind::Machine, format!("the engine buildkit needs a Docker Engine, and {why}"))
@@ -104,9 +111,11 @@ mod tests {
         let chosen = choose(Engine::Auto).await.unwrap();
         assert_eq!(chosen.name(), "embedded");
         assert!(chosen.reason().starts_with("this is Linux, "));
-        assert_eq!(
-            choose(Engine::Embedded).await.unwrap().reason(),
-            "it was asked for"
+        let asked = choose(Engine::Embedded).await.unwrap();
+        assert!(
+            asked
+                .reason()
+                .starts_with("it was asked for, and this is Linux, ")
         );
     }
 }

@@ -1,5 +1,7 @@
 //! Stages: what each is based on, and which of them a build needs.
 
+use std::collections::BTreeSet;
+
 use hoist_oci::spec::Platform;
 
 use crate::dockerfile::instruction::{Dockerfile, Instruction, Kind};
@@ -39,6 +41,8 @@ pub(crate) struct StagePlans {
     pub global_args: Vec<(String, Option<String>)>,
     /// Arguments of the command line that something declared.
     pub used_args: Vec<String>,
+    /// The images that needed stages start from or copy from, sorted.
+    pub images: BTreeSet<String>,
 }
 
 /// Resolves every `FROM`, and finds the stages that the target needs.
@@ -56,6 +60,7 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
         target,
         global_args: Vec::new(),
         used_args: Vec::new(),
+        images: BTreeSet::new(),
     };
     for instruction in &file.global_args {
         let Kind::Arg(args) = &instruction.kind else {
@@ -140,13 +145,17 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
         if std::mem::replace(&mut plans.stages[index].needed, true) {
             continue;
         }
-        if let Origin::Stage(base) = plans.stages[index].origin {
-            open.push(base);
+        match &plans.stages[index].origin {
+            Origin::Stage(base) => open.push(*base),
+            Origin::Image(name) => drop(plans.images.insert(name.clone())),
+            Origin::Scratch => {}
         }
         for instruction in &file.stages[index].instructions {
             for from in froms(instruction) {
-                if let Origin::Stage(stage) = origin_of(file, from, index)? {
-                    open.push(stage);
+                match origin_of(file, from, index)? {
+                    Origin::Stage(stage) => open.push(stage),
+                    Origin::Image(name) => drop(plans.images.insert(name)),
+                    Origin::Scratch => {}
                 }
             }
         }

@@ -258,6 +258,19 @@ async fn root_file_systems_become_images_with_names() {
             .len(),
         1
     );
+    let inputs = async || {
+        hoist_image::inputs_digest(&bench.workspace, &bench.request())
+            .await
+            .unwrap()
+    };
+    let before = inputs().await;
+    fs::write(root.join("etc/hello"), "changed").unwrap();
+    import(&bench.workspace, &root, "fromtar").await.unwrap();
+    assert_ne!(
+        before,
+        inputs().await,
+        "another base under the same name is another input"
+    );
     remove(&bench.workspace, "fromtar").unwrap();
     let error = inspect(&bench.workspace, "fromtar").unwrap_err();
     assert_eq!(error.message(), "there is no local image fromtar");

@@ -217,7 +217,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::layer::{Entries, write_archive};
+    use crate::layer::Entries;
+    use crate::tarball::write_archive;
 
     fn archive() -> Vec<u8> {
         let file = |bytes: &[u8]| Entry {

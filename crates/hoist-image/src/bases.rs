@@ -87,7 +87,7 @@ impl Build<'_> {
         let pulled = self.runtime.block_on(async {
             tokio::select! {
                 pulled = registry.pull(&reference, platform, &self.workspace.store, &progress) => Ok(pulled),
-                () = report.gone() => Err(crate::embedded::cancelled()),
+                () = report.gone() => Err(crate::report::cancelled()),
             }
         })?;
         let image = match pulled {

@@ -9,10 +9,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::buildkit;
 use crate::container::{self, containers, unique_id};
-use crate::embedded::{self, Reporter, layers_of};
+use crate::embedded::{self, layers_of};
 use crate::engine::{self, Chosen};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::BuildEvent;
+use crate::inputs;
+use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
 use crate::workspace::Workspace;
 
@@ -50,7 +52,7 @@ pub async fn build(
 /// Fails when the Dockerfile or the context cannot be read.
 pub async fn inputs_digest(workspace: &Workspace, request: &BuildRequest) -> Result<Digest> {
     let (workspace, request) = (workspace.clone(), request.clone());
-    blocking(move || Ok(embedded::inputs(&workspace, &request)?.digest)).await
+    blocking(move || Ok(inputs::inputs(&workspace, &request)?.digest)).await
 }
 
 /// Runs a command in a built image, in a real container with the network of this machine, and returns its exit code.

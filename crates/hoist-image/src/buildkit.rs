@@ -15,10 +15,12 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::runtime::Handle;
 
-use crate::embedded::{self, Reporter, store_image};
+use crate::embedded::store_image;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
+use crate::inputs;
 use crate::layer;
+use crate::report::{Reporter, cancelled};
 use crate::request::{BuildRequest, BuiltImage, SecretSource};
 use crate::workspace::Workspace;
 
@@ -34,7 +36,7 @@ pub(crate) fn build(
     reason: &str,
 ) -> Result<BuiltImage> {
     // What is wrong with the Dockerfile or the context is said in our words, before anything is sent.
-    let inputs = embedded::inputs(workspace, request)?;
+    let inputs = inputs::inputs(workspace, request)?;
     let spool = workspace.cache("spool");
     let folder = crate::spool::folder(&spool, "buildkit")
         .map_err(|error| BuildError::io("make a folder for the build", error))?;
@@ -77,7 +79,7 @@ pub(crate) fn build(
 }
 
 fn epoch_of(request: &BuildRequest) -> Result<Option<i64>> {
-    embedded::epoch(request)
+    inputs::epoch(request)
 }
 
 fn arguments(request: &BuildRequest, id_file: &Path) -> Vec<String> {
@@ -156,7 +158,7 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
                 read(stderr.map(|stream| Box::new(stream) as _), OutputStream::Stderr)
             )
         } => status.map_err(failed)?,
-        () = report.gone() => return Err(embedded::cancelled()),
+        () = report.gone() => return Err(cancelled()),
     };
     if status.success() {
         return Ok(());

@@ -7,9 +7,9 @@ use hoist_oci::spec::{ImageConfig, Platform};
 use hoist_runtime::{Config, ContainerSpec, Containers, Exit, StartError};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::embedded::Reporter;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
+use crate::report::Reporter;
 use crate::request::BuildRequest;
 use crate::workspace::Workspace;
 
@@ -71,7 +71,7 @@ pub(crate) async fn run(
             // Dropping it kills it; waiting makes sure that nothing writes any more.
             let _ = running.kill();
             running.wait().await;
-            return Err(crate::embedded::cancelled());
+            return Err(crate::report::cancelled());
         }
     };
     let tail = tail

@@ -9,15 +9,15 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hoist_oci::{Digest, Hasher};
+use hoist_oci::Digest;
 
 use crate::archive;
 use crate::chmod::Chmod;
-use crate::context::hash_node;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::{Ignore, Verdict};
 use crate::layer::{Content, Entries, Entry, EntryKind};
-use crate::pattern::Pattern;
+use crate::listed::node_of;
+use crate::select::{Selected, judge};
 use crate::tree::{self, Node, NodeKind, Time, Tree};
 
 /// How files are copied: the flags of the instruction, resolved.
@@ -33,167 +33,6 @@ pub(crate) struct Options {
     pub unpack: bool,
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
-}
-
-/// One file or folder to copy.
-#[derive(Debug)]
-pub(crate) enum Selected {
-    Node {
-        /// What it is called at the destination.
-        name: OsString,
-        /// Where it is in the source, links followed.
-        path: PathBuf,
-        node: Node,
-        /// Its path at the destination with `--parents`.
-        below: PathBuf,
-    },
-    /// The body of a heredoc.
-    Inline { name: String, content: String },
-}
-
-impl Selected {
-    pub(crate) fn is_folder(&self) -> bool {
-        matches!(self, Selected::Node { node, .. } if node.is_folder())
-    }
-}
-
-/// Finds what a source means. Nothing is found only for a pattern: a plain path must exist.
-pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
-    let path = tree::relative(source);
-    // With --parents, what is before "/./" stays away.
-    let before = source
-        .split_once("/./")
-        .map(|(before, _)| tree::relative(before))
-        .unwrap_or_default();
-    let below = |path: &Path| path.strip_prefix(&before).unwrap_or(path).to_owned();
-    if Pattern::is_literal(source) {
-        return match follow(tree, &path)? {
-            Some((resolved, node)) => Ok(vec![Selected::Node {
-                name: path.file_name().unwrap_or_default().to_owned(),
-                path: resolved,
-                node,
-                below: below(&path),
-            }]),
-            None => Err(BuildError::new(
-                BuildErrorKind::Context,
-                format!("{source} does not exist"),
-            )),
-        };
-    }
-    let bad = |_| {
-        BuildError::new(
-            BuildErrorKind::Dockerfile,
-            format!("the pattern {source} is not closed"),
-        )
-    };
-    let mut found = vec![PathBuf::new()];
-    let mut literal = true;
-    for part in &path {
-        let part = part.to_str().unwrap_or_default();
-        if literal && Pattern::is_literal(part) {
-            for path in &mut found {
-                *path = tree::resolve(tree, &path.join(part), true)?;
-            }
-            continue;
-        }
-        literal = false;
-        let pattern = Pattern::go(part).map_err(bad)?;
-        let mut next = Vec::new();
-        for folder in found {
-            for name in tree.list(&folder)? {
-                if name.to_str().is_some_and(|name| pattern.matches(name)) {
-                    next.push(folder.join(name));
-                }
-            }
-        }
-        found = next;
-    }
-    let mut selected = Vec::new();
-    for path in found {
-        if let Some((resolved, node)) = follow(tree, &path)? {
-            selected.push(Selected::Node {
-                name: path.file_name().unwrap_or_default().to_owned(),
-                path: resolved,
-                node,
-                below: below(&path),
-            });
-        }
-    }
-    Ok(selected)
-}
-
-fn follow(tree: &dyn Tree, path: &Path) -> Result<Option<(PathBuf, Node)>> {
-    let resolved = tree::resolve(tree, path, true)?;
-    Ok(tree.lookup(&resolved)?.map(|node| (resolved, node)))
-}
-
-/// The digest of what was selected: part of the step's cache key.
-pub(crate) fn digest(tree: &dyn Tree, selected: &[Selected], exclude: &Ignore) -> Result<Digest> {
-    let mut hasher = Hasher::new();
-    for item in selected {
-        match item {
-            Selected::Inline { name, content } => {
-                hasher.update(format!("inline {name} {}\0{content}", content.len()).as_bytes());
-            }
-            Selected::Node {
-                name,
-                path,
-                node,
-                below,
-            } => {
-                hasher.update(format!("below {}\0", below.display()).as_bytes());
-                // A folder's own name does not matter: only its contents are copied.
-                let name = if node.is_folder() {
-                    Path::new("")
-                } else {
-                    Path::new(name)
-                };
-                digest_node(
-                    &mut hasher,
-                    tree,
-                    name,
-                    path,
-                    node,
-                    exclude,
-                    &Verdict::default(),
-                )?;
-            }
-        }
-    }
-    Ok(hasher.finish())
-}
-
-fn digest_node(
-    hasher: &mut Hasher,
-    tree: &dyn Tree,
-    name: &Path,
-    path: &Path,
-    node: &Node,
-    exclude: &Ignore,
-    verdict: &Verdict,
-) -> Result<()> {
-    hash_node(hasher, tree, name, path, node)?;
-    if node.is_folder() {
-        for child in tree.list(path)? {
-            let (name, path) = (name.join(&child), path.join(&child));
-            let verdict = judge(exclude, &name, verdict);
-            if verdict.hidden && !exclude.may_show_inside(&name.to_string_lossy()) {
-                continue;
-            }
-            if let Some(node) = tree.lookup(&path)? {
-                digest_node(hasher, tree, &name, &path, &node, exclude, &verdict)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn judge(exclude: &Ignore, name: &Path, folder: &Verdict) -> Verdict {
-    if exclude.is_empty() {
-        Verdict::default()
-    } else {
-        exclude.verdict(&name.to_string_lossy(), folder)
-    }
 }
 
 /// The entries of a layer over a root file system, and the temporary files that they refer to.
@@ -659,59 +498,4 @@ fn not_a_folder(path: &Path) -> BuildError {
         ),
     )
     .with_hint("copy into the place that a link there points to, or choose another destination")
-}
-
-/// The files of layers that this process made, seen without unpacking anything.
-pub(crate) struct Listed {
-    pub entries: Entries,
-}
-
-impl Tree for Listed {
-    fn lookup(&self, path: &Path) -> Result<Option<Node>> {
-        if path.as_os_str().is_empty() {
-            return Ok(Some(node_of(&Entry::folder(0o755, 0, 0, (0, 0)))));
-        }
-        Ok(self.entries.get(path).map(node_of))
-    }
-
-    fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
-        let names = self
-            .entries
-            .keys()
-            .filter(|path| path.parent() == Some(folder))
-            .filter_map(|path| path.file_name());
-        Ok(names.map(OsString::from).collect())
-    }
-
-    fn digest(&self, path: &Path, _node: &Node) -> Result<Digest> {
-        Err(BuildError::new(
-            BuildErrorKind::Io,
-            format!(
-                "failed to read /{}: the layer is not unpacked",
-                path.display()
-            ),
-        ))
-    }
-
-    fn keeps_owners(&self) -> bool {
-        true
-    }
-}
-
-fn node_of(entry: &Entry) -> Node {
-    let kind = match &entry.kind {
-        EntryKind::Folder => NodeKind::Folder,
-        EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
-        _ => NodeKind::File,
-    };
-    Node {
-        real: PathBuf::new(),
-        kind,
-        mode: entry.mode,
-        uid: entry.uid,
-        gid: entry.gid,
-        mtime: entry.mtime,
-        size: 0,
-        links: None,
-    }
 }

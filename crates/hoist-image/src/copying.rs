@@ -6,7 +6,7 @@ use hoist_oci::Digest;
 
 use crate::chmod::Chmod;
 use crate::config;
-use crate::copy::{self, Options, Selected};
+use crate::copy::{self, Options};
 use crate::dockerfile::instruction::{Copy, CopySource, Instruction};
 use crate::dockerfile::lines::Spanned;
 use crate::embedded::{Build, Place, StageState, layers_of};
@@ -14,6 +14,7 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::layer;
 use crate::pattern::Pattern;
+use crate::select::{self, Selected};
 use crate::stages::{Origin, origin_of};
 use crate::steps::{key, remember, scope};
 use crate::tree::{self, Tree};
@@ -206,7 +207,7 @@ impl Build<'_> {
         place: Place<'_>,
     ) -> Result<Digest> {
         let mut total = crate::cache::KeyBuilder::new("selection");
-        total.field(copy::digest(self.context, inline, exclude)?.as_bytes());
+        total.field(select::digest(self.context, inline, exclude)?.as_bytes());
         match source {
             Source::Context => {
                 let selected = select_all(self.context, sources, Some(self), place)?;
@@ -220,7 +221,7 @@ impl Build<'_> {
                         location,
                     );
                 }
-                total.field(copy::digest(self.context, &selected, exclude)?.as_bytes());
+                total.field(select::digest(self.context, &selected, exclude)?.as_bytes());
             }
             Source::Layers(layers) => {
                 let mut memo = crate::cache::KeyBuilder::new("files of layers");
@@ -234,7 +235,7 @@ impl Build<'_> {
                     Some(digest) => digest,
                     None => {
                         let tree = self.rootfs(layers)?;
-                        let digest = copy::digest(
+                        let digest = select::digest(
                             &tree,
                             &select_all(&tree, sources, None, place)?,
                             exclude,
@@ -305,7 +306,7 @@ fn select_all(
 ) -> Result<Vec<Selected>> {
     let mut all = Vec::new();
     for (text, word) in sources {
-        let found = copy::select(tree, text).map_err(|error| {
+        let found = select::select(tree, text).map_err(|error| {
             let error = match context {
                 Some(build)
                     if error.kind() == BuildErrorKind::Context && Pattern::is_literal(text) =>

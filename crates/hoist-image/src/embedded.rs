@@ -7,68 +7,23 @@ use std::time::Instant;
 use hoist_oci::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
 use hoist_oci::{Compression, Digest, Image};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
 
 use crate::cache::{Lock, Record, Records};
 use crate::config;
 use crate::context::Context;
-use crate::dockerfile::instruction::{self, Dockerfile, Instruction, Kind};
+use crate::dockerfile::instruction::{Dockerfile, Instruction, Kind};
 use crate::dockerfile::lines::SourceText;
-use crate::error::{BuildError, BuildErrorKind, Location, Result};
+use crate::dockerfile::parser;
+use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, Step};
+use crate::inputs::{epoch, inputs};
 use crate::layer::{self, Entries, StoredLayer};
+use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
 use crate::scope::{PROXIES, platform_arguments};
-use crate::stages::{self, Origin, StagePlans};
+use crate::stages::{Origin, StagePlans};
 use crate::tree::{Rootfs, Tree};
 use crate::workspace::Workspace;
-
-/// Tells the caller what happens, and hears whether it still wants the result.
-#[derive(Clone)]
-pub(crate) struct Reporter {
-    events: mpsc::UnboundedSender<BuildEvent>,
-    cancelled: watch::Receiver<()>,
-}
-
-impl Reporter {
-    pub(crate) fn new(
-        events: mpsc::UnboundedSender<BuildEvent>,
-        cancelled: watch::Receiver<()>,
-    ) -> Reporter {
-        Reporter { events, cancelled }
-    }
-
-    pub(crate) fn send(&self, event: BuildEvent) {
-        // Nobody listens any more once the caller has given up; the build notices by itself.
-        let _ = self.events.send(event);
-    }
-
-    pub(crate) fn warn(&self, message: impl Into<String>, location: Option<Location>) {
-        self.send(BuildEvent::Warning {
-            message: message.into(),
-            location,
-        });
-    }
-
-    /// Fails if the caller dropped the build.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.cancelled.has_changed().is_err() {
-            Err(cancelled())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Returns when the caller drops the build.
-    pub(crate) async fn gone(&self) {
-        let mut cancelled = self.cancelled.clone();
-        while cancelled.changed().await.is_ok() {}
-    }
-}
-
-pub(crate) fn cancelled() -> BuildError {
-    BuildError::new(BuildErrorKind::Cancelled, "the build was cancelled")
-}
 
 /// What a stage has come to.
 #[derive(Debug, Clone)]
@@ -118,122 +73,6 @@ pub(crate) struct Build<'a> {
     steps_run: usize,
     steps_cached: usize,
     pub used_args: Vec<String>,
-}
-
-/// What all of a build's inputs come to: context, Dockerfile, arguments, target, platform, local base images.
-pub(crate) struct Inputs {
-    pub file: Dockerfile,
-    pub plans: StagePlans,
-    pub context: Context,
-    pub digest: Digest,
-}
-
-/// Reads the Dockerfile and the context.
-pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<Inputs> {
-    let path = request.dockerfile_path();
-    let bytes = std::fs::read(&path).map_err(|error| no_dockerfile(request, error))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        BuildError::new(
-            BuildErrorKind::Dockerfile,
-            format!("{} is not UTF-8", path.display()),
-        )
-        .caused_by(error)
-    })?;
-    let mut hasher = crate::cache::KeyBuilder::new("inputs");
-    hasher.field(text.as_bytes());
-    let file = instruction::parse(config::shown(&path), text)?;
-    let plans = stages::plan(&file, request)?;
-    // An image of this machine can change under its name; one of a registry that must not is named by its digest.
-    for name in &plans.images {
-        hasher.field(name.as_bytes());
-        let local = crate::images::resolve(workspace, name)?;
-        hasher.list(local.map(|descriptor| descriptor.digest.hex()));
-    }
-    let ignore = crate::ignore::Ignore::of(&request.context, &path)?;
-    let context = Context::open(&request.context, ignore, &workspace.cache("context"))?;
-    hasher.field(context.digest_all()?.as_bytes());
-    context.save();
-    hasher.field(request.target.as_deref().unwrap_or_default().as_bytes());
-    hasher.field(request.platform.to_string().as_bytes());
-    let declared = |name: &str| !PROXIES.contains(&name);
-    hasher.list(
-        request
-            .build_args
-            .iter()
-            .filter(|(name, _)| declared(name))
-            .map(|(name, value)| format!("{name}={value}")),
-    );
-    hasher.list(
-        request
-            .labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value}")),
-    );
-    hasher.field(request.compression.to_string().as_bytes());
-    hasher.field(
-        epoch(request)?
-            .map(|epoch| epoch.to_string())
-            .unwrap_or_default()
-            .as_bytes(),
-    );
-    Ok(Inputs {
-        file,
-        plans,
-        context,
-        digest: hasher.key(),
-    })
-}
-
-fn no_dockerfile(request: &BuildRequest, error: std::io::Error) -> BuildError {
-    let path = request.dockerfile_path();
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return BuildError::io(format!("read {}", path.display()), error);
-    }
-    let error = BuildError::new(
-        BuildErrorKind::Context,
-        format!(
-            "there is no {} in {}",
-            request.dockerfile.display(),
-            request.context.display()
-        ),
-    );
-    let others: Vec<String> = std::fs::read_dir(&request.context)
-        .map(|entries| {
-            entries
-                .flatten()
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect::<Vec<_>>()
-        })
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|name| {
-            name.to_lowercase().contains("dockerfile") && !name.ends_with(".dockerignore")
-                || name == "Containerfile"
-        })
-        .collect();
-    match others.as_slice() {
-        [] => error.with_hint("write one, or name its place as `image.dockerfile` in hoist.yaml (relative to `image.context`)"),
-        names => error.with_hint(format!("there is {}: name it as `image.dockerfile` in hoist.yaml", names.join(", "))),
-    }
-}
-
-/// `SOURCE_DATE_EPOCH`, from the build arguments or the environment.
-pub(crate) fn epoch(request: &BuildRequest) -> Result<Option<i64>> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let text = stages::given(request, NAME)
-        .cloned()
-        .or_else(|| std::env::var(NAME).ok())
-        .filter(|text| !text.is_empty());
-    text.map(|text| {
-        text.parse().map_err(|_| {
-            BuildError::new(
-                BuildErrorKind::Dockerfile,
-                format!("{NAME} is '{text}', and not a number of seconds since 1970"),
-            )
-            .with_hint("for the commit's time: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
-        })
-    })
-    .transpose()
 }
 
 /// Builds with this engine. Blocks; `runtime` is for pulls and containers.
@@ -383,7 +222,7 @@ impl Build<'_> {
                 "{} (ONBUILD)",
                 self.plans.stages[index].origin_word.text
             ));
-            let parsed = instruction::parse(&name, format!("FROM scratch\n{trigger}\n"))?;
+            let parsed = parser::parse(&name, format!("FROM scratch\n{trigger}\n"))?;
             if let Some((_, error)) = parsed.unsupported.into_iter().next() {
                 return Err(error);
             }
@@ -567,7 +406,7 @@ impl Build<'_> {
     /// The files of a stage, for looking at names and attributes.
     pub(crate) fn listing(&self, state: &StageState) -> Result<Box<dyn Tree>> {
         match &state.known {
-            Some(entries) => Ok(Box::new(crate::copy::Listed {
+            Some(entries) => Ok(Box::new(crate::listed::Listed {
                 entries: entries.clone(),
             })),
             None => Ok(Box::new(self.rootfs(&state.layers)?)),

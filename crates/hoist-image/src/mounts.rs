@@ -9,7 +9,6 @@ use hoist_runtime::{Mount, MountSource};
 
 use crate::cache::{KeyBuilder, Lock};
 use crate::config;
-use crate::copy::{self, Selected};
 use crate::dockerfile::flags::{MountKind, RunMount, Sharing};
 use crate::dockerfile::instruction::Run;
 use crate::dockerfile::lines::Spanned;
@@ -18,6 +17,7 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::request::{Secret, SecretSource};
 use crate::running::write_with_mode;
+use crate::select::{self, Selected};
 use crate::spool;
 use crate::stages::{Origin, origin_of};
 use crate::steps::scope;
@@ -154,9 +154,9 @@ impl Build<'_> {
 
     fn bound_content(&self, layers: &Option<Vec<Layer>>, source: &str) -> Result<Digest> {
         match layers {
-            None => copy::digest(
+            None => select::digest(
                 self.context,
-                &copy::select(self.context, source)?,
+                &select::select(self.context, source)?,
                 &Ignore::default(),
             ),
             // The layers stand for their content: nothing needs to be unpacked to know it.
@@ -336,7 +336,7 @@ impl Build<'_> {
             None => Box::new(self.context),
             Some(layers) => Box::new(self.rootfs(layers)?),
         };
-        let selected = copy::select(&*tree, &want.source)?;
+        let selected = select::select(&*tree, &want.source)?;
         let [Selected::Node { path, node, .. }] = selected.as_slice() else {
             return Err(BuildError::new(
                 BuildErrorKind::Context,

@@ -280,13 +280,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::dockerfile::instruction;
+    use crate::dockerfile::parser;
 
     fn planned(text: &str, change: impl FnOnce(&mut BuildRequest)) -> Result<StagePlans> {
         let mut request = BuildRequest::new(".");
         change(&mut request);
         plan(
-            &instruction::parse(Path::new("Dockerfile"), text.into()).unwrap(),
+            &parser::parse(Path::new("Dockerfile"), text.into()).unwrap(),
             &request,
         )
     }

@@ -4,3 +4,4 @@ pub(crate) mod expand;
 pub(crate) mod flags;
 pub(crate) mod instruction;
 pub(crate) mod lines;
+pub(crate) mod parser;

@@ -1,0 +1,209 @@
+//! Compressing an archive while it is written: one thread makes it, others hash, compress and store its pieces.
+//!
+//! A gzip blob is one member of pieces that are each compressed on their own, with the end of the piece before as dictionary, so that it
+//! does not depend on how many threads there were.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex};
+
+use flate2::{Compress, Crc, FlushCompress, Status};
+use hoist_oci::{BlobWriter, Compression, Digest, Hasher};
+
+use crate::error::{BuildError, BuildErrorKind, Result};
+
+/// Bytes that one thread compresses at a time. Part of what makes blobs the same everywhere.
+pub(crate) const PIECE: usize = 1 << 20;
+/// How far gzip looks back.
+const WINDOW: usize = 32 << 10;
+/// On the 204 MB of a minimal Debian, level 6 takes a tenth more time and saves 0.1 %; level 1 takes a third less and costs 21 %.
+const GZIP_LEVEL: u32 = 5;
+
+/// Compresses what `produce` writes into a blob. Gives the blob's digest and size, and the digest of the plain archive.
+pub(crate) fn compress(
+    blob: BlobWriter,
+    compression: Compression,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<(Digest, u64, Digest)> {
+    let workers = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .min(8);
+    std::thread::scope(|scope| {
+        let (to_hash, pieces) = mpsc::sync_channel::<Arc<Vec<u8>>>(4);
+        let hashing = scope.spawn(move || {
+            let (mut hasher, mut crc) = (Hasher::new(), Crc::new());
+            for piece in pieces {
+                hasher.update(&piece);
+                crc.update(&piece);
+            }
+            (hasher.finish(), crc)
+        });
+        let (to_write, jobs) = mpsc::sync_channel::<Receiver<Vec<u8>>>(workers + 2);
+        let writing = scope.spawn(move || -> std::result::Result<BlobWriter, io::Error> {
+            let mut blob = blob;
+            if compression == Compression::Gzip {
+                // No name, no time, an unknown system: nothing that differs between machines.
+                blob.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
+                for job in jobs {
+                    blob.write_all(
+                        &job.recv()
+                            .map_err(|_| io::Error::other("a compressing thread ended early"))?,
+                    )?;
+                }
+                return Ok(blob);
+            }
+            let mut encoder = compression.encoder(blob)?;
+            for job in jobs {
+                encoder.write_all(
+                    &job.recv()
+                        .map_err(|_| io::Error::other("the archive ended early"))?,
+                )?;
+            }
+            encoder.finish()
+        });
+        let (to_workers, work) = mpsc::sync_channel::<Job>(workers);
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..if compression == Compression::Gzip {
+            workers
+        } else {
+            0
+        } {
+            let work = Arc::clone(&work);
+            scope.spawn(move || {
+                loop {
+                    let job = match work.lock() {
+                        Ok(work) => work.recv(),
+                        Err(_) => return,
+                    };
+                    let Ok(job) = job else { return };
+                    // A receiver that is gone has its own error.
+                    let _ = job.done.send(deflate(&job.piece, &job.before, job.last));
+                }
+            });
+        }
+        drop(work);
+        let mut cutter = Cutter {
+            buffer: Vec::with_capacity(PIECE),
+            before: Vec::new(),
+            compression,
+            to_hash,
+            to_write,
+            to_workers,
+        };
+        let produced = produce(&mut cutter);
+        let cut = cutter.end();
+        let (diff_id, crc) = hashing
+            .join()
+            .map_err(|_| BuildError::new(BuildErrorKind::Io, "the hashing thread panicked"))?;
+        let written = writing
+            .join()
+            .map_err(|_| BuildError::new(BuildErrorKind::Io, "the writing thread panicked"))?;
+        // What broke the pipe is the cause; the producer only saw that it broke.
+        let mut blob =
+            written.map_err(|error| BuildError::io("write a layer to the store", error))?;
+        produced?;
+        cut.map_err(|error| BuildError::io("compress a layer", error))?;
+        if compression == Compression::Gzip {
+            let mut trailer = crc.sum().to_le_bytes().to_vec();
+            trailer.extend(crc.amount().to_le_bytes());
+            blob.write_all(&trailer)
+                .map_err(|error| BuildError::io("write a layer to the store", error))?;
+        }
+        let (digest, size) = blob
+            .commit()
+            .map_err(|error| BuildError::from_source(BuildErrorKind::Io, "store a layer", error))?;
+        Ok((digest, size, diff_id))
+    })
+}
+
+struct Job {
+    piece: Arc<Vec<u8>>,
+    before: Vec<u8>,
+    last: bool,
+    done: SyncSender<Vec<u8>>,
+}
+
+/// Cuts a stream into pieces and hands each to the threads.
+struct Cutter {
+    buffer: Vec<u8>,
+    before: Vec<u8>,
+    compression: Compression,
+    to_hash: SyncSender<Arc<Vec<u8>>>,
+    to_write: SyncSender<Receiver<Vec<u8>>>,
+    to_workers: SyncSender<Job>,
+}
+
+impl Cutter {
+    fn cut(&mut self, last: bool) -> io::Result<()> {
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the store takes no more");
+        let piece = Arc::new(std::mem::replace(
+            &mut self.buffer,
+            Vec::with_capacity(PIECE),
+        ));
+        let (done, result) = mpsc::sync_channel(1);
+        self.to_write.send(result).map_err(|_| gone())?;
+        self.to_hash.send(Arc::clone(&piece)).map_err(|_| gone())?;
+        if self.compression == Compression::Gzip {
+            let tail = piece[piece.len().saturating_sub(WINDOW)..].to_vec();
+            let before = std::mem::replace(&mut self.before, tail);
+            self.to_workers
+                .send(Job {
+                    piece,
+                    before,
+                    last,
+                    done,
+                })
+                .map_err(|_| gone())
+        } else {
+            done.send(piece.to_vec()).map_err(|_| gone())
+        }
+    }
+
+    fn end(mut self) -> io::Result<()> {
+        self.cut(true)
+    }
+}
+
+impl Write for Cutter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let take = bytes.len().min(PIECE - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..take]);
+        if self.buffer.len() == PIECE {
+            self.cut(false)?;
+        }
+        Ok(take)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compresses one piece so that it can follow the one before it in the same stream.
+fn deflate(piece: &[u8], before: &[u8], last: bool) -> Vec<u8> {
+    let mut compress = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+    if !before.is_empty() {
+        compress
+            .set_dictionary(before)
+            .expect("a new stream takes a dictionary");
+    }
+    let mut out = Vec::with_capacity(piece.len() / 2 + 1024);
+    let flush = if last {
+        FlushCompress::Finish
+    } else {
+        FlushCompress::Sync
+    };
+    loop {
+        let read = usize::try_from(compress.total_in()).expect("a piece fits in memory");
+        let status = compress
+            .compress_vec(&piece[read..], &mut out, flush)
+            .expect("deflate does not fail in memory");
+        let all_read =
+            usize::try_from(compress.total_in()).expect("a piece fits in memory") == piece.len();
+        // A flush is complete only when it left room in the output.
+        if status == Status::StreamEnd || (!last && all_read && out.len() < out.capacity()) {
+            return out;
+        }
+        out.reserve(piece.len() / 4 + 1024);
+    }
+}

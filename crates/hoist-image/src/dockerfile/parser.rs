@@ -1,0 +1,881 @@
+//! From the lines of a Dockerfile to its instructions.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use super::flags::{FlagReader, network, run_mount};
+use super::instruction::{
+    Command, Copy, CopySource, Dockerfile, From, Healthcheck, Instruction, KEYWORDS, Kind, Pair,
+    Run, Stage,
+};
+use super::lines::{self, Mapped, RawInstruction, SourceText, Spanned};
+use crate::error::{BuildError, BuildErrorKind, Result, did_you_mean};
+
+/// Parses a Dockerfile.
+pub(crate) fn parse(file: &Path, text: String) -> Result<Dockerfile> {
+    let raw = lines::split(file, text)?;
+    let mut dockerfile = Dockerfile {
+        source: raw.source,
+        escape: raw.escape,
+        global_args: Vec::new(),
+        stages: Vec::new(),
+        unsupported: Vec::new(),
+    };
+    for raw in &raw.instructions {
+        let parser = Parser {
+            source: &dockerfile.source,
+            escape: dockerfile.escape,
+            raw,
+            unsupported: RefCell::default(),
+        };
+        if raw.keyword == "FROM" {
+            let from = parser.from()?;
+            dockerfile.stages.push(Stage {
+                from,
+                range: raw.range(),
+                text: raw.text.clone(),
+                instructions: Vec::new(),
+            });
+            continue;
+        }
+        let instruction = parser.instruction()?;
+        let stage = dockerfile.stages.len().saturating_sub(1);
+        let unsupported = parser.unsupported.take().into_iter();
+        dockerfile
+            .unsupported
+            .extend(unsupported.map(|error| (stage, error)));
+        match (dockerfile.stages.last_mut(), &instruction.kind) {
+            (Some(stage), _) => stage.instructions.push(instruction),
+            (None, Kind::Arg(_)) => dockerfile.global_args.push(instruction),
+            (None, _) => {
+                return Err(parser
+                    .error(raw.keyword_range.clone(), format!("{} comes before the first FROM", raw.keyword))
+                    .with_hint("begin with FROM and a base image, or FROM scratch; only ARG may stand before it"));
+            }
+        }
+    }
+    if dockerfile.stages.is_empty() {
+        let problem = if raw.instructions.is_empty() {
+            "the Dockerfile is empty"
+        } else {
+            "the Dockerfile has no FROM"
+        };
+        return Err(BuildError::new(BuildErrorKind::Dockerfile, problem)
+            .at(dockerfile.source.location(0..0))
+            .with_hint("begin with FROM and a base image, or FROM scratch"));
+    }
+    Ok(dockerfile)
+}
+
+struct Parser<'a> {
+    source: &'a SourceText,
+    escape: char,
+    raw: &'a RawInstruction,
+    unsupported: RefCell<Vec<BuildError>>,
+}
+
+impl Parser<'_> {
+    fn error(&self, range: Range<usize>, message: impl Into<String>) -> BuildError {
+        BuildError::new(BuildErrorKind::Dockerfile, message).at(self.source.location(range))
+    }
+
+    fn flags(&self) -> FlagReader<'_> {
+        FlagReader::new(self.source, self.raw)
+    }
+
+    fn instruction(&self) -> Result<Instruction> {
+        Ok(Instruction {
+            kind: self.kind()?,
+            range: self.raw.range(),
+            text: self.raw.text.clone(),
+        })
+    }
+
+    fn kind(&self) -> Result<Kind> {
+        let keyword = self.raw.keyword.as_str();
+        if !KEYWORDS.contains(&keyword) {
+            let word = self.source.location(self.raw.keyword_range.clone());
+            let written: String = word
+                .text
+                .chars()
+                .skip(word.column - 1)
+                .take(word.width)
+                .collect();
+            let error = self.error(
+                self.raw.keyword_range.clone(),
+                format!("unknown instruction {written}"),
+            );
+            return Err(match did_you_mean(keyword, KEYWORDS) {
+                Some(known) => error.with_hint(format!("did you mean {known}?")),
+                None => error.with_hint(format!("the instructions are {}", KEYWORDS.join(", "))),
+            });
+        }
+        let flags_allowed = matches!(keyword, "ADD" | "COPY" | "RUN" | "HEALTHCHECK" | "ONBUILD");
+        if let Some(flag) = self.raw.flags.first().filter(|_| !flags_allowed) {
+            return Err(self.error(
+                flag.range.clone(),
+                format!("{keyword} has no flag --{}", flag.name),
+            ));
+        }
+        if self.raw.args.text.is_empty() && keyword != "CMD" {
+            return Err(self
+                .error(
+                    self.raw.keyword_range.clone(),
+                    format!("{keyword} needs an argument"),
+                )
+                .with_hint(usage(keyword)));
+        }
+        Ok(match keyword {
+            "ADD" => Kind::Copy(self.copy(true)?),
+            "COPY" => Kind::Copy(self.copy(false)?),
+            "ARG" => Kind::Arg(self.arg()?),
+            "CMD" => Kind::Cmd(self.command(&self.raw.args)),
+            "ENTRYPOINT" => Kind::Entrypoint(self.command(&self.raw.args)),
+            "ENV" => Kind::Env(self.pairs()?),
+            "LABEL" => Kind::Label(self.pairs()?),
+            "EXPOSE" => Kind::Expose(self.raw.args.clone()),
+            "HEALTHCHECK" => Kind::Healthcheck(self.healthcheck()?),
+            "MAINTAINER" => Kind::Maintainer(self.whole()),
+            "ONBUILD" => self.onbuild()?,
+            "RUN" => Kind::Run(self.run()?),
+            "SHELL" => Kind::Shell(self.shell()?),
+            "STOPSIGNAL" => Kind::StopSignal(self.single()?),
+            "USER" => Kind::User(self.single()?),
+            "VOLUME" => Kind::Volume(self.volume()?),
+            "WORKDIR" => Kind::Workdir(self.whole()),
+            _ => {
+                return Err(self.error(
+                    self.raw.keyword_range.clone(),
+                    format!("{keyword} cannot stand here"),
+                ));
+            }
+        })
+    }
+
+    fn whole(&self) -> Spanned {
+        let args = &self.raw.args;
+        Spanned {
+            text: args.text.clone(),
+            range: args.range(0..args.text.len()),
+        }
+    }
+
+    /// One word; a second one outside quotes is refused.
+    fn single(&self) -> Result<Spanned> {
+        let words = lines::quoted_words(&self.raw.args, self.escape);
+        match words.get(1) {
+            Some(second) => Err(self
+                .error(
+                    second.range.clone(),
+                    format!(
+                        "{} takes one argument, and '{}' is a second one",
+                        self.raw.keyword, second.text
+                    ),
+                )
+                .with_hint(usage(&self.raw.keyword))),
+            None => Ok(self.whole()),
+        }
+    }
+
+    fn from(&self) -> Result<From> {
+        let mut flags = self.flags();
+        let platform = flags.value("platform")?;
+        flags.done(&["platform"])?;
+        let words = lines::plain_words(&self.raw.args);
+        let (image, name) = match words.as_slice() {
+            [image] => (image, None),
+            [image, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => {
+                (image, Some(name))
+            }
+            [] => {
+                return Err(self
+                    .error(self.raw.keyword_range.clone(), "FROM needs an image")
+                    .with_hint(usage("FROM")));
+            }
+            [_, second, ..] => {
+                return Err(self
+                    .error(
+                        second.range.clone(),
+                        format!("'{}' is not expected after the image", second.text),
+                    )
+                    .with_hint(usage("FROM")));
+            }
+        };
+        let name = match name {
+            None => None,
+            Some(word) => {
+                let name = word.text.to_lowercase();
+                let fine = name.starts_with(|c: char| c.is_ascii_lowercase())
+                    && name
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c));
+                if !fine {
+                    return Err(self
+                        .error(
+                            word.range.clone(),
+                            format!("'{}' cannot be the name of a stage", word.text),
+                        )
+                        .with_hint(
+                            "a name begins with a letter and has letters, digits, '-', '_' and '.'",
+                        ));
+                }
+                if name == "scratch" || name == "context" {
+                    return Err(self.error(
+                        word.range.clone(),
+                        format!("'{name}' is reserved and cannot be the name of a stage"),
+                    ));
+                }
+                Some(name)
+            }
+        };
+        Ok(From {
+            image: image.clone(),
+            platform,
+            name,
+        })
+    }
+
+    fn arg(&self) -> Result<Vec<(Spanned, Option<Spanned>)>> {
+        let mut args = Vec::new();
+        for word in lines::quoted_words(&self.raw.args, self.escape) {
+            let (name, value) = split_pair(&word);
+            if name.text.is_empty() {
+                return Err(self
+                    .error(word.range, "ARG needs a name before '='")
+                    .with_hint(usage("ARG")));
+            }
+            args.push((name, value));
+        }
+        Ok(args)
+    }
+
+    fn pairs(&self) -> Result<Vec<Pair>> {
+        let words = lines::quoted_words(&self.raw.args, self.escape);
+        let keyword = &self.raw.keyword;
+        let Some(first) = words.first() else {
+            return Err(self
+                .error(
+                    self.raw.keyword_range.clone(),
+                    format!("{keyword} needs an argument"),
+                )
+                .with_hint(usage(keyword)));
+        };
+        if !first.text.contains('=') {
+            // The old form, `ENV name the rest of the line`.
+            let args = &self.raw.args;
+            let end = first.text.len();
+            let rest = args.trimmed_from(end);
+            if rest.text.is_empty() {
+                return Err(self
+                    .error(
+                        first.range.clone(),
+                        format!("{keyword} {} has no value", first.text),
+                    )
+                    .with_hint(usage(keyword)));
+            }
+            let value = Spanned {
+                range: rest.range(0..rest.text.len()),
+                text: rest.text,
+            };
+            return Ok(vec![Pair {
+                name: first.clone(),
+                value,
+            }]);
+        }
+        let mut pairs = Vec::new();
+        for word in words {
+            match split_pair(&word) {
+                (name, Some(value)) if !name.text.is_empty() => pairs.push(Pair { name, value }),
+                (name, Some(_)) => {
+                    return Err(self
+                        .error(word.range, format!("{keyword} needs a name before '='"))
+                        .with_hint(format!("name{} was found", name.text)));
+                }
+                (_, None) => {
+                    return Err(self
+                        .error(word.range, format!("'{}' has no '='", word.text))
+                        .with_hint("write name=value, and quotes around a value with spaces"));
+                }
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn command(&self, args: &Mapped) -> Command {
+        match lines::json_array(&args.text) {
+            Some(words) => Command::Exec(words),
+            None => Command::Shell(args.text.clone()),
+        }
+    }
+
+    fn shell(&self) -> Result<Vec<String>> {
+        lines::json_array(&self.raw.args.text)
+            .filter(|words| !words.is_empty())
+            .ok_or_else(|| {
+                self.error(self.whole().range, "SHELL takes a JSON array of strings")
+                    .with_hint(usage("SHELL"))
+            })
+    }
+
+    fn volume(&self) -> Result<Vec<Spanned>> {
+        let words = match lines::json_array(&self.raw.args.text) {
+            Some(words) => words
+                .into_iter()
+                .map(|text| Spanned {
+                    text,
+                    range: self.whole().range,
+                })
+                .collect(),
+            None => lines::plain_words(&self.raw.args),
+        };
+        match words.iter().find(|word| word.text.trim().is_empty()) {
+            Some(word) => Err(self.error(word.range.clone(), "VOLUME has an empty path")),
+            None => Ok(words),
+        }
+    }
+
+    fn run(&self) -> Result<Run> {
+        let mut flags = self.flags();
+        let mut mounts = Vec::new();
+        while let Some(value) = flags.value("mount")? {
+            match run_mount(self.source, &value) {
+                Err(error) if error.kind() == BuildErrorKind::Unsupported => {
+                    self.unsupported.borrow_mut().push(error)
+                }
+                mount => mounts.push(mount?),
+            }
+        }
+        let no_network = match flags.value("network")? {
+            None => false,
+            Some(value) => network(self.source, &value)?,
+        };
+        if let Some(value) = flags
+            .value("security")?
+            .filter(|value| value.text != "sandbox")
+        {
+            let error = BuildError::new(BuildErrorKind::Unsupported, format!("--security={} is refused", value.text))
+                .at(self.source.location(value.range))
+                .with_hint("steps always run in a sandbox, because a Dockerfile must not be able to change the machine that builds it");
+            self.unsupported.borrow_mut().push(error);
+        }
+        flags.done(&["mount", "network", "security"])?;
+        let command = self.command(&self.raw.args);
+        if command == Command::Exec(Vec::new()) {
+            return Err(self
+                .error(self.whole().range, "RUN has nothing to run")
+                .with_hint(usage("RUN")));
+        }
+        Ok(Run {
+            command,
+            heredocs: self.raw.heredocs.clone(),
+            mounts,
+            no_network,
+        })
+    }
+
+    fn copy(&self, add: bool) -> Result<Copy> {
+        let keyword = if add { "ADD" } else { "COPY" };
+        let mut flags = self.flags();
+        let from = if add { None } else { flags.value("from")? };
+        let chown = flags.value("chown")?;
+        let chmod = flags.value("chmod")?;
+        // Every copy makes a layer of its own here, so `--link` changes nothing.
+        flags.boolean("link")?;
+        let parents = !add && flags.boolean("parents")?.unwrap_or(false);
+        let mut exclude = Vec::new();
+        while let Some(pattern) = flags.value("exclude")? {
+            exclude.push(pattern);
+        }
+        let unpack = if add { flags.boolean("unpack")? } else { None };
+        let only_remote = if add {
+            [
+                flags.value("checksum")?,
+                flags.boolean("keep-git-dir")?.map(|_| self.whole()),
+            ]
+        } else {
+            [None, None]
+        };
+        flags.done(if add {
+            &[
+                "chown",
+                "chmod",
+                "link",
+                "exclude",
+                "unpack",
+                "checksum",
+                "keep-git-dir",
+            ]
+        } else {
+            &["from", "chown", "chmod", "link", "parents", "exclude"]
+        })?;
+        let mut words = match lines::json_array(&self.raw.args.text) {
+            Some(words) => words
+                .into_iter()
+                .map(|text| Spanned {
+                    text,
+                    range: self.whole().range,
+                })
+                .collect(),
+            None => lines::plain_words(&self.raw.args),
+        };
+        let dest = match words.pop() {
+            Some(dest) if !words.is_empty() => dest,
+            other => {
+                let range = other.map_or_else(|| self.raw.keyword_range.clone(), |word| word.range);
+                return Err(self
+                    .error(range, format!("{keyword} needs a source and a destination"))
+                    .with_hint(usage(keyword)));
+            }
+        };
+        let mut heredocs = self.raw.heredocs.iter();
+        let mut sources = Vec::new();
+        let mut remote = false;
+        for word in words {
+            if add && is_remote(&word.text) {
+                let message = format!(
+                    "ADD of the address {} is not supported by the embedded engine",
+                    word.text
+                );
+                let error = BuildError::new(BuildErrorKind::Unsupported, message)
+                    .at(self.source.location(word.range))
+                    .with_hint(
+                        "fetch it in a RUN step, or before the build; --engine buildkit can do it",
+                    );
+                self.unsupported.borrow_mut().push(error);
+                remote = true;
+                continue;
+            }
+            match lines::heredoc_name(&word.text)
+                .filter(|_| !self.raw.heredocs.is_empty())
+                .and_then(|_| heredocs.next())
+            {
+                Some(heredoc) => sources.push(CopySource::Heredoc(heredoc.clone())),
+                None => sources.push(CopySource::Path(word)),
+            }
+        }
+        if let Some(flag) = only_remote.into_iter().flatten().next().filter(|_| !remote) {
+            return Err(self.error(
+                flag.range,
+                "--checksum and --keep-git-dir are for addresses, and no source is one",
+            ));
+        }
+        Ok(Copy {
+            add,
+            sources,
+            dest,
+            from,
+            chown,
+            chmod,
+            parents,
+            exclude,
+            unpack,
+        })
+    }
+
+    fn healthcheck(&self) -> Result<Healthcheck> {
+        let mut flags = self.flags();
+        let mut check = Healthcheck {
+            command: None,
+            interval: flags.duration("interval")?,
+            timeout: flags.duration("timeout")?,
+            start_period: flags.duration("start-period")?,
+            start_interval: flags.duration("start-interval")?,
+            retries: flags.count("retries")?,
+        };
+        flags.done(&[
+            "interval",
+            "timeout",
+            "start-period",
+            "start-interval",
+            "retries",
+        ])?;
+        let args = &self.raw.args;
+        let end = args
+            .text
+            .find(char::is_whitespace)
+            .unwrap_or(args.text.len());
+        let rest = args.trimmed_from(end);
+        match args.text[..end].to_ascii_uppercase().as_str() {
+            "NONE" if rest.text.is_empty() && self.raw.flags.is_empty() => {}
+            "NONE" => {
+                return Err(self.error(
+                    self.whole().range,
+                    "HEALTHCHECK NONE takes neither flags nor arguments",
+                ));
+            }
+            "CMD" => {
+                check.command = Some(self.command(&rest));
+                if rest.text.is_empty() || check.command == Some(Command::Exec(Vec::new())) {
+                    return Err(self
+                        .error(self.whole().range, "HEALTHCHECK CMD needs a command")
+                        .with_hint(usage("HEALTHCHECK")));
+                }
+            }
+            other => {
+                return Err(self
+                    .error(
+                        args.range(0..end),
+                        format!("HEALTHCHECK is followed by CMD or NONE, not by '{other}'"),
+                    )
+                    .with_hint(usage("HEALTHCHECK")));
+            }
+        }
+        Ok(check)
+    }
+
+    fn onbuild(&self) -> Result<Kind> {
+        let inner = lines::split_one(self.raw, self.escape);
+        if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+            return Err(self.error(
+                inner.keyword_range,
+                format!("{} is not allowed as a trigger of ONBUILD", inner.keyword),
+            ));
+        }
+        // What is wrong with the trigger is said now, not in a later build.
+        let parser = Parser {
+            source: self.source,
+            escape: self.escape,
+            raw: &inner,
+            unsupported: RefCell::default(),
+        };
+        parser.kind()?;
+        self.unsupported
+            .borrow_mut()
+            .extend(parser.unsupported.take());
+        let mut text = self.raw.args.text.clone();
+        for heredoc in &inner.heredocs {
+            text.push('\n');
+            text.push_str(&heredoc.body);
+            text.push_str(&heredoc.name);
+        }
+        Ok(Kind::Onbuild(text))
+    }
+}
+
+fn split_pair(word: &Spanned) -> (Spanned, Option<Spanned>) {
+    match word.text.split_once('=') {
+        None => (word.clone(), None),
+        Some((name, value)) => {
+            let middle = (word.range.start + name.len()).min(word.range.end);
+            let value_start = (middle + 1).min(word.range.end);
+            (
+                Spanned {
+                    text: name.into(),
+                    range: word.range.start..middle,
+                },
+                Some(Spanned {
+                    text: value.into(),
+                    range: value_start..word.range.end,
+                }),
+            )
+        }
+    }
+}
+
+fn is_remote(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    ["http://", "https://", "git://", "ssh://"]
+        .iter()
+        .any(|scheme| lower.starts_with(scheme))
+        || lower.starts_with("git@")
+}
+
+fn usage(keyword: &str) -> String {
+    let form = match keyword {
+        "ADD" => "ADD [--chown=user:group] [--chmod=mode] SOURCE... DESTINATION",
+        "ARG" => "ARG NAME[=default]",
+        "COPY" => "COPY [--from=stage] [--chown=user:group] [--chmod=mode] SOURCE... DESTINATION",
+        "ENTRYPOINT" => "ENTRYPOINT [\"program\", \"argument\"]",
+        "ENV" => "ENV NAME=value",
+        "EXPOSE" => "EXPOSE port[/protocol]",
+        "FROM" => "FROM [--platform=os/architecture] IMAGE [AS name]",
+        "HEALTHCHECK" => "HEALTHCHECK [--interval=30s] CMD command, or HEALTHCHECK NONE",
+        "LABEL" => "LABEL name=value",
+        "MAINTAINER" => "MAINTAINER name",
+        "ONBUILD" => "ONBUILD INSTRUCTION",
+        "RUN" => "RUN command, or RUN [\"program\", \"argument\"]",
+        "SHELL" => "SHELL [\"/bin/bash\", \"-c\"]",
+        "STOPSIGNAL" => "STOPSIGNAL signal",
+        "USER" => "USER user[:group]",
+        "VOLUME" => "VOLUME path",
+        "WORKDIR" => "WORKDIR path",
+        _ => "INSTRUCTION arguments",
+    };
+    format!("write {form}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Dockerfile {
+        parse(Path::new("Dockerfile"), text.into()).unwrap()
+    }
+
+    fn refused(text: &str) -> (usize, usize, String, String) {
+        let error = parse(Path::new("Dockerfile"), text.into()).unwrap_err();
+        (
+            error.line().unwrap(),
+            error.column().unwrap(),
+            error.message().into(),
+            error.hint().unwrap_or_default().into(),
+        )
+    }
+
+    #[test]
+    fn stages_and_global_arguments_are_told_apart() {
+        let file = file(
+            "ARG V=1\nFROM --platform=linux/arm64 a:$V AS Build\nRUN x\nFROM build\nCOPY --from=build --chown=a:b --link /x /y\n",
+        );
+        assert_eq!((file.global_args.len(), file.stages.len()), (1, 2));
+        assert_eq!(file.stages[0].from.name.as_deref(), Some("build"));
+        assert_eq!(
+            file.stages[0].from.platform.as_ref().unwrap().text,
+            "linux/arm64"
+        );
+        let Kind::Copy(copy) = &file.stages[1].instructions[0].kind else {
+            panic!()
+        };
+        assert_eq!(
+            (
+                copy.from.as_ref().unwrap().text.as_str(),
+                copy.dest.text.as_str()
+            ),
+            ("build", "/y")
+        );
+    }
+
+    #[test]
+    fn exec_and_shell_forms_are_told_apart() {
+        let file =
+            file("FROM a\nCMD [\"a\", \"b\"]\nCMD ['a']\nENTRYPOINT []\nCMD\nRUN [ -e /x ] && y\n");
+        let kinds: Vec<_> = file.stages[0]
+            .instructions
+            .iter()
+            .map(|i| i.kind.clone())
+            .collect();
+        assert!(matches!(&kinds[0], Kind::Cmd(Command::Exec(words)) if words == &["a", "b"]));
+        assert!(matches!(&kinds[1], Kind::Cmd(Command::Shell(line)) if line == "['a']"));
+        assert!(matches!(&kinds[2], Kind::Entrypoint(Command::Exec(words)) if words.is_empty()));
+        assert!(matches!(&kinds[3], Kind::Cmd(Command::Shell(line)) if line.is_empty()));
+        assert!(matches!(
+            &kinds[4],
+            Kind::Run(Run {
+                command: Command::Shell(_),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn environment_pairs_come_in_both_forms() {
+        let file =
+            file("FROM a\nENV A=1 B=\"two words\" C=a\\ b\nENV D the rest = x\nLABEL \"a.b\"=c\n");
+        let Kind::Env(pairs) = &file.stages[0].instructions[0].kind else {
+            panic!()
+        };
+        let texts: Vec<_> = pairs
+            .iter()
+            .map(|pair| (pair.name.text.as_str(), pair.value.text.as_str()))
+            .collect();
+        assert_eq!(texts, [("A", "1"), ("B", "\"two words\""), ("C", "a\\ b")]);
+        let Kind::Env(pairs) = &file.stages[0].instructions[1].kind else {
+            panic!()
+        };
+        assert_eq!(
+            (pairs[0].name.text.as_str(), pairs[0].value.text.as_str()),
+            ("D", "the rest = x")
+        );
+    }
+
+    #[test]
+    fn a_trigger_is_kept_as_text_and_checked_at_once() {
+        let file = file("FROM a\nONBUILD COPY . /app\nONBUILD RUN <<E\nx\nE\n");
+        assert!(
+            matches!(&file.stages[0].instructions[0].kind, Kind::Onbuild(text) if text == "COPY . /app")
+        );
+        assert!(
+            matches!(&file.stages[0].instructions[1].kind, Kind::Onbuild(text) if text == "RUN <<E\nx\nE")
+        );
+        assert_eq!(
+            refused("FROM a\nONBUILD FROM b\n").2,
+            "FROM is not allowed as a trigger of ONBUILD"
+        );
+        assert_eq!(
+            refused("FROM a\nONBUILD CPY b c\n").2,
+            "unknown instruction CPY"
+        );
+    }
+
+    #[test]
+    fn wrong_files_are_refused_with_place_and_hint() {
+        for (text, line, column, message, hint) in [
+            ("", 1, 1, "the Dockerfile is empty", "begin with FROM"),
+            (
+                "ARG a\n",
+                1,
+                1,
+                "the Dockerfile has no FROM",
+                "begin with FROM",
+            ),
+            (
+                "RUN x\nFROM a\n",
+                1,
+                1,
+                "RUN comes before the first FROM",
+                "only ARG",
+            ),
+            (
+                "FROM a\n  RNU x\n",
+                2,
+                3,
+                "unknown instruction RNU",
+                "did you mean RUN?",
+            ),
+            (
+                "FROM a\nbanana x\n",
+                2,
+                1,
+                "unknown instruction banana",
+                "the instructions are",
+            ),
+            (
+                "FROM a b\n",
+                1,
+                8,
+                "'b' is not expected after the image",
+                "FROM [--platform",
+            ),
+            (
+                "FROM a AS 1x\n",
+                1,
+                11,
+                "'1x' cannot be the name of a stage",
+                "begins with a letter",
+            ),
+            (
+                "FROM --plattform=x a\n",
+                1,
+                6,
+                "FROM has no flag --plattform",
+                "did you mean --platform?",
+            ),
+            (
+                "FROM a\nCOPY x\n",
+                2,
+                6,
+                "COPY needs a source and a destination",
+                "COPY",
+            ),
+            (
+                "FROM a\nCOPY --form=b x y\n",
+                2,
+                6,
+                "COPY has no flag --form",
+                "did you mean --from?",
+            ),
+            (
+                "FROM a\nENV X\n",
+                2,
+                5,
+                "ENV X has no value",
+                "ENV NAME=value",
+            ),
+            ("FROM a\nENV X=1 Y\n", 2, 9, "'Y' has no '='", "quotes"),
+            (
+                "FROM a\nUSER a b\n",
+                2,
+                8,
+                "USER takes one argument, and 'b' is a second one",
+                "USER user",
+            ),
+            (
+                "FROM a\nSHELL bash\n",
+                2,
+                7,
+                "SHELL takes a JSON array of strings",
+                "SHELL",
+            ),
+            (
+                "FROM a\nRUN\n",
+                2,
+                1,
+                "RUN needs an argument",
+                "RUN command",
+            ),
+            (
+                "FROM a\nHEALTHCHECK --interval=5 CMD x\n",
+                2,
+                13,
+                "'5' is no duration",
+                "30s",
+            ),
+            (
+                "FROM a\nHEALTHCHECK curl x\n",
+                2,
+                13,
+                "HEALTHCHECK is followed by CMD or NONE, not by 'CURL'",
+                "HEALTHCHECK",
+            ),
+            (
+                "FROM a\nEXPOSE --x 80\n",
+                2,
+                8,
+                "EXPOSE has no flag --x",
+                "",
+            ),
+        ] {
+            let got = refused(text);
+            assert_eq!(
+                (got.0, got.1, got.2.as_str()),
+                (line, column, message),
+                "{text:?}"
+            );
+            assert!(got.3.contains(hint), "{text:?}: {}", got.3);
+        }
+    }
+
+    #[test]
+    fn what_only_the_other_engine_does_is_noted_with_its_place() {
+        let file = file(
+            "FROM a\nADD --checksum=sha256:0 https://x/y /z\nFROM b\nRUN --security=insecure --mount=type=ssh x\nADD git@host:x.git /y\n",
+        );
+        let noted: Vec<_> = file
+            .unsupported
+            .iter()
+            .map(|(stage, error)| {
+                (
+                    *stage,
+                    error.line().unwrap(),
+                    error.column().unwrap(),
+                    error.message(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            noted,
+            [
+                (
+                    0,
+                    2,
+                    25,
+                    "ADD of the address https://x/y is not supported by the embedded engine"
+                ),
+                (
+                    1,
+                    4,
+                    25,
+                    "--mount=type=ssh is not supported by the embedded engine"
+                ),
+                (1, 4, 5, "--security=insecure is refused"),
+                (
+                    1,
+                    5,
+                    5,
+                    "ADD of the address git@host:x.git is not supported by the embedded engine"
+                ),
+            ]
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! What the sources of a copy mean, and the digest of it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use hoist_oci::{Digest, Hasher};
+
+use crate::context::hash_node;
+use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::ignore::{Ignore, Verdict};
+use crate::pattern::Pattern;
+use crate::tree::{self, Node, Tree};
+
+/// One file or folder to copy.
+#[derive(Debug)]
+pub(crate) enum Selected {
+    Node {
+        /// What it is called at the destination.
+        name: OsString,
+        /// Where it is in the source, links followed.
+        path: PathBuf,
+        node: Node,
+        /// Its path at the destination with `--parents`.
+        below: PathBuf,
+    },
+    /// The body of a heredoc.
+    Inline { name: String, content: String },
+}
+
+impl Selected {
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self, Selected::Node { node, .. } if node.is_folder())
+    }
+}
+
+/// Finds what a source means. Nothing is found only for a pattern: a plain path must exist.
+pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
+    let path = tree::relative(source);
+    // With --parents, what is before "/./" stays away.
+    let before = source
+        .split_once("/./")
+        .map(|(before, _)| tree::relative(before))
+        .unwrap_or_default();
+    let below = |path: &Path| path.strip_prefix(&before).unwrap_or(path).to_owned();
+    if Pattern::is_literal(source) {
+        return match follow(tree, &path)? {
+            Some((resolved, node)) => Ok(vec![Selected::Node {
+                name: path.file_name().unwrap_or_default().to_owned(),
+                path: resolved,
+                node,
+                below: below(&path),
+            }]),
+            None => Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!("{source} does not exist"),
+            )),
+        };
+    }
+    let bad = |_| {
+        BuildError::new(
+            BuildErrorKind::Dockerfile,
+            format!("the pattern {source} is not closed"),
+        )
+    };
+    let mut found = vec![PathBuf::new()];
+    let mut literal = true;
+    for part in &path {
+        let part = part.to_str().unwrap_or_default();
+        if literal && Pattern::is_literal(part) {
+            for path in &mut found {
+                *path = tree::resolve(tree, &path.join(part), true)?;
+            }
+            continue;
+        }
+        literal = false;
+        let pattern = Pattern::go(part).map_err(bad)?;
+        let mut next = Vec::new();
+        for folder in found {
+            for name in tree.list(&folder)? {
+                if name.to_str().is_some_and(|name| pattern.matches(name)) {
+                    next.push(folder.join(name));
+                }
+            }
+        }
+        found = next;
+    }
+    let mut selected = Vec::new();
+    for path in found {
+        if let Some((resolved, node)) = follow(tree, &path)? {
+            selected.push(Selected::Node {
+                name: path.file_name().unwrap_or_default().to_owned(),
+                path: resolved,
+                node,
+                below: below(&path),
+            });
+        }
+    }
+    Ok(selected)
+}
+
+fn follow(tree: &dyn Tree, path: &Path) -> Result<Option<(PathBuf, Node)>> {
+    let resolved = tree::resolve(tree, path, true)?;
+    Ok(tree.lookup(&resolved)?.map(|node| (resolved, node)))
+}
+
+/// The digest of what was selected: part of the step's cache key.
+pub(crate) fn digest(tree: &dyn Tree, selected: &[Selected], exclude: &Ignore) -> Result<Digest> {
+    let mut hasher = Hasher::new();
+    for item in selected {
+        match item {
+            Selected::Inline { name, content } => {
+                hasher.update(format!("inline {name} {}\0{content}", content.len()).as_bytes());
+            }
+            Selected::Node {
+                name,
+                path,
+                node,
+                below,
+            } => {
+                hasher.update(format!("below {}\0", below.display()).as_bytes());
+                // A folder's own name does not matter: only its contents are copied.
+                let name = if node.is_folder() {
+                    Path::new("")
+                } else {
+                    Path::new(name)
+                };
+                digest_node(
+                    &mut hasher,
+                    tree,
+                    name,
+                    path,
+                    node,
+                    exclude,
+                    &Verdict::default(),
+                )?;
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn digest_node(
+    hasher: &mut Hasher,
+    tree: &dyn Tree,
+    name: &Path,
+    path: &Path,
+    node: &Node,
+    exclude: &Ignore,
+    verdict: &Verdict,
+) -> Result<()> {
+    hash_node(hasher, tree, name, path, node)?;
+    if node.is_folder() {
+        for child in tree.list(path)? {
+            let (name, path) = (name.join(&child), path.join(&child));
+            let verdict = judge(exclude, &name, verdict);
+            if verdict.hidden && !exclude.may_show_inside(&name.to_string_lossy()) {
+                continue;
+            }
+            if let Some(node) = tree.lookup(&path)? {
+                digest_node(hasher, tree, &name, &path, &node, exclude, &verdict)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn judge(exclude: &Ignore, name: &Path, folder: &Verdict) -> Verdict {
+    if exclude.is_empty() {
+        Verdict::default()
+    } else {
+        exclude.verdict(&name.to_string_lossy(), folder)
+    }
+}

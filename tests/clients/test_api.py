@@ -77,6 +77,18 @@ class TaskDefinitions(Case):
         self.assertEqual(self.register(family=family)["revision"], 3)
 
 
+    def test_only_inactive_revisions_are_deleted(self):
+        family = self.register()["family"]
+        second = self.register(family=family)["taskDefinitionArn"]
+        self.ecs.deregister_task_definition(taskDefinition=second)
+        answer = self.ecs.delete_task_definitions(taskDefinitions=[f"{family}:1", second])
+        self.assertEqual([it["taskDefinitionArn"] for it in answer["taskDefinitions"]], [second])
+        self.assertEqual(answer["taskDefinitions"][0]["status"], "DELETE_IN_PROGRESS")
+        self.assertEqual([it["arn"] for it in answer["failures"]], [f"{family}:1"])
+        listed = self.ecs.list_task_definitions(familyPrefix=family, status="DELETE_IN_PROGRESS")["taskDefinitionArns"]
+        self.assertEqual(listed, [second])
+
+
 class AccountSettings(Case):
     def test_a_setting_is_put_read_and_deleted(self):
         self.ecs.put_account_setting(name="containerInsights", value="enabled")

@@ -25,6 +25,7 @@ impl Turn<'_> {
             Action::DeleteCluster => self.delete_cluster(region, request),
             Action::RegisterTaskDefinition => self.register_task_definition(region, request),
             Action::DeregisterTaskDefinition => self.deregister_task_definition(region, request),
+            Action::DeleteTaskDefinition => self.delete_task_definition(region, request),
             Action::CreateService => self.create_service(region, request),
             Action::UpdateService => self.update_service(region, request),
             Action::DeleteService => self.delete_service(region, request),
@@ -149,6 +150,7 @@ impl Turn<'_> {
                 active: true,
                 registered_at: self.now,
                 deregistered_at: None,
+                deleted_at: None,
                 document: request.clone(),
                 containers,
             },
@@ -174,6 +176,29 @@ impl Turn<'_> {
         {
             definition.active = false;
             definition.deregistered_at = Some(self.now);
+        }
+        self.world.touch(Kind::TaskDefinition, &arn);
+        Ok(Answer::TaskDefinition(arn))
+    }
+
+    /// Marks an inactive revision as deleted. It can still be described, and what runs it goes on.
+    fn delete_task_definition(&mut self, region: &str, request: &Request) -> Answered {
+        let missing = "The specified task definition does not exist.";
+        let arn = self
+            .world
+            .find_task_definition(region, required(request, "taskDefinition")?)
+            .ok_or_else(|| Refusal::new("ClientException", missing))?
+            .arn
+            .clone();
+        let now = self.now;
+        if let Some(definition) = self.world.task_definitions.get_mut(&arn) {
+            if definition.active {
+                return Err(Refusal::new(
+                    "ClientException",
+                    "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
+                ));
+            }
+            definition.deleted_at.get_or_insert(now);
         }
         self.world.touch(Kind::TaskDefinition, &arn);
         Ok(Answer::TaskDefinition(arn))

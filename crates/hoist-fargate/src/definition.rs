@@ -75,6 +75,8 @@ pub struct TaskDefinition {
     pub active: bool,
     pub registered_at: Millis,
     pub deregistered_at: Option<Millis>,
+    /// When DeleteTaskDefinitions named it: `DELETE_IN_PROGRESS` from then on.
+    pub deleted_at: Option<Millis>,
     /// The request of RegisterTaskDefinition, verbatim, with `tags`.
     pub document: Map<String, Value>,
     /// The containers, in the order of the document.

@@ -125,6 +125,8 @@ pub enum Action {
     DeleteCluster,
     RegisterTaskDefinition,
     DeregisterTaskDefinition,
+    /// One of DeleteTaskDefinitions.
+    DeleteTaskDefinition,
     CreateService,
     UpdateService,
     DeleteService,

@@ -4,7 +4,7 @@
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use serde::Serialize;
@@ -75,13 +75,32 @@ impl StateError {
     }
 }
 
+fn open(path: &Path) -> Result<Database, StateError> {
+    Database::builder().set_cache_size(8 << 20).create(path).map_err(|error| StateError::Open {
+        path: path.to_owned(),
+        source: Box::new(error.into()),
+    })
+}
+
+/// Whether the database is of no use any more until it is opened again.
+fn is_broken(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo)
+}
+
 fn access(error: impl Into<redb::Error>) -> StateError {
     StateError::Access(Box::new(error.into()))
 }
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
-pub struct State(Arc<Database>);
+pub struct State(Arc<Inner>);
+
+struct Inner {
+    /// `None` in memory.
+    path: Option<PathBuf>,
+    /// `None` only while, and after, it could not be opened again.
+    database: RwLock<Option<Database>>,
+}
 
 impl State {
     /// Opens the state at `path` and makes it if it is not there.
@@ -89,15 +108,10 @@ impl State {
     /// # Errors
     /// When the file cannot be opened, or has a layout of another version.
     pub fn open(path: &Path) -> Result<State, StateError> {
-        let open = |source: redb::Error| StateError::Open {
-            path: path.to_owned(),
-            source: Box::new(source),
-        };
-        let database = Database::builder()
-            .set_cache_size(8 << 20)
-            .create(path)
-            .map_err(|error| open(error.into()))?;
-        let state = State(Arc::new(database));
+        let state = State(Arc::new(Inner {
+            path: Some(path.to_owned()),
+            database: RwLock::new(Some(open(path)?)),
+        }));
         let layout = state.table::<u64>("meta");
         match layout.get("", "schema")? {
             Some(SCHEMA) => {}
@@ -118,11 +132,36 @@ impl State {
     /// Never in practice; the memory backend cannot fail to open.
     pub fn in_memory() -> Result<State, StateError> {
         let backend = redb::backends::InMemoryBackend::new();
-        Ok(State(Arc::new(
-            Database::builder()
-                .create_with_backend(backend)
-                .map_err(access)?,
-        )))
+        let database = Database::builder().create_with_backend(backend).map_err(access)?;
+        Ok(State(Arc::new(Inner { path: None, database: RwLock::new(Some(database)) })))
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, StateError>) -> Result<R, StateError> {
+        let result = {
+            let open = self.0.database.read().unwrap_or_else(PoisonError::into_inner);
+            open.as_ref().map(work)
+        };
+        match result {
+            Some(Err(StateError::Access(error))) if is_broken(&error) => {
+                self.open_again()?;
+                Err(StateError::Access(error))
+            }
+            Some(result) => result,
+            None => {
+                self.open_again()?;
+                Err(access(redb::Error::PreviousIo))
+            }
+        }
+    }
+
+    /// After a disk has failed or was full, redb refuses everything until the file is opened anew.
+    fn open_again(&self) -> Result<(), StateError> {
+        let Some(path) = &self.0.path else { return Ok(()) };
+        let mut database = self.0.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one holds the lock of the file.
+        drop(database.take());
+        *database = Some(open(path)?);
+        Ok(())
     }
 
     /// The table of that name. One name has one type of row, always.
@@ -155,39 +194,38 @@ impl State {
     /// # Errors
     /// When the disk cannot be read.
     pub fn raw(&self, table: &'static str) -> Result<Vec<(String, String, Vec<u8>)>, StateError> {
-        let reading = self.0.begin_read().map_err(access)?;
-        let rows: Rows = TableDefinition::new(table);
-        let rows = match reading.open_table(rows) {
-            Ok(rows) => rows,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(access(error)),
-        };
-        let mut found = Vec::new();
-        for row in rows.iter().map_err(access)? {
-            let (key, bytes) = row.map_err(access)?;
-            let (region, key) = key.value();
-            found.push((region.to_owned(), key.to_owned(), bytes.value().to_vec()));
-        }
-        Ok(found)
+        self.with(|database| {
+            let reading = database.begin_read().map_err(access)?;
+            let rows: Rows = TableDefinition::new(table);
+            let rows = match reading.open_table(rows) {
+                Ok(rows) => rows,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(access(error)),
+            };
+            let mut found = Vec::new();
+            for row in rows.iter().map_err(access)? {
+                let (key, bytes) = row.map_err(access)?;
+                let (region, key) = key.value();
+                found.push((region.to_owned(), key.to_owned(), bytes.value().to_vec()));
+            }
+            Ok(found)
+        })
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StateError> {
-        let writing = self.0.begin_write().map_err(access)?;
-        for (table, region, key, value) in batch.rows {
-            let rows: Rows = TableDefinition::new(table);
-            let mut open = writing.open_table(rows).map_err(access)?;
-            match value {
-                Some(bytes) => drop(
-                    open.insert((region.as_str(), key.as_str()), bytes.as_slice())
-                        .map_err(access)?,
-                ),
-                None => drop(
-                    open.remove((region.as_str(), key.as_str()))
-                        .map_err(access)?,
-                ),
+        self.with(|database| {
+            let writing = database.begin_write().map_err(access)?;
+            for (table, region, key, value) in batch.rows {
+                let rows: Rows = TableDefinition::new(table);
+                let mut open = writing.open_table(rows).map_err(access)?;
+                let key = (region.as_str(), key.as_str());
+                match value {
+                    Some(bytes) => drop(open.insert(key, bytes.as_slice()).map_err(access)?),
+                    None => drop(open.remove(key).map_err(access)?),
+                }
             }
-        }
-        writing.commit().map_err(access)
+            writing.commit().map_err(access)
+        })
     }
 }
 
@@ -254,12 +292,14 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
             redb::ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
         ) -> Result<R, StateError>,
     ) -> Result<Option<R>, StateError> {
-        let reading = self.state.0.begin_read().map_err(access)?;
-        match reading.open_table::<(&str, &str), &[u8]>(TableDefinition::new(self.name)) {
-            Ok(table) => read(table).map(Some),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(access(error)),
-        }
+        self.state.with(|database| {
+            let reading = database.begin_read().map_err(access)?;
+            match reading.open_table::<(&str, &str), &[u8]>(TableDefinition::new(self.name)) {
+                Ok(table) => read(table).map(Some),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(access(error)),
+            }
+        })
     }
 
     fn decode(&self, key: &str, bytes: &[u8]) -> Result<T, StateError> {
@@ -395,5 +435,48 @@ mod tests {
             "{error}"
         );
         assert!(error.hint().unwrap().contains("reset"));
+    }
+
+    /// A small file system of its own, gone when the test ends.
+    struct SmallDisk(tempfile::TempDir);
+
+    impl SmallDisk {
+        fn new(size: &str) -> SmallDisk {
+            let folder = tempfile::tempdir().unwrap();
+            let flags = nix::mount::MsFlags::empty();
+            let options = format!("size={size}");
+            nix::mount::mount(Some("tmpfs"), folder.path(), Some("tmpfs"), flags, Some(options.as_str())).unwrap();
+            SmallDisk(folder)
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_and_writing_goes_on_when_there_is_room() {
+        let disk = SmallDisk::new("4m");
+        let path = disk.0.path().join("state.redb");
+        let state = State::open(&path).unwrap();
+        let rows = state.table::<String>("rows");
+        rows.put("", "kept", &"before".to_owned()).unwrap();
+        let filler = disk.0.path().join("filler");
+        // Whatever is free goes to the filler.
+        let mut file = std::fs::File::create(&filler).unwrap();
+        while std::io::Write::write(&mut file, &[0; 4096]).is_ok_and(|count| count > 0) {}
+        let big = "x".repeat(3 << 20);
+        let error = rows.put("", "big", &big).unwrap_err();
+        assert!(matches!(error, StateError::Access(_)), "{error}");
+        assert_eq!(rows.get("", "kept").unwrap().as_deref(), Some("before"));
+        assert_eq!(rows.get("", "big").unwrap(), None);
+        drop(file);
+        std::fs::remove_file(&filler).unwrap();
+        rows.put("", "kept", &"after".to_owned()).unwrap();
+        drop((rows, state));
+        let rows = State::open(&path).unwrap().table::<String>("rows");
+        assert_eq!(rows.get("", "kept").unwrap().as_deref(), Some("after"));
     }
 }

@@ -273,3 +273,75 @@ pub fn task_limits(document: &Map<String, Value>, task: &Task) -> Limits {
         ..Limits::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(container: Value) -> Map<String, Value> {
+        let document = json!({"cpu": "512", "memory": "1024", "containerDefinitions": [{"name": "other"}, container]});
+        document.as_object().unwrap().clone()
+    }
+
+    fn task(overrides: Value) -> Task {
+        let request = json!({"overrides": overrides}).as_object().unwrap().clone();
+        Task { request, ..Task::default() }
+    }
+
+    fn image() -> ContainerConfig {
+        let words = |text: &str| Some(text.split(' ').map(str::to_owned).collect());
+        ContainerConfig {
+            env: vec!["PATH=/bin".to_owned(), "A=image".to_owned()],
+            entrypoint: words("/entry"),
+            cmd: words("-c image"),
+            ..ContainerConfig::default()
+        }
+    }
+
+    #[test]
+    fn the_environment_of_the_overrides_lies_over_the_definition_and_that_over_the_image() {
+        let document = document(json!({"name": "web", "environment": [
+            {"name": "A", "value": "definition"}, {"name": "B", "value": "definition"}, {"name": "C", "value": "definition"},
+        ]}));
+        let task = task(json!({"containerOverrides": [{"name": "web", "environment": [{"name": "B", "value": "override"}]}]}));
+        let definition = Definition::find(&document, &task, "web").unwrap();
+        let env = definition.environment(&image(), &[("C", "around".to_owned())]);
+        let line = env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(line, "PATH=/bin A=definition C=definition B=override");
+    }
+
+    #[test]
+    fn an_entry_point_drops_the_command_of_the_image_and_an_override_that_of_the_definition() {
+        let arguments = |container: Value, overrides: Value| {
+            let (document, task) = (document(container), task(overrides));
+            Definition::find(&document, &task, "web").unwrap().arguments(&image()).join(" ")
+        };
+        assert_eq!(arguments(json!({"name": "web"}), Value::Null), "/entry -c image");
+        assert_eq!(arguments(json!({"name": "web", "command": ["own"]}), Value::Null), "/entry own");
+        assert_eq!(arguments(json!({"name": "web", "entryPoint": ["/own"]}), Value::Null), "/own");
+        let overridden = json!({"containerOverrides": [{"name": "web", "command": ["over"]}]});
+        assert_eq!(arguments(json!({"name": "web", "command": ["own"]}), overridden), "/entry over");
+        assert_eq!(arguments(json!({"name": "web", "command": []}), Value::Null), "/entry -c image");
+    }
+
+    #[test]
+    fn secrets_are_said_to_be_missing_in_the_words_of_the_store() {
+        let unmet = |from: &str| {
+            let document = document(json!({"name": "web", "secrets": [{"name": "X", "valueFrom": from}]}));
+            Definition::find(&document, &Task::default(), "web").unwrap().unmet().unwrap()
+        };
+        assert!(unmet("/plain/parameter").contains("unable to retrieve secrets from ssm: "));
+        let secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:x";
+        assert!(unmet(secret).contains("unable to retrieve secret from asm: "));
+        let nothing = document(json!({"name": "web"}));
+        assert_eq!(Definition::find(&nothing, &Task::default(), "web").unwrap().unmet(), None);
+    }
+
+    #[test]
+    fn limits_come_from_the_task_and_its_overrides() {
+        let document = document(json!({"name": "web"}));
+        let limits = task_limits(&document, &task(json!({"memory": "2 GB"})));
+        assert_eq!((limits.cpu_units, limits.memory_bytes), (Some(512), Some(2 << 30)));
+    }
+}

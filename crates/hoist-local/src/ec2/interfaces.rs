@@ -123,7 +123,8 @@ impl Enis {
         // The first four and the last address are the VPC's own.
         let usable = subnet.size() - 5;
         let key = subnet.network.to_string();
-        let start = live.next.get(&key).copied().unwrap_or(0);
+        // A new daemon begins anywhere: targets at the addresses of its predecessor's tasks may still be draining.
+        let start = live.next.get(&key).copied().unwrap_or_else(|| fastrand::u32(..usable));
         for step in 0..usable {
             let offset = (start + step) % usable;
             let address = Ipv4Addr::from(first + 4 + offset);

@@ -22,6 +22,7 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "RegisterTaskDefinition" => definitions::register(ctx, call).await,
         "DescribeTaskDefinition" => definitions::describe(ctx, call),
         "DeregisterTaskDefinition" => definitions::deregister(ctx, call).await,
+        "DeleteTaskDefinitions" => definitions::delete(ctx, call).await,
         "ListTaskDefinitions" => definitions::list(ctx, call),
         "ListTaskDefinitionFamilies" => definitions::families(ctx, call),
 

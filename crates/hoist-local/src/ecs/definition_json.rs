@@ -150,14 +150,10 @@ pub fn render(definition: &TaskDefinition) -> Value {
         ("taskDefinitionArn", definition.arn.clone().into()),
         ("family", definition.family.clone().into()),
         ("revision", definition.revision.into()),
+        ("status", status(definition).into()),
         (
-            "status",
-            if definition.active {
-                "ACTIVE"
-            } else {
-                "INACTIVE"
-            }
-            .into(),
+            "deleteRequestedAt",
+            definition.deleted_at.map(time).unwrap_or_default(),
         ),
         ("registeredAt", time(definition.registered_at)),
         (
@@ -171,6 +167,15 @@ pub fn render(definition: &TaskDefinition) -> Value {
         }
     }
     Value::Object(out)
+}
+
+/// `ACTIVE`, `INACTIVE` or `DELETE_IN_PROGRESS`.
+pub fn status(definition: &TaskDefinition) -> &'static str {
+    match (definition.active, definition.deleted_at) {
+        (true, _) => "ACTIVE",
+        (false, None) => "INACTIVE",
+        (false, Some(_)) => "DELETE_IN_PROGRESS",
+    }
 }
 
 /// The tags of a task definition.

@@ -32,6 +32,26 @@ pub async fn deregister(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     Ok(answer)
 }
 
+/// Each name is deleted or refused by itself.
+pub async fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    let names = call.strings("taskDefinitions");
+    if names.is_empty() || names.len() > 10 {
+        return Err(invalid("taskDefinitions must have between 1 and 10 elements."));
+    }
+    let (mut deleted, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        if !name.rsplit('/').next().unwrap_or(name).contains(':') {
+            return Err(client("Task definitions must be named with their revision."));
+        }
+        let request = Map::from_iter([("taskDefinition".to_owned(), name.into())]);
+        match change(ctx, call, Action::DeleteTaskDefinition, request).await {
+            Ok(mut answer) => deleted.push(answer["taskDefinition"].take()),
+            Err(error) => failures.push(json!({"arn": name, "reason": error.message})),
+        }
+    }
+    Ok(json!({"taskDefinitions": deleted, "failures": failures}))
+}
+
 async fn change(
     ctx: &Ctx,
     call: &Call,
@@ -73,12 +93,10 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 
 pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let family = call.str("familyPrefix");
-    let active = match call.str("status").unwrap_or("ACTIVE") {
-        "ACTIVE" => true,
-        "INACTIVE" => false,
-        "DELETE_IN_PROGRESS" => return page(call, "taskDefinitionArns", Vec::new(), 100),
-        other => return Err(invalid(format!("Invalid status: {other}"))),
-    };
+    let status = call.str("status").unwrap_or("ACTIVE");
+    if !["ACTIVE", "INACTIVE", "DELETE_IN_PROGRESS"].contains(&status) {
+        return Err(invalid(format!("Invalid status: {status}")));
+    }
     let descending = match call.str("sort").unwrap_or("ASC") {
         "ASC" => false,
         "DESC" => true,
@@ -87,7 +105,8 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let arns = ctx.driver.read(|world| {
         let mut found: Vec<_> = world
             .task_definitions(&call.region)
-            .filter(|it| it.active == active && family.is_none_or(|family| it.family == family))
+            .filter(|it| definition_json::status(it) == status)
+            .filter(|it| family.is_none_or(|family| it.family == family))
             .map(|it| (it.family.clone(), it.revision, it.arn.clone()))
             .collect();
         found.sort();

@@ -51,3 +51,53 @@ fn read_token(token: &str) -> Option<usize> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Service;
+    use crate::keys::Key;
+
+    fn call(params: Value) -> Call {
+        let key = Key {
+            id: String::new(),
+            secret: String::new(),
+            session_token: None,
+            arn: String::new(),
+            user_id: String::new(),
+            expires: None,
+        };
+        Call {
+            service: Service::Ecs,
+            action: "ListClusters".to_owned(),
+            region: "us-east-1".to_owned(),
+            params,
+            key,
+            request_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn pages_follow_each_other_to_the_end() {
+        let items = || (0..5).map(Value::from).collect::<Vec<_>>();
+        let (mut params, mut seen, mut pages) = (json!({"maxResults": 2}), Vec::new(), 0);
+        loop {
+            let answer = page(&call(params.clone()), "items", items(), 100).unwrap();
+            seen.extend(answer["items"].as_array().unwrap().clone());
+            pages += 1;
+            match answer.get("nextToken") {
+                Some(token) => params["nextToken"] = token.clone(),
+                None => break,
+            }
+        }
+        assert_eq!((seen, pages), (items(), 3));
+    }
+
+    #[test]
+    fn a_size_out_of_range_and_a_token_of_another_make_are_refused() {
+        for params in [json!({"maxResults": 0}), json!({"maxResults": 101}), json!({"maxResults": "2"}), json!({"nextToken": "x"})] {
+            let error = page(&call(params.clone()), "items", Vec::new(), 100).unwrap_err();
+            assert_eq!(error.code, "InvalidParameterException", "{params}");
+        }
+    }
+}

@@ -76,10 +76,13 @@ impl StateError {
 }
 
 fn open(path: &Path) -> Result<Database, StateError> {
-    Database::builder().set_cache_size(8 << 20).create(path).map_err(|error| StateError::Open {
-        path: path.to_owned(),
-        source: Box::new(error.into()),
-    })
+    Database::builder()
+        .set_cache_size(8 << 20)
+        .create(path)
+        .map_err(|error| StateError::Open {
+            path: path.to_owned(),
+            source: Box::new(error.into()),
+        })
 }
 
 /// Whether the database is of no use any more until it is opened again.
@@ -132,13 +135,25 @@ impl State {
     /// Never in practice; the memory backend cannot fail to open.
     pub fn in_memory() -> Result<State, StateError> {
         let backend = redb::backends::InMemoryBackend::new();
-        let database = Database::builder().create_with_backend(backend).map_err(access)?;
-        Ok(State(Arc::new(Inner { path: None, database: RwLock::new(Some(database)) })))
+        let database = Database::builder()
+            .create_with_backend(backend)
+            .map_err(access)?;
+        Ok(State(Arc::new(Inner {
+            path: None,
+            database: RwLock::new(Some(database)),
+        })))
     }
 
-    fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, StateError>) -> Result<R, StateError> {
+    fn with<R>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<R, StateError>,
+    ) -> Result<R, StateError> {
         let result = {
-            let open = self.0.database.read().unwrap_or_else(PoisonError::into_inner);
+            let open = self
+                .0
+                .database
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             open.as_ref().map(work)
         };
         match result {
@@ -156,8 +171,14 @@ impl State {
 
     /// After a disk has failed or was full, redb refuses everything until the file is opened anew.
     fn open_again(&self) -> Result<(), StateError> {
-        let Some(path) = &self.0.path else { return Ok(()) };
-        let mut database = self.0.database.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &self.0.path else {
+            return Ok(());
+        };
+        let mut database = self
+            .0
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         // The old one holds the lock of the file.
         drop(database.take());
         *database = Some(open(path)?);
@@ -445,7 +466,14 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let flags = nix::mount::MsFlags::empty();
             let options = format!("size={size}");
-            nix::mount::mount(Some("tmpfs"), folder.path(), Some("tmpfs"), flags, Some(options.as_str())).unwrap();
+            nix::mount::mount(
+                Some("tmpfs"),
+                folder.path(),
+                Some("tmpfs"),
+                flags,
+                Some(options.as_str()),
+            )
+            .unwrap();
             SmallDisk(folder)
         }
     }

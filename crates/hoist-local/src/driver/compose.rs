@@ -286,7 +286,10 @@ mod tests {
 
     fn task(overrides: Value) -> Task {
         let request = json!({"overrides": overrides}).as_object().unwrap().clone();
-        Task { request, ..Task::default() }
+        Task {
+            request,
+            ..Task::default()
+        }
     }
 
     fn image() -> ContainerConfig {
@@ -304,10 +307,16 @@ mod tests {
         let document = document(json!({"name": "web", "environment": [
             {"name": "A", "value": "definition"}, {"name": "B", "value": "definition"}, {"name": "C", "value": "definition"},
         ]}));
-        let task = task(json!({"containerOverrides": [{"name": "web", "environment": [{"name": "B", "value": "override"}]}]}));
+        let task = task(
+            json!({"containerOverrides": [{"name": "web", "environment": [{"name": "B", "value": "override"}]}]}),
+        );
         let definition = Definition::find(&document, &task, "web").unwrap();
         let env = definition.environment(&image(), &[("C", "around".to_owned())]);
-        let line = env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ");
+        let line = env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join(" ");
         assert_eq!(line, "PATH=/bin A=definition C=definition B=override");
     }
 
@@ -315,33 +324,63 @@ mod tests {
     fn an_entry_point_drops_the_command_of_the_image_and_an_override_that_of_the_definition() {
         let arguments = |container: Value, overrides: Value| {
             let (document, task) = (document(container), task(overrides));
-            Definition::find(&document, &task, "web").unwrap().arguments(&image()).join(" ")
+            Definition::find(&document, &task, "web")
+                .unwrap()
+                .arguments(&image())
+                .join(" ")
         };
-        assert_eq!(arguments(json!({"name": "web"}), Value::Null), "/entry -c image");
-        assert_eq!(arguments(json!({"name": "web", "command": ["own"]}), Value::Null), "/entry own");
-        assert_eq!(arguments(json!({"name": "web", "entryPoint": ["/own"]}), Value::Null), "/own");
+        assert_eq!(
+            arguments(json!({"name": "web"}), Value::Null),
+            "/entry -c image"
+        );
+        assert_eq!(
+            arguments(json!({"name": "web", "command": ["own"]}), Value::Null),
+            "/entry own"
+        );
+        assert_eq!(
+            arguments(json!({"name": "web", "entryPoint": ["/own"]}), Value::Null),
+            "/own"
+        );
         let overridden = json!({"containerOverrides": [{"name": "web", "command": ["over"]}]});
-        assert_eq!(arguments(json!({"name": "web", "command": ["own"]}), overridden), "/entry over");
-        assert_eq!(arguments(json!({"name": "web", "command": []}), Value::Null), "/entry -c image");
+        assert_eq!(
+            arguments(json!({"name": "web", "command": ["own"]}), overridden),
+            "/entry over"
+        );
+        assert_eq!(
+            arguments(json!({"name": "web", "command": []}), Value::Null),
+            "/entry -c image"
+        );
     }
 
     #[test]
     fn secrets_are_said_to_be_missing_in_the_words_of_the_store() {
         let unmet = |from: &str| {
-            let document = document(json!({"name": "web", "secrets": [{"name": "X", "valueFrom": from}]}));
-            Definition::find(&document, &Task::default(), "web").unwrap().unmet().unwrap()
+            let document =
+                document(json!({"name": "web", "secrets": [{"name": "X", "valueFrom": from}]}));
+            Definition::find(&document, &Task::default(), "web")
+                .unwrap()
+                .unmet()
+                .unwrap()
         };
         assert!(unmet("/plain/parameter").contains("unable to retrieve secrets from ssm: "));
         let secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:x";
         assert!(unmet(secret).contains("unable to retrieve secret from asm: "));
         let nothing = document(json!({"name": "web"}));
-        assert_eq!(Definition::find(&nothing, &Task::default(), "web").unwrap().unmet(), None);
+        assert_eq!(
+            Definition::find(&nothing, &Task::default(), "web")
+                .unwrap()
+                .unmet(),
+            None
+        );
     }
 
     #[test]
     fn limits_come_from_the_task_and_its_overrides() {
         let document = document(json!({"name": "web"}));
         let limits = task_limits(&document, &task(json!({"memory": "2 GB"})));
-        assert_eq!((limits.cpu_units, limits.memory_bytes), (Some(512), Some(2 << 30)));
+        assert_eq!(
+            (limits.cpu_units, limits.memory_bytes),
+            (Some(512), Some(2 << 30))
+        );
     }
 }

@@ -124,7 +124,11 @@ impl Enis {
         let usable = subnet.size() - 5;
         let key = subnet.network.to_string();
         // A new daemon begins anywhere: targets at the addresses of its predecessor's tasks may still be draining.
-        let start = live.next.get(&key).copied().unwrap_or_else(|| fastrand::u32(..usable));
+        let start = live
+            .next
+            .get(&key)
+            .copied()
+            .unwrap_or_else(|| fastrand::u32(..usable));
         for step in 0..usable {
             let offset = (start + step) % usable;
             let address = Ipv4Addr::from(first + 4 + offset);

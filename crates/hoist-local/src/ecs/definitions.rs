@@ -36,12 +36,16 @@ pub async fn deregister(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 pub async fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let names = call.strings("taskDefinitions");
     if names.is_empty() || names.len() > 10 {
-        return Err(invalid("taskDefinitions must have between 1 and 10 elements."));
+        return Err(invalid(
+            "taskDefinitions must have between 1 and 10 elements.",
+        ));
     }
     let (mut deleted, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         if !name.rsplit('/').next().unwrap_or(name).contains(':') {
-            return Err(client("Task definitions must be named with their revision."));
+            return Err(client(
+                "Task definitions must be named with their revision.",
+            ));
         }
         let request = Map::from_iter([("taskDefinition".to_owned(), name.into())]);
         match change(ctx, call, Action::DeleteTaskDefinition, request).await {

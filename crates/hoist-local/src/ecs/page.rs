@@ -95,7 +95,12 @@ mod tests {
 
     #[test]
     fn a_size_out_of_range_and_a_token_of_another_make_are_refused() {
-        for params in [json!({"maxResults": 0}), json!({"maxResults": 101}), json!({"maxResults": "2"}), json!({"nextToken": "x"})] {
+        for params in [
+            json!({"maxResults": 0}),
+            json!({"maxResults": 101}),
+            json!({"maxResults": "2"}),
+            json!({"nextToken": "x"}),
+        ] {
             let error = page(&call(params.clone()), "items", Vec::new(), 100).unwrap_err();
             assert_eq!(error.code, "InvalidParameterException", "{params}");
         }

@@ -47,7 +47,7 @@ pub enum StartError {
         /// What the kernel answered.
         reason: String,
     },
-    /// The user exists in the image, but this process has no such id to give: one id is mapped in its user namespace.
+    /// The user exists in the image, but this process has no such id to give, nor can it make a user namespace where it has.
     #[error("user {user:?} needs the id {id}, which is not mapped in this user namespace")]
     UserNotMapped {
         /// As given.

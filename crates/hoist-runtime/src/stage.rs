@@ -1,6 +1,7 @@
 //! What a new process does between its birth in the nursery and the program it becomes.
 
 pub(crate) mod capabilities;
+mod identity;
 mod program;
 mod root;
 pub(crate) mod seccomp;

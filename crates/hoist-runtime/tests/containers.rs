@@ -119,18 +119,48 @@ async fn the_user_comes_from_the_image_with_its_groups() {
         ],
     );
     spec.user = "app".into();
-    match lab.containers.start(spec).await {
-        Ok(mut running) => {
-            let output = both(&mut running).await;
-            assert_eq!(
-                output.lines().collect::<Vec<_>>(),
-                ["1000", "1000", "1000 1500", "/home/app", "again"]
-            );
-        }
-        // A user namespace of one id has nobody but root, and says so.
-        Err(StartError::UserNotMapped { id, .. }) => assert!(id != 0 && !is_root()),
-        Err(error) => panic!("{error}"),
+    let (output, exit) = lab.run(spec).await;
+    // A user namespace of one id has no further groups.
+    let groups = if is_root() { "1000 1500" } else { "1000" };
+    assert_eq!(
+        output.lines().collect::<Vec<_>>(),
+        ["1000", "1000", groups, "/home/app", "again"]
+    );
+    assert_eq!(exit.code, 0);
+}
+
+#[tokio::test]
+async fn a_program_of_another_user_has_no_powers() {
+    let lab = Lab::new("weak");
+    let mut spec = lab.spec(
+        "a",
+        &[
+            "sh",
+            "-c",
+            "grep -E 'Cap(Eff|Prm|Inh|Amb)' /proc/self/status; exec sleep 1000",
+        ],
+    );
+    spec.user = "1000:1000".into();
+    spec.allow_new_privileges = true;
+    let mut running = lab.containers.start(spec).await.unwrap();
+    let mut lines = BufReader::new(running.take_stdout().unwrap()).lines();
+    for name in ["Inh", "Prm", "Eff", "Amb"] {
+        assert_eq!(
+            lines.next_line().await.unwrap().unwrap(),
+            format!("Cap{name}:\t0000000000000000")
+        );
     }
+    let args = [
+        "sh",
+        "-c",
+        "id -u; mount -t tmpfs none /tmp 2>/dev/null; echo $?; kill -0 1; echo $?",
+    ];
+    let exec = ExecSpec {
+        args: args.map(str::to_owned).to_vec(),
+        ..ExecSpec::default()
+    };
+    let mut added = running.exec(exec).await.unwrap();
+    assert_eq!(both(&mut added).await, "1000\n1\n0\n");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
 };
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{AccessFlags, Gid, Uid, access, chdir, fchown, setgroups, setresgid, setresuid};
+use nix::unistd::{AccessFlags, Gid, Uid, access, chdir, fchown};
 
-use super::capabilities;
 use super::seccomp::Filters;
 use super::user::{self, Identity};
+use super::{capabilities, identity};
 use crate::StartError;
 use crate::wire::Program;
 
@@ -64,6 +64,7 @@ fn attempt(
         }
     }
     reset_signals();
+    let change = identity::prepare(&program.user, &identity)?;
     if let Some(filters) = filters {
         filters
             .install()
@@ -71,8 +72,13 @@ fn attempt(
     }
     let failed = |error: Errno| StartError::other("give up capabilities", error);
     capabilities::bound(&program.capabilities).map_err(failed)?;
-    become_user(&program.user, &identity)?;
-    capabilities::limit(&program.capabilities).map_err(failed)?;
+    change.complete(&program.user, &identity)?;
+    let keep = if identity.uid == 0 {
+        program.capabilities.as_slice()
+    } else {
+        &[]
+    };
+    capabilities::limit(keep).map_err(failed)?;
     if !program.allow_new_privileges {
         nix::sys::prctl::set_no_new_privs()
             .map_err(|error| StartError::other("set no_new_privs", error))?;
@@ -95,43 +101,6 @@ fn enter_directory(cwd: &str) -> Result<(), StartError> {
             chdir(cwd).map_err(|error| failed(&error.desc()))
         }
         Err(error) => Err(failed(&error.desc())),
-    }
-}
-
-fn become_user(name: &str, identity: &Identity) -> Result<(), StartError> {
-    let groups: Vec<Gid> = identity
-        .groups
-        .iter()
-        .map(|&id| Gid::from_raw(id))
-        .collect();
-    match setgroups(&groups) {
-        Ok(()) => {}
-        // A user namespace of one id may not change groups at all, and has none.
-        Err(Errno::EPERM) if crate::privilege::setgroups_denied() => {}
-        Err(Errno::EINVAL) => {
-            return Err(not_mapped(
-                name,
-                identity.groups.first().copied().unwrap_or(0),
-            ));
-        }
-        Err(error) => return Err(StartError::other("set the supplementary groups", error)),
-    }
-    let gid = Gid::from_raw(identity.gid);
-    let uid = Uid::from_raw(identity.uid);
-    setresgid(gid, gid, gid).map_err(|error| match error {
-        Errno::EINVAL => not_mapped(name, identity.gid),
-        error => StartError::other(format!("become group {gid}"), error),
-    })?;
-    setresuid(uid, uid, uid).map_err(|error| match error {
-        Errno::EINVAL => not_mapped(name, identity.uid),
-        error => StartError::other(format!("become user {uid}"), error),
-    })
-}
-
-fn not_mapped(user: &str, id: u32) -> StartError {
-    StartError::UserNotMapped {
-        user: user.to_owned(),
-        id,
     }
 }
 

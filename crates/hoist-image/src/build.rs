@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::buildkit;
-use crate::container::{self, containers, unique_id};
+use crate::container::{self, Group, unique_id};
 use crate::embedded::{self, layers_of};
 use crate::engine::{self, Chosen};
 use crate::error::{BuildError, BuildErrorKind, Result};
@@ -133,8 +133,14 @@ pub async fn run(
             network: Network::Host,
             ..ContainerSpec::default()
         };
-        let containers = containers(&workspace, &request);
-        let outcome = runtime.block_on(container::run(&containers, spec, &report, &[], config))?;
+        let group = Group::new(&workspace, &request)?;
+        let outcome = runtime.block_on(container::run(
+            &group.containers,
+            spec,
+            &report,
+            &[],
+            config,
+        ))?;
         Ok(outcome.exit.code)
     })
     .await

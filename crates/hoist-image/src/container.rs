@@ -11,6 +11,7 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
 use crate::report::Reporter;
 use crate::request::BuildRequest;
+use crate::spool;
 use crate::workspace::Workspace;
 
 /// How many of the last lines an error shows.
@@ -24,13 +25,57 @@ pub(crate) struct Outcome {
     pub tail: Vec<String>,
 }
 
-/// Makes what starts containers for the builds of a home.
-pub(crate) fn containers(workspace: &Workspace, request: &BuildRequest) -> Containers {
-    let home = hoist_oci::Digest::of(workspace.home().as_os_str().as_encoded_bytes()).short();
-    Containers::new(Config {
-        init_program: request.init_program.clone(),
-        cgroup_parent: format!("hoist-build-{home}"),
-    })
+/// What starts the containers of one build. Their control groups go away with it.
+pub(crate) struct Group {
+    pub containers: Containers,
+    /// Tells by its name which control group to remove if this process is killed.
+    _marker: tempfile::TempDir,
+}
+
+impl Group {
+    pub(crate) fn new(workspace: &Workspace, request: &BuildRequest) -> Result<Group> {
+        let failed = |error| BuildError::io("make a folder for containers", error);
+        let marker = spool::folder(&workspace.cache("spool"), MARK).map_err(failed)?;
+        let name = marker
+            .path()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let containers = Containers::new(Config {
+            init_program: request.init_program.clone(),
+            cgroup_parent: name,
+        });
+        Ok(Group {
+            containers,
+            _marker: marker,
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = self.containers.cleanup_orphans() {
+            tracing::debug!(%error, "failed to remove the control groups of a build");
+        }
+    }
+}
+
+/// In the names of spool folders that stand for control groups.
+const MARK: &str = "group";
+
+/// Removes the control groups of a build that was killed, given the name of what it left in the spool.
+pub(crate) fn remove_left(name: &str) {
+    if name.split('-').nth(3) != Some(MARK) {
+        return;
+    }
+    let config = Config {
+        init_program: "/proc/self/exe".into(),
+        cgroup_parent: name.into(),
+    };
+    if let Err(error) = Containers::new(config).cleanup_orphans() {
+        tracing::debug!(%error, "failed to remove the control groups of a killed build");
+    }
 }
 
 /// A name that no other container of this machine's builds has.

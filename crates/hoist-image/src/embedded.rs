@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::cache::{Lock, Record, Records};
 use crate::config;
+use crate::container::Group;
 use crate::context::Context;
 use crate::dockerfile::instruction::{Dockerfile, Instruction, Kind};
 use crate::dockerfile::lines::SourceText;
@@ -66,7 +67,7 @@ pub(crate) struct Build<'a> {
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
     pub images: HashMap<(String, String), Image>,
-    pub containers: Option<hoist_runtime::Containers>,
+    pub containers: Option<Group>,
     done: Vec<Option<StageState>>,
     step: usize,
     total: usize,

@@ -7,7 +7,7 @@ use hoist_oci::spec::ImageConfig;
 use hoist_runtime::{ContainerSpec, Mount, MountSource, Network, RootFs};
 
 use crate::config;
-use crate::container::{self, containers, unique_id};
+use crate::container::{self, Group, unique_id};
 use crate::dockerfile::instruction::{Command, Instruction, Run};
 use crate::embedded::{Build, Place, StageState};
 use crate::error::{BuildError, BuildErrorKind, Result};
@@ -165,10 +165,13 @@ impl Build<'_> {
             allow_new_privileges: true,
             ..ContainerSpec::default()
         };
-        let containers = self
-            .containers
-            .get_or_insert_with(|| containers(self.workspace, self.request))
-            .clone();
+        let containers = match &self.containers {
+            Some(group) => group.containers.clone(),
+            None => {
+                let group = Group::new(self.workspace, self.request)?;
+                self.containers.insert(group).containers.clone()
+            }
+        };
         let report = self.report;
         let outcome = self.runtime.block_on(container::run(
             &containers,

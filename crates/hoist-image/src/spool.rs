@@ -32,8 +32,8 @@ fn namespace() -> u64 {
     fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino())
 }
 
-/// Removes what processes left that are no more. Best effort: it only frees space.
-pub(crate) fn sweep(parent: &Path) {
+/// Removes what processes left that are no more, and tells the name of each thing. Best effort: it only frees space.
+pub(crate) fn sweep(parent: &Path, left: &dyn Fn(&str)) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
@@ -56,6 +56,7 @@ pub(crate) fn sweep(parent: &Path) {
             .ok()
             .and_then(|time| SystemTime::now().duration_since(time).ok());
         if ended || age.is_some_and(|age| age > STALE) {
+            left(name);
             let path = entry.path();
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
         }
@@ -80,7 +81,12 @@ mod tests {
         let other = dir.path().join(format!("hoist-1-{}-bound-x", child.id()));
         fs::write(&other, "").unwrap();
         fs::write(dir.path().join("unrelated"), "").unwrap();
-        sweep(dir.path());
+        let told = std::cell::RefCell::new(Vec::new());
+        sweep(dir.path(), &|name| told.borrow_mut().push(name.to_owned()));
+        assert_eq!(
+            told.into_inner(),
+            [left.file_name().unwrap().to_str().unwrap()]
+        );
         assert!(kept.path().exists() && other.exists() && dir.path().join("unrelated").exists());
         assert!(!left.exists());
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hoist_oci::Store;
 use hoist_runtime::Snapshots;
 
+use crate::container;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::spool;
 
@@ -54,7 +55,7 @@ impl Workspace {
             )
         })?;
         for folder in [&home.join("cache/spool"), Path::new("/dev/shm")] {
-            spool::sweep(folder);
+            spool::sweep(folder, &container::remove_left);
         }
         if let Err(error) = snapshots.clean_up() {
             tracing::debug!(%error, "failed to remove what killed builds left");

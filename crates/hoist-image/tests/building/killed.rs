@@ -47,9 +47,11 @@ async fn a_build_after_kills_at_any_moment_is_right() {
             .unwrap()
     };
     // From before the first step to after the last, on machines of any speed.
+    let mut killed = Vec::new();
     for delay in [5, 20, 40, 60, 90, 130, 180, 250] {
         let mut child = victim();
         tokio::time::sleep(Duration::from_millis(delay)).await;
+        killed.push(child.id());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -67,6 +69,19 @@ async fn a_build_after_kills_at_any_moment_is_right() {
         let left = std::fs::read_dir(bench.workspace.home().join(left)).unwrap();
         assert_eq!(left.count(), 0, "what the killed ones left is gone");
     }
+    let groups = walkdir::WalkDir::new("/sys/fs/cgroup")
+        .max_depth(3)
+        .into_iter()
+        .filter_map(Result::ok);
+    let ours = |name: &str| {
+        killed
+            .iter()
+            .any(|id| name.starts_with("hoist-") && name.contains(&format!("-{id}-group-")))
+    };
+    let left: Vec<_> = groups
+        .filter(|entry| ours(&entry.file_name().to_string_lossy()))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
     let files = bench.files(&built);
     let expected: usize = (0..40).map(|n| format!("{n}\n").len() * 4000).sum();
     assert_eq!(files["size"].content.trim(), expected.to_string());

@@ -196,20 +196,47 @@ impl Docker {
             task.containers.push(name.clone());
             task.limits
         };
-        let failed = |error: RuntimeError| StartError::other("make the container", error);
-        let args = self.arguments(task, &name, within, &container)?;
-        self.cli
-            .create(&args, &container.env)
-            .await
-            .map_err(failed)?;
-        let program = container.args.first().cloned().unwrap_or_default();
-        if let Err(error) = self.cli.run(&["start", &name]).await {
-            let problem = error.to_string();
+        let mut container = container;
+        let mut started = self.make_and_start(task, &name, within, &container).await;
+        if let Err(StartError::Other { reason, .. }) = &started
+            && reason.contains("error setting rlimit")
+            && !container.ulimits.is_empty()
+        {
+            // Natively they are cut to the machine's own hard limits; what those are for the engine cannot be known.
+            tracing::warn!(%reason, "the Docker Engine cannot set these resource limits; its own apply");
+            container.ulimits.clear();
+            started = self.make_and_start(task, &name, within, &container).await;
+        }
+        started?;
+        if !self.tasks().contains_key(task) {
+            // Removed meanwhile, perhaps before there was anything to remove.
             let _ = self.cli.run(&["rm", "--force", &name]).await;
-            return Err(process::start_error(&problem, &program, &container.user));
+            return Err(gone());
         }
         Process::follow(self.cli.clone(), name)
             .map(|process| Box::new(process) as Box<dyn TaskProcess>)
+    }
+
+    /// Nothing is left of a container that did not start.
+    async fn make_and_start(
+        &self,
+        task: &str,
+        name: &str,
+        within: Limits,
+        container: &TaskContainer,
+    ) -> Result<(), StartError> {
+        let args = self.arguments(task, name, within, container)?;
+        self.cli
+            .create(&args, &container.env)
+            .await
+            .map_err(|error| StartError::other("make the container", error))?;
+        if let Err(error) = self.cli.run(&["start", name]).await {
+            let problem = error.to_string();
+            let _ = self.cli.run(&["rm", "--force", name]).await;
+            let program = container.args.first().map_or("", String::as_str);
+            return Err(process::start_error(&problem, program, &container.user));
+        }
+        Ok(())
     }
 
     /// What `docker create` is told, but for the environment, which may hold secrets.

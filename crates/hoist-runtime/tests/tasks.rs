@@ -11,7 +11,7 @@ use hoist_oci::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
 use hoist_oci::{Compression, Digest, Image, Store};
 use hoist_runtime::{
     Docker, DockerConfig, ExecSpec, Limits, Native, NativeConfig, Runtime, StartError,
-    TaskContainer, TaskSpec,
+    TaskContainer, TaskSpec, Ulimit,
 };
 use support::{Lab, is_root, text};
 use tokio::io::AsyncReadExt;
@@ -96,6 +96,12 @@ async fn serves_a_daemon(runtime: &dyn Runtime, lab: &Lab, has_limits: bool) {
         ("LINES2".into(), "first\nsecond".into()),
     ];
     spec.cwd = "/work/here".into();
+    // Beyond what any machine allows: a runtime gives what it can.
+    spec.ulimits = vec![Ulimit {
+        name: "nofile".into(),
+        soft: 1024,
+        hard: 1 << 40,
+    }];
     spec.extra_hosts = vec![("db.internal".into(), "10.0.0.9".parse().unwrap())];
     let mut talks = runtime.start("one", spec).await.unwrap();
     let (stdout, stderr) = (talks.take_stdout(), talks.take_stderr());

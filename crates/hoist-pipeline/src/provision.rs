@@ -318,7 +318,7 @@ impl Work<'_> {
             .query(Service::Elbv2, "DescribeTargetGroups", filter)
             .await
         {
-            Ok(mut answer) => Ok(Some(answer["TargetGroups"][0].take()).filter(Value::is_object)),
+            Ok(mut answer) => Ok(answer.pointer_mut("/TargetGroups/0").map(Value::take)),
             Err(error) if has_code(&error, "TargetGroupNotFound") => Ok(None),
             // An ARN of another partition or malformed is as unknown as one that is absent.
             Err(error) if has_code(&error, "ValidationError") => Ok(None),

@@ -28,6 +28,8 @@ impl Moto {
             .port();
         let child = Command::new(format!("{tools}/bin/moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            // Without it moto knows none of the policies that AWS manages.
+            .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

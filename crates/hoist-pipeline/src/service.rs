@@ -45,8 +45,8 @@ pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<
     let request = json!({ "cluster": cluster, "services": [name] });
     match aws.json(Service::Ecs, "DescribeServices", request).await {
         Ok(mut answer) => {
-            let service = answer["services"][0].take();
-            Ok(Some(service).filter(|service| service["status"] == "ACTIVE"))
+            let service = answer.pointer_mut("/services/0").map(Value::take);
+            Ok(service.filter(|service| service["status"] == "ACTIVE"))
         }
         Err(error) if has_code(&error, "ClusterNotFoundException") => {
             let known = aws

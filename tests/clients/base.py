@@ -105,7 +105,10 @@ def busybox():
     if _image:
         return _image
     ecr = client("ecr")
-    uri = ecr.create_repository(repositoryName="clients/busybox")["repository"]["repositoryUri"]
+    try:
+        uri = ecr.create_repository(repositoryName="clients/busybox")["repository"]["repositoryUri"]
+    except ecr.exceptions.RepositoryAlreadyExistsException:
+        uri = ecr.describe_repositories(repositoryNames=["clients/busybox"])["repositories"][0]["repositoryUri"]
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     layer = io.BytesIO()
     program = shutil.which("busybox")

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,14 @@ pub enum ControlError {
         /// The home.
         home: PathBuf,
     },
+    /// It belongs to somebody else.
+    #[error("failed to stop the embedded AWS (process {pid})")]
+    Signal {
+        /// Its process id.
+        pid: i32,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// It does not end.
     #[error("the embedded AWS (process {pid}) does not {what}")]
     Stuck {
@@ -128,6 +137,9 @@ impl ControlError {
             ControlError::Stuck { pid, .. } => Some(format!(
                 "see its log, local/daemon.log in the home; `kill -9 {pid}` loses nothing"
             )),
+            ControlError::Signal { .. } => {
+                Some("stop it as the user who started it".to_owned())
+            }
             ControlError::File { .. }
             | ControlError::Spawn { .. }
             | ControlError::Failed { .. } => None,
@@ -245,7 +257,11 @@ pub fn stop(home: &Home) -> Result<bool, ControlError> {
         if let Some(Status { pid, .. }) = recorded(home)
             && signalled != Some(pid)
         {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            match kill(Pid::from_raw(pid), Signal::SIGTERM) {
+                // Gone already: the lock will be free in a moment.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(ControlError::Signal { pid, source: errno.into() }),
+            }
             signalled = Some(pid);
         }
         if begun.elapsed() > PATIENCE {

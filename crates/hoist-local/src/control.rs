@@ -137,9 +137,7 @@ impl ControlError {
             ControlError::Stuck { pid, .. } => Some(format!(
                 "see its log, local/daemon.log in the home; `kill -9 {pid}` loses nothing"
             )),
-            ControlError::Signal { .. } => {
-                Some("stop it as the user who started it".to_owned())
-            }
+            ControlError::Signal { .. } => Some("stop it as the user who started it".to_owned()),
             ControlError::File { .. }
             | ControlError::Spawn { .. }
             | ControlError::Failed { .. } => None,
@@ -260,7 +258,12 @@ pub fn stop(home: &Home) -> Result<bool, ControlError> {
             match kill(Pid::from_raw(pid), Signal::SIGTERM) {
                 // Gone already: the lock will be free in a moment.
                 Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(ControlError::Signal { pid, source: errno.into() }),
+                Err(errno) => {
+                    return Err(ControlError::Signal {
+                        pid,
+                        source: errno.into(),
+                    });
+                }
             }
             signalled = Some(pid);
         }

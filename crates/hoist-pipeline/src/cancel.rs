@@ -1,5 +1,7 @@
 //! Being told to stop: the first SIGINT or SIGTERM, seen by every step.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use crate::failure::{Failure, Kind};
@@ -82,6 +84,29 @@ impl Cancel {
     }
 }
 
+impl Cancel {
+    /// Runs `work` that must not be dropped in the middle: once the signal comes, it gets `grace` more.
+    ///
+    /// # Errors
+    /// The signal, where the grace was not enough.
+    pub async fn grant<T>(
+        &self,
+        grace: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Signal> {
+        let over = async {
+            let signal = self.wait().await;
+            tokio::time::sleep(grace).await;
+            signal
+        };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            signal = over => Err(signal),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +118,21 @@ mod tests {
         assert!(!canceller.cancel(Signal::Interrupt));
         let end = cancel.or(async { Ok::<_, Failure>(()) }).await.unwrap_err();
         assert_eq!(end.kind, Kind::Terminated);
+    }
+
+    #[tokio::test]
+    async fn a_call_on_its_way_gets_its_grace_and_no_more() {
+        let (canceller, cancel) = cancellation();
+        canceller.cancel(Signal::Interrupt);
+        let soon = async {
+            tokio::task::yield_now().await;
+            7
+        };
+        assert_eq!(cancel.grant(Duration::from_secs(60), soon).await, Ok(7));
+        let never = std::future::pending::<u8>();
+        assert_eq!(
+            cancel.grant(Duration::ZERO, never).await,
+            Err(Signal::Interrupt)
+        );
     }
 }

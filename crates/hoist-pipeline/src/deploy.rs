@@ -162,6 +162,16 @@ impl Run<'_> {
                 .collect::<Vec<_>>()
                 .join(", ")
         ));
+        if request.count.is_some() && works.len() > 1 {
+            return Err(Failure::new(
+                Kind::Configuration,
+                format!(
+                    "--count would set the number of tasks of {} services",
+                    works.len()
+                ),
+            )
+            .hint("name the one that it is for: --service NAME"));
+        }
         self.tell_unfinished();
 
         let builder = Builder {
@@ -239,13 +249,13 @@ impl Run<'_> {
     async fn one(&mut self, mut work: Work, image: &Published) -> Result<bool, Failure> {
         let (request, events, cancel) = (self.request, self.events, self.cancel);
         let aws = request.aws;
-        let live = cancel
-            .or(service::describe_if_cluster(
-                aws,
-                work.cluster(),
-                work.name(),
-            ))
-            .await?;
+        let live = if request.embedded {
+            let seen = service::describe_if_cluster(aws, work.cluster(), work.name());
+            cancel.or(seen).await?
+        } else {
+            let seen = service::describe(aws, work.cluster(), work.name());
+            cancel.or(seen).await?
+        };
         work.overlay(aws, live.as_ref(), &image.reference).await?;
         if request.embedded {
             let step = events.start(Step::Provision, format!("what {} needs", work.name()));
@@ -303,17 +313,36 @@ impl Run<'_> {
         self.told.revision = Some(revision.clone());
 
         let changed = self.roll_out(&work, live, &revision, image).await?;
+        self.after(&work)
+            .await
+            .map_err(|failure| match failure.kind {
+                Kind::Interrupted | Kind::Terminated => failure.hint(format!(
+                    "{} serves in {} already, and nothing was rolled back",
+                    revision.name(),
+                    work.name()
+                )),
+                _ => failure,
+            })?;
+        Ok(changed)
+    }
+
+    /// What comes when the revision serves: auto scaling, and the URL.
+    async fn after(&mut self, work: &Work) -> Result<(), Failure> {
+        let (aws, cancel) = (self.request.aws, self.cancel);
         let live = cancel
             .or(service::describe(aws, work.cluster(), work.name()))
             .await?
-            .unwrap_or_default();
+            .ok_or_else(|| {
+                Failure::new(
+                    Kind::Superseded,
+                    format!("the service {} was deleted meanwhile", work.name()),
+                )
+            })?;
         if let Some(scaling) = &work.service.scaling {
-            cancel
-                .or(scaling::apply(aws, work.cluster(), &live, scaling, events))
-                .await?;
+            let applied = scaling::apply(aws, work.cluster(), &live, scaling, self.events);
+            cancel.or(applied).await?;
         }
-        self.access(&work, &live).await?;
-        Ok(changed)
+        self.access(work, &live).await
     }
 
     async fn roll_out(
@@ -357,6 +386,15 @@ impl Run<'_> {
                 Step::Deploy,
                 "this revision is being deployed already; watching it",
             );
+            if let Some(count) = request.count.filter(|count| {
+                live.as_ref()
+                    .is_none_or(|live| live["desiredCount"] != *count)
+            }) {
+                events.warn(
+                    Step::Deploy,
+                    format!("--count {count} was not applied to it; deploy again for that"),
+                );
+            }
             began_with = Some(flying.arn);
         }
         if began_with.is_none() {
@@ -364,48 +402,64 @@ impl Run<'_> {
                 None => None,
                 Some(live) => {
                     let changes = service::changes(live, &work.service_definition);
-                    let serves = live["taskDefinition"] == *revision.arn && !last_failed(live);
+                    let same = live["taskDefinition"] == *revision.arn;
+                    let failed = last_failed(live);
+                    let serves = same && !failed;
                     let count = request.count.filter(|count| live["desiredCount"] != *count);
                     if serves && changes.is_empty() && count.is_none() && !request.force {
                         step.skip(format!("{} serves already", revision.name()));
                         return Ok(false);
                     }
-                    Some((changes, count, request.force || last_failed(live)))
+                    let wanted = service::Move {
+                        task_definition: revision.arn.clone(),
+                        changes,
+                        count,
+                        force: request.force || same && failed,
+                    };
+                    Some((live, wanted))
                 }
             };
+            self.cancel.or(async { Ok(()) }).await?;
             self.record(What::Deploying {
                 cluster: work.cluster().to_owned(),
                 service: work.name().to_owned(),
                 task_definition: revision.arn.clone(),
             })?;
-            // Not cancelled in the middle: a call whose answer is not awaited is a deployment that nobody watches.
-            match moved {
-                None => {
-                    let made = service::create(
-                        aws,
-                        work.cluster(),
-                        work.name(),
-                        &work.service_definition,
-                        &revision.arn,
-                        request.count,
-                    );
-                    answer = Some(made.await?);
-                    events.note(Step::Deploy, format!("created the service {}", work.name()));
+            let call = async {
+                match moved {
+                    Some((live, wanted)) => {
+                        service::update(aws, work.cluster(), live, wanted).await
+                    }
+                    None => {
+                        let made = service::create(
+                            aws,
+                            work.cluster(),
+                            work.name(),
+                            &work.service_definition,
+                            &revision.arn,
+                            request.count,
+                        )
+                        .await?;
+                        events.note(Step::Deploy, format!("created the service {}", work.name()));
+                        Ok(made)
+                    }
                 }
-                Some((changes, count, force)) => {
-                    let moved = service::update(
-                        aws,
-                        work.cluster(),
-                        work.name(),
-                        &revision.arn,
-                        changes,
-                        count,
-                        force,
-                    );
-                    answer = Some(moved.await?);
+            };
+            // Not cancelled in the middle: a call whose answer is not awaited is a deployment that nobody watches.
+            match self.cancel.grant(watch::GRACE, call).await {
+                Ok(done) => answer = Some(done?),
+                Err(signal) => {
+                    return Err(signal.failure().hint(
+                        "ECS had been asked for the deployment and had not answered: it may go on; deploy again, which looks first",
+                    ));
                 }
             }
         }
+        let health_path = work
+            .target_group
+            .as_ref()
+            .and_then(|group| group["HealthCheckPath"].as_str())
+            .map(str::to_owned);
         let watched = watch::Watched {
             aws,
             embedded: request.embedded,
@@ -417,6 +471,7 @@ impl Run<'_> {
             asked_at,
             container: work.service.container.as_deref(),
             digest: image.digest.to_string(),
+            health_path,
             known_deployment: began_with,
             previous: live
                 .as_ref()
@@ -430,7 +485,24 @@ impl Run<'_> {
     }
 
     async fn access(&mut self, work: &Work, live: &Value) -> Result<(), Failure> {
+        if live["desiredCount"] == 0 {
+            let why = format!("{} wants no task, so no URL is asked", work.name());
+            self.events.note(Step::Verify, why);
+            return Ok(());
+        }
         let Some(url) = self.cancel.or(url::find(self.request.aws, live)).await? else {
+            if !hoist_aws::read::list(live, "loadBalancers")
+                .as_slice()
+                .is_empty()
+            {
+                self.events.warn(
+                    Step::Verify,
+                    format!(
+                        "{} has a load balancer that no listener leads to, so no URL was asked",
+                        work.name()
+                    ),
+                );
+            }
             return Ok(());
         };
         url::verify(&url, &work.service.url, self.cancel, self.events).await?;

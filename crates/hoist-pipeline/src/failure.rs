@@ -52,6 +52,21 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Whole lines shown as they are (a rendered source excerpt, the end of a build's output).
     pub detail: Option<String>,
+    /// The places in files that are at fault, where there are any; `detail` shows them too.
+    pub places: Vec<Place>,
+}
+
+/// A place in a file, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file as the user named it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong, in one sentence.
+    pub message: String,
 }
 
 impl Failure {
@@ -63,6 +78,7 @@ impl Failure {
             causes: Vec::new(),
             hint: None,
             detail: None,
+            places: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use hoist_aws::Client;
-use hoist_image::{BuildError, BuildErrorKind, BuildEvent, BuildRequest, BuiltImage, Workspace};
+use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, Workspace};
 use hoist_oci::{
     Compression, Digest, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions,
     Registry, RegistryError, RegistryOptions,
@@ -425,11 +425,7 @@ impl Progress for Watch<'_> {
 
 /// What a build's end is to a run.
 pub fn build_failure(what: &str, error: &BuildError) -> Failure {
-    let kind = match error.kind() {
-        BuildErrorKind::Machine | BuildErrorKind::Io | BuildErrorKind::DiskFull => Kind::Build,
-        _ => Kind::Build,
-    };
-    let mut failure = Failure::because(kind, what, error);
+    let mut failure = Failure::because(Kind::Build, what, error);
     if !error.output().is_empty() {
         failure = failure.detail(error.output().join("\n"));
     }

@@ -28,6 +28,8 @@ mod scaling;
 #[cfg(test)]
 mod second_opinion;
 mod service;
+#[cfg(test)]
+mod testing;
 mod url;
 mod watch;
 mod work;
@@ -35,7 +37,7 @@ mod work;
 pub use cancel::{Cancel, Canceller, Signal, cancellation};
 pub use deploy::{Deployed, Request, deploy, service_url};
 pub use event::{Event, Events, Step, StepTimer, Tone};
-pub use failure::{Failure, Kind};
+pub use failure::{Failure, Kind, Place};
 pub use image::{BuildOptions, Builder, Published, build_failure};
 pub use journal::{Entry, Journal, What};
 pub use work::{Work, check, plan, project_failure};

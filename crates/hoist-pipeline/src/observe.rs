@@ -23,7 +23,8 @@ pub struct Observer<'a> {
     pub service: &'a str,
     /// Our task definition, whose log configuration names the streams.
     pub definition: &'a Value,
-    knows_deployments: bool,
+    /// Whether the endpoint knows service deployments, once that is clear.
+    knows_deployments: Option<bool>,
     /// Stopped tasks that were described once; nothing about them changes any more.
     done: std::collections::BTreeSet<String>,
 }
@@ -40,7 +41,7 @@ impl<'a> Observer<'a> {
             cluster,
             service,
             definition,
-            knows_deployments: true,
+            knows_deployments: None,
             done: Default::default(),
         }
     }
@@ -72,7 +73,7 @@ impl<'a> Observer<'a> {
     }
 
     async fn deployments(&mut self, seen: &mut Vec<Observation>) -> Result<(), AwsError> {
-        if !self.knows_deployments {
+        if self.knows_deployments == Some(false) {
             seen.push(Observation::NoServiceDeployments);
             return Ok(());
         }
@@ -82,9 +83,13 @@ impl<'a> Observer<'a> {
             .json(Service::Ecs, "ListServiceDeployments", request)
             .await
         {
-            Ok(answer) => answer,
-            Err(error) if is_unknown_operation(&error) => {
-                self.knows_deployments = false;
+            Ok(answer) => {
+                self.knows_deployments = Some(true);
+                answer
+            }
+            // What answered once is known: then it is an error like any other.
+            Err(error) if is_unknown_operation(&error) && self.knows_deployments.is_none() => {
+                self.knows_deployments = Some(false);
                 seen.push(Observation::NoServiceDeployments);
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 //! The task definition revision: an existing one if it says the same, else a new one.
 
-use hoist_aws::{Client, Service};
+use hoist_aws::{AwsError, Client, Service};
 use serde_json::{Value, json};
 
 use crate::event::{Events, Step};
@@ -36,7 +36,15 @@ pub async fn register(
 ) -> Result<Revision, Failure> {
     let family = definition["family"].as_str().unwrap_or_default();
     for candidate in running.into_iter().chain([family]) {
-        if let Some(arn) = same_revision(aws, candidate, definition).await? {
+        let same = same_revision(aws, candidate, definition)
+            .await
+            .map_err(|error| {
+                refused(
+                    format!("failed to describe the task definition {candidate}"),
+                    &error,
+                )
+            })?;
+        if let Some(arn) = same {
             return Ok(Revision { arn, fresh: false });
         }
     }
@@ -55,8 +63,13 @@ pub async fn register(
         Some(existing) => existing.extend(ours),
         None => request["tags"] = ours.collect(),
     }
+    // Every registration makes a revision: one whose answer was lost is looked for before it is asked for again.
+    let find = || async {
+        let arn = same_revision(aws, family, definition).await?;
+        Ok(arn.map(|arn| json!({ "taskDefinition": { "taskDefinitionArn": arn } })))
+    };
     let answer = aws
-        .json(Service::Ecs, "RegisterTaskDefinition", request)
+        .json_or_find(Service::Ecs, "RegisterTaskDefinition", request, find)
         .await
         .map_err(|error| {
             refused(
@@ -84,7 +97,7 @@ async fn same_revision(
     aws: &Client,
     name: &str,
     definition: &Value,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, AwsError> {
     let live = match aws
         .json(
             Service::Ecs,
@@ -95,13 +108,10 @@ async fn same_revision(
     {
         Ok(answer) => answer,
         // "Unable to describe task definition." is how ECS says that there is none.
-        Err(error) if has_code(&error, "ClientException") => return Ok(None),
-        Err(error) => {
-            return Err(refused(
-                format!("failed to describe the task definition {name}"),
-                &error,
-            ));
+        Err(error) if has_code(&error, "ClientException") && !error.is_throttling() => {
+            return Ok(None);
         }
+        Err(error) => return Err(error),
     };
     let live = &live["taskDefinition"];
     let same = live["status"] == "ACTIVE"
@@ -111,4 +121,38 @@ async fn same_revision(
         .as_str()
         .filter(|_| same)
         .map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Endpoint, refusal};
+
+    #[tokio::test]
+    async fn a_registration_whose_answer_was_lost_is_found_and_not_made_twice() {
+        let definition = json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "i", "essential": true }] });
+        let registered = definition.clone();
+        let endpoint = Endpoint::answering(move |operation, _, nth| match (operation, nth) {
+            ("DescribeTaskDefinition", 0) => refusal(
+                400,
+                "ClientException",
+                "Unable to describe task definition.",
+            ),
+            ("DescribeTaskDefinition", _) => {
+                let mut live = registered.clone();
+                live["taskDefinitionArn"] =
+                    json!("arn:aws:ecs:eu-central-1:1:task-definition/web:7");
+                live["status"] = json!("ACTIVE");
+                (200, json!({ "taskDefinition": live }))
+            }
+            _ => refusal(500, "ServerException", "try later"),
+        })
+        .await;
+        let events = Events::new(Vec::new());
+        let revision = register(&endpoint.client, &definition, None, &[], &events)
+            .await
+            .unwrap();
+        assert_eq!((revision.name(), revision.fresh), ("web:7", true));
+        assert_eq!(endpoint.asked("RegisterTaskDefinition").len(), 1);
+    }
 }

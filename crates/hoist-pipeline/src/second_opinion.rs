@@ -173,17 +173,15 @@ async fn moto_takes_every_call_of_a_deployment_and_an_unchanged_one_registers_no
             .map(|flying| flying.arn),
         None
     );
-    service::update(
-        aws,
-        "default",
-        "shop-web",
-        &second.arn,
-        Vec::new(),
-        None,
-        false,
-    )
-    .await
-    .unwrap();
+    let wanted = service::Move {
+        task_definition: second.arn.clone(),
+        changes: Vec::new(),
+        count: None,
+        force: false,
+    };
+    service::update(aws, "default", &live, wanted)
+        .await
+        .unwrap();
     let live = service::describe(aws, "default", "shop-web")
         .await
         .unwrap()

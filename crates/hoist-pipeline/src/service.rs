@@ -1,6 +1,7 @@
 //! The service: what is live, what would change, and the one call that changes it.
 
-use hoist_aws::{Client, Service};
+use hoist_aws::read::{self, ServiceView};
+use hoist_aws::{AwsError, Client, Service};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
@@ -28,6 +29,9 @@ const UPDATABLE: [&str; 16] = [
     "vpcLatticeConfigurations",
 ];
 
+/// How ECS says that there is no such cluster.
+const NO_CLUSTER: &str = "ClusterNotFoundException";
+
 /// States of a service deployment that has not ended.
 const IN_FLIGHT: [&str; 5] = [
     "PENDING",
@@ -42,21 +46,14 @@ const IN_FLIGHT: [&str; 5] = [
 /// # Errors
 /// AWS refused the call; a missing cluster is told as such.
 pub async fn describe(aws: &Client, cluster: &str, name: &str) -> Result<Option<Value>, Failure> {
-    let request = json!({ "cluster": cluster, "services": [name] });
-    match aws.json(Service::Ecs, "DescribeServices", request).await {
-        Ok(mut answer) => {
-            let service = answer.pointer_mut("/services/0").map(Value::take);
-            Ok(service.filter(|service| service["status"] == "ACTIVE"))
-        }
-        Err(error) if has_code(&error, "ClusterNotFoundException") => {
+    match ask(aws, cluster, name).await {
+        Ok(answer) => active(answer, name),
+        Err(error) if has_code(&error, NO_CLUSTER) => {
             let known = aws
                 .json(Service::Ecs, "ListClusters", json!({}))
                 .await
                 .unwrap_or_default();
-            let names: Vec<&str> = known["clusterArns"]
-                .as_array()
-                .into_iter()
-                .flatten()
+            let names: Vec<&str> = read::list(&known, "clusterArns")
                 .filter_map(|arn| arn.as_str()?.rsplit('/').next())
                 .collect();
             let failure = Failure::new(
@@ -85,9 +82,41 @@ pub async fn describe_if_cluster(
     cluster: &str,
     name: &str,
 ) -> Result<Option<Value>, Failure> {
-    match describe(aws, cluster, name).await {
-        Err(failure) if failure.kind == Kind::Check => Ok(None),
-        other => other,
+    match ask(aws, cluster, name).await {
+        Ok(answer) => active(answer, name),
+        Err(error) if has_code(&error, NO_CLUSTER) => Ok(None),
+        Err(error) => Err(refused(
+            format!("failed to describe the service {name}"),
+            &error,
+        )),
+    }
+}
+
+async fn ask(aws: &Client, cluster: &str, name: &str) -> Result<Value, AwsError> {
+    let request = json!({ "cluster": cluster, "services": [name] });
+    aws.json(Service::Ecs, "DescribeServices", request).await
+}
+
+/// The service of a DescribeServices answer, if it can be deployed to.
+fn active(mut answer: Value, name: &str) -> Result<Option<Value>, Failure> {
+    // Only MISSING means that there is none; whatever else could not be told is no reason to create one.
+    let failed = read::list(&answer, "failures").find(|failure| failure["reason"] != "MISSING");
+    if let Some(failed) = failed {
+        let (reason, detail) = (read::text(failed, "reason"), read::text(failed, "detail"));
+        let message = format!("ECS could not describe the service {name}: {reason} {detail}");
+        return Err(Failure::new(Kind::Rejected, message.trim_end()));
+    }
+    let service = answer
+        .pointer_mut("/services/0")
+        .map_or(Value::Null, Value::take);
+    match service["status"].as_str() {
+        Some("ACTIVE") => Ok(Some(service)),
+        Some("DRAINING") => Err(Failure::new(
+            Kind::Check,
+            format!("the service {name} is being deleted (it is DRAINING)"),
+        )
+        .hint("deploy again once it is gone: `aws ecs wait services-inactive` waits for that")),
+        _ => Ok(None),
     }
 }
 
@@ -197,10 +226,8 @@ pub async fn revision_task_definition(
 }
 
 /// Whether the endpoint does not know the operation at all, as other implementations of ECS do not know the newer ones.
-pub fn is_unknown_operation(error: &hoist_aws::AwsError) -> bool {
-    // moto answers 500 to what it does not implement.
+pub fn is_unknown_operation(error: &AwsError) -> bool {
     error.is_unsupported_operation()
-        || matches!(error, hoist_aws::AwsError::Service { status: 500, .. })
 }
 
 /// Creates the service.
@@ -229,23 +256,39 @@ pub async fn create(
     let mut answer = aws
         .json(Service::Ecs, "CreateService", request)
         .await
-        .map_err(|error| refused(format!("failed to create the service {name}"), &error))?;
+        .map_err(|error| not_answered(format!("failed to create the service {name}"), &error))?;
     Ok(answer["service"].take())
 }
 
-/// Moves the service to `task_definition` and tells it `changes`.
+/// What UpdateService is told.
+pub struct Move {
+    /// Task definition ARN.
+    pub task_definition: String,
+    /// Members that change.
+    pub changes: Vec<(&'static str, Value)>,
+    /// Number of tasks, if it is to be set.
+    pub count: Option<u32>,
+    /// Whether tasks are replaced although nothing changes.
+    pub force: bool,
+}
+
+/// Moves the service, which was `live` before.
 ///
 /// # Errors
 /// AWS refused the call.
 pub async fn update(
     aws: &Client,
     cluster: &str,
-    name: &str,
-    task_definition: &str,
-    changes: Vec<(&'static str, Value)>,
-    count: Option<u32>,
-    force: bool,
+    live: &Value,
+    wanted: Move,
 ) -> Result<Value, Failure> {
+    let name = read::text(live, "serviceName");
+    let Move {
+        task_definition,
+        changes,
+        count,
+        force,
+    } = wanted;
     let mut request =
         json!({ "cluster": cluster, "service": name, "taskDefinition": task_definition });
     for (member, value) in changes {
@@ -257,28 +300,61 @@ pub async fn update(
     if force {
         request["forceNewDeployment"] = json!(true);
     }
-    let mut answer = aws
-        .json(Service::Ecs, "UpdateService", request)
-        .await
-        .map_err(|error| refused(format!("failed to update the service {name}"), &error))?;
+    let answer = if force {
+        // Each forced call is a deployment of its own: one whose answer was lost is looked for before it is made again.
+        let find = || async {
+            let mut seen = ask(aws, cluster, name).await?;
+            let service = seen
+                .pointer_mut("/services/0")
+                .map_or(Value::Null, Value::take);
+            let moved = moved_on(live, &service, &task_definition);
+            Ok(moved.then(|| json!({ "service": service })))
+        };
+        aws.json_or_find(Service::Ecs, "UpdateService", request, find)
+            .await
+    } else {
+        aws.json(Service::Ecs, "UpdateService", request).await
+    };
+    let mut answer = answer
+        .map_err(|error| not_answered(format!("failed to update the service {name}"), &error))?;
     Ok(answer["service"].take())
+}
+
+/// Whether PRIMARY became another deployment than in `before`, of this task definition.
+fn moved_on(before: &Value, after: &Value, task_definition: &str) -> bool {
+    let before = ServiceView::of(before).primary();
+    ServiceView::of(after).primary().is_some_and(|after| {
+        after.task_definition() == task_definition
+            && before.is_none_or(|before| before.id() != after.id())
+    })
+}
+
+/// As [`refused`], for a call that changes something: where it may have been carried out, that is said.
+fn not_answered(what: String, error: &AwsError) -> Failure {
+    let unsure = error.may_have_happened();
+    let failure = refused(what, error);
+    if unsure {
+        failure.hint("the call may have been carried out although no answer came: deploy again, which looks before it changes anything")
+    } else {
+        failure
+    }
 }
 
 /// Asks ECS to roll a deployment back.
 ///
 /// # Errors
-/// AWS refused the call, as it does where the deployment has ended meanwhile.
-pub async fn roll_back(aws: &Client, deployment: &str) -> Result<(), Failure> {
+/// AWS refused the call, as it does where the deployment has ended meanwhile or there is nothing to go back to.
+pub async fn roll_back(aws: &Client, deployment: &str) -> Result<(), AwsError> {
     let request = json!({ "serviceDeploymentArn": deployment, "stopType": "ROLLBACK" });
     aws.json(Service::Ecs, "StopServiceDeployment", request)
         .await
         .map(drop)
-        .map_err(|error| refused("failed to ask for the rollback", &error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Endpoint, refusal};
 
     #[test]
     fn what_is_live_already_is_no_change() {
@@ -310,5 +386,54 @@ mod tests {
             changes(&live, &definition),
             [("healthCheckGracePeriodSeconds", json!(30))]
         );
+    }
+
+    #[tokio::test]
+    async fn only_a_missing_service_is_one_to_create() {
+        let endpoint = Endpoint::answering(|_, body, _| {
+            let name = body["services"][0].as_str().unwrap_or_default();
+            let answer = match name {
+                "absent" => json!({ "services": [], "failures": [{ "arn": "a", "reason": "MISSING" }] }),
+                "hidden" => json!({ "services": [], "failures": [{ "arn": "a", "reason": "ACCESS_DENIED" }] }),
+                "deleted" => json!({ "services": [{ "status": "INACTIVE" }] }),
+                _ => json!({ "services": [{ "status": "DRAINING" }] }),
+            };
+            (200, answer)
+        })
+        .await;
+        let aws = &endpoint.client;
+        assert!(describe(aws, "c", "absent").await.unwrap().is_none());
+        assert!(describe(aws, "c", "deleted").await.unwrap().is_none());
+        let hidden = describe(aws, "c", "hidden").await.unwrap_err();
+        assert_eq!(
+            hidden.message,
+            "ECS could not describe the service hidden: ACCESS_DENIED"
+        );
+        let going = describe(aws, "c", "going").await.unwrap_err();
+        assert_eq!(going.kind, Kind::Check);
+    }
+
+    #[tokio::test]
+    async fn a_forced_deployment_whose_answer_was_lost_is_found_and_not_made_twice() {
+        let endpoint = Endpoint::answering(|operation, _, _| match operation {
+            "UpdateService" => refusal(500, "ServerException", "try later"),
+            _ => (
+                200,
+                json!({ "services": [{ "serviceName": "web", "status": "ACTIVE", "deployments": [
+                    { "id": "ecs-svc/2", "status": "PRIMARY", "taskDefinition": "web:1" }] }] }),
+            ),
+        })
+        .await;
+        let live = json!({ "serviceName": "web", "deployments": [
+            { "id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": "web:1" }] });
+        let wanted = Move {
+            task_definition: "web:1".to_owned(),
+            changes: Vec::new(),
+            count: None,
+            force: true,
+        };
+        let moved = update(&endpoint.client, "c", &live, wanted).await.unwrap();
+        assert_eq!(moved["deployments"][0]["id"], "ecs-svc/2");
+        assert_eq!(endpoint.asked("UpdateService").len(), 1);
     }
 }

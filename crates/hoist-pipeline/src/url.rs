@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hoist_aws::{Client, Service};
+use hoist_aws::read::{self, ServiceView};
+use hoist_aws::{AwsError, Client, Service};
 use hoist_project::UrlConfig;
 use serde_json::{Value, json};
 
@@ -21,79 +22,64 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// A describe call was refused.
 pub async fn find(aws: &Client, service: &Value) -> Result<Option<String>, Failure> {
-    let look_up = "failed to look up the URL";
-    for balancer in service["loadBalancers"].as_array().into_iter().flatten() {
-        let Some(group) = balancer["targetGroupArn"].as_str() else {
+    let refuse = |error: AwsError| refused("failed to look up the URL", &error);
+    let service = ServiceView::of(service);
+    let mut balanced = false;
+    for link in service.balancers() {
+        balanced = true;
+        let group = link.target_group();
+        if group.is_empty() {
             continue;
-        };
+        }
+        let params = json!({ "TargetGroupArns": [group] });
         let groups = aws
-            .query(
-                Service::Elbv2,
-                "DescribeTargetGroups",
-                &json!({ "TargetGroupArns": [group] }),
-            )
+            .query(Service::Elbv2, "DescribeTargetGroups", &params)
             .await
-            .map_err(|error| refused(look_up, &error))?;
-        let Some(arn) = groups["TargetGroups"][0]["LoadBalancerArns"][0].as_str() else {
+            .map_err(refuse)?;
+        let Some(arn) = read::target_groups(&groups).find_map(|group| group.balancer_arns().next())
+        else {
             continue;
         };
+        let params = json!({ "LoadBalancerArns": [arn] });
         let balancers = aws
-            .query(
-                Service::Elbv2,
-                "DescribeLoadBalancers",
-                &json!({ "LoadBalancerArns": [arn] }),
-            )
+            .query(Service::Elbv2, "DescribeLoadBalancers", &params)
             .await
-            .map_err(|error| refused(look_up, &error))?;
+            .map_err(refuse)?;
+        let params = json!({ "LoadBalancerArn": arn });
         let listeners = aws
-            .query(
-                Service::Elbv2,
-                "DescribeListeners",
-                &json!({ "LoadBalancerArn": arn }),
-            )
+            .query(Service::Elbv2, "DescribeListeners", &params)
             .await
-            .map_err(|error| refused(look_up, &error))?;
-        let name = balancers["LoadBalancers"][0]["DNSName"]
-            .as_str()
-            .unwrap_or_default();
-        if let Some(url) = listener_url(name, &listeners, group) {
+            .map_err(refuse)?;
+        let Some(balancer) = read::balancers(&balancers).next() else {
+            continue;
+        };
+        if let Some(url) = listener_url(balancer.dns_name(), &listeners, group) {
             return Ok(Some(url));
         }
     }
-    if service["loadBalancers"]
-        .as_array()
-        .is_none_or(Vec::is_empty)
-    {
-        return public_address(aws, service).await;
+    if balanced {
+        return Ok(None);
     }
-    Ok(None)
+    public_address(aws, service).await
 }
 
 /// The URL of the listener that sends to `group`, else of the first one; HTTPS before HTTP.
 fn listener_url(name: &str, listeners: &Value, group: &str) -> Option<String> {
-    let mut all: Vec<&Value> = listeners["Listeners"].as_array()?.iter().collect();
     let sends_here = |listener: &Value| {
-        listener["DefaultActions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|action| {
-                action["TargetGroupArn"] == group
-                    || action["ForwardConfig"]["TargetGroups"]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .any(|member| member["TargetGroupArn"] == group)
-            })
+        read::list(listener, "DefaultActions").any(|action| {
+            action["TargetGroupArn"] == group
+                || read::list(&action["ForwardConfig"], "TargetGroups")
+                    .any(|member| member["TargetGroupArn"] == group)
+        })
     };
-    all.sort_by_key(|listener| (!sends_here(listener), listener["Protocol"] != "HTTPS"));
-    let first = all.first()?;
+    let first = read::list(listeners, "Listeners")
+        .min_by_key(|listener| (!sends_here(listener), listener["Protocol"] != "HTTPS"))?;
     let scheme = if first["Protocol"] == "HTTPS" {
         "https"
     } else {
         "http"
     };
-    let port = number(&first["Port"])?;
+    let port = read::number(first, "Port")?;
     let standard = if scheme == "https" { 443 } else { 80 };
     // The embedded load balancer names its real port in its DNS name where the listener's own could not be bound.
     if port == standard || name.contains(':') {
@@ -103,18 +89,18 @@ fn listener_url(name: &str, listeners: &Value, group: &str) -> Option<String> {
     }
 }
 
-async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>, Failure> {
-    let look_up = "failed to look up the task's public address";
-    let (cluster, name) = (&service["clusterArn"], &service["serviceName"]);
+async fn public_address(aws: &Client, service: ServiceView<'_>) -> Result<Option<String>, Failure> {
+    let refuse = |error: AwsError| refused("failed to look up the task's public address", &error);
+    let cluster = service.cluster_arn();
     let listed = aws
         .json(
             Service::Ecs,
             "ListTasks",
-            json!({ "cluster": cluster, "serviceName": name, "desiredStatus": "RUNNING" }),
+            json!({ "cluster": cluster, "serviceName": service.name(), "desiredStatus": "RUNNING" }),
         )
         .await
-        .map_err(|error| refused(look_up, &error))?;
-    if listed["taskArns"].as_array().is_none_or(Vec::is_empty) {
+        .map_err(refuse)?;
+    if read::list(&listed, "taskArns").as_slice().is_empty() {
         return Ok(None);
     }
     let described = aws
@@ -124,34 +110,21 @@ async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>,
             json!({ "cluster": cluster, "tasks": listed["taskArns"] }),
         )
         .await
-        .map_err(|error| refused(look_up, &error))?;
-    let current = &service["taskDefinition"];
-    let task = described["tasks"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|task| task["taskDefinitionArn"] == *current && task["lastStatus"] == "RUNNING");
-    let Some(task) = task else { return Ok(None) };
-    let interface = task["attachments"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .flat_map(|attachment| attachment["details"].as_array().into_iter().flatten())
-        .find(|detail| detail["name"] == "networkInterfaceId")
-        .and_then(|detail| detail["value"].as_str());
-    let Some(interface) = interface else {
+        .map_err(refuse)?;
+    let current = read::text(service.raw(), "taskDefinition");
+    let Some(interface) = read::tasks(&described)
+        .find(|task| task.task_definition() == current && task.last_status() == "RUNNING")
+        .map(|task| task.interface())
+        .filter(|interface| !interface.is_empty())
+    else {
         return Ok(None);
     };
+    let params = json!({ "NetworkInterfaceId": [interface] });
     let interfaces = aws
-        .query(
-            Service::Ec2,
-            "DescribeNetworkInterfaces",
-            &json!({ "NetworkInterfaceId": [interface] }),
-        )
+        .query(Service::Ec2, "DescribeNetworkInterfaces", &params)
         .await
-        .map_err(|error| refused(look_up, &error))?;
-    let Some(address) = interfaces["networkInterfaceSet"][0]["association"]["publicIp"].as_str()
-    else {
+        .map_err(refuse)?;
+    let Some(address) = read::interfaces_public_ip(&interfaces) else {
         return Ok(None);
     };
     let definition = aws
@@ -161,13 +134,10 @@ async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>,
             json!({ "taskDefinition": current }),
         )
         .await
-        .map_err(|error| refused(look_up, &error))?;
-    let port = definition["taskDefinition"]["containerDefinitions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .flat_map(|container| container["portMappings"].as_array().into_iter().flatten())
-        .find_map(|mapping| number(&mapping["containerPort"]));
+        .map_err(refuse)?;
+    let port = read::list(&definition["taskDefinition"], "containerDefinitions")
+        .flat_map(|container| read::list(container, "portMappings"))
+        .find_map(|mapping| read::number(mapping, "containerPort"));
     Ok(port.map(|port| {
         if port == 80 {
             format!("http://{address}/")
@@ -177,9 +147,20 @@ async fn public_address(aws: &Client, service: &Value) -> Result<Option<String>,
     }))
 }
 
-/// A number that may be spelt as a string, as answers in XML are.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+/// Whether `url` leads to this machine, where no proxy stands between.
+fn is_loopback(url: &str) -> bool {
+    reqwest::Url::parse(url)
+        .ok()
+        .and_then(|url| {
+            let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+            Some(
+                host == "localhost"
+                    || host
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|address| address.is_loopback()),
+            )
+        })
+        .unwrap_or(false)
 }
 
 /// Asks `url` with the path that hoist.yaml names until it answers as it should, for at most the time that it says.
@@ -199,17 +180,20 @@ pub async fn verify(
         wanted.path.trim_start_matches('/')
     );
     let step = events.start(Step::Verify, format!("GET {target}"));
-    let client = reqwest::Client::builder()
+    let mut client = reqwest::Client::builder()
         .timeout(REQUEST_LIMIT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| {
-            Failure::because(Kind::Unexpected, "failed to set up the HTTP client", &error)
-        })?;
+        .redirect(reqwest::redirect::Policy::none());
+    if is_loopback(&target) {
+        client = client.no_proxy();
+    }
+    let client = client.build().map_err(|error| {
+        Failure::because(Kind::Unexpected, "failed to set up the HTTP client", &error)
+    })?;
     let began = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
-        let seen = match client.get(&target).send().await {
+        let asked = async { Ok(client.get(&target).send().await) };
+        let seen = match cancel.or(asked).await? {
             Ok(answer) if wanted.expect.accepts(answer.status().as_u16()) => {
                 step.finish(format!("{target} answers {}", answer.status().as_u16()));
                 return Ok(());
@@ -273,5 +257,12 @@ mod tests {
             Some("http://127.0.0.9:4077/")
         );
         assert_eq!(listener_url("x", &listeners(json!([])), "g"), None);
+    }
+
+    #[test]
+    fn no_proxy_stands_before_this_machine() {
+        assert!(is_loopback("http://127.0.0.9:4077/healthz"));
+        assert!(is_loopback("http://localhost/") && is_loopback("http://[::1]:80/"));
+        assert!(!is_loopback("http://203.0.113.12:8080/") && !is_loopback("nonsense"));
     }
 }

@@ -5,7 +5,7 @@ use hoist_ecs::{Document, Problem};
 use hoist_project::{Definition, Project, ProjectError, Service, Source};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, Place};
 use crate::refusal::refused;
 
 /// One service and its definitions. The definitions are changed on the way: the image goes in, names become identifiers.
@@ -201,7 +201,7 @@ pub fn problems_failure(problems: &[Problem]) -> Failure {
         .iter()
         .map(|problem| problem.render(false))
         .collect();
-    Failure::new(
+    let mut failure = Failure::new(
         Kind::Configuration,
         if count == 1 {
             "the configuration has an error".to_owned()
@@ -209,7 +209,20 @@ pub fn problems_failure(problems: &[Problem]) -> Failure {
             format!("the configuration has {count} errors")
         },
     )
-    .detail(rendered.join("\n"))
+    .detail(rendered.join("\n"));
+    failure.places = problems
+        .iter()
+        .map(|problem| Place {
+            file: problem.file.clone(),
+            line: problem.line,
+            column: problem.column,
+            message: match &problem.help {
+                Some(help) => format!("{}; {help}", problem.message),
+                None => problem.message.clone(),
+            },
+        })
+        .collect();
+    failure
 }
 
 /// The failure that a project that cannot be read makes.

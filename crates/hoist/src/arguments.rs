@@ -49,6 +49,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// How progress and failures are shown.
+    pub fn output(&self) -> Output {
+        match self {
+            Command::Deploy(options) => options.output,
+            Command::Build(options) => options.output,
+            _ => Output::Auto,
+        }
+    }
+}
+
 /// Which project, and which of its environments.
 #[derive(Args, Clone, Debug)]
 pub struct Project {

@@ -27,11 +27,12 @@ fn main() -> ExitCode {
         }
     };
     hoist_oci::install_tls();
+    let output = cli.command.output();
     match commands::run(cli) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             let (code, _) = exit::of(failure.kind);
-            render::failure(&failure);
+            render::failure(&failure, output);
             ExitCode::from(code)
         }
     }

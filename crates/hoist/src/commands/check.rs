@@ -25,5 +25,6 @@ pub fn region(options: &Render, project: &hoist_project::Project) -> String {
         .clone()
         .or_else(|| project.region.clone())
         .or_else(|| std::env::var("AWS_REGION").ok())
+        .or_else(|| std::env::var("AWS_DEFAULT_REGION").ok())
         .unwrap_or_else(|| "us-east-1".to_owned())
 }

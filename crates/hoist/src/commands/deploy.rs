@@ -1,6 +1,10 @@
 //! `hoist deploy`.
 
-use hoist_pipeline::{Cancel, Events, Failure, Request, cancellation};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hoist_pipeline::{Cancel, Event, Events, Failure, Request, cancellation};
 
 use super::dispatch::{async_run, say};
 use super::{connect, local, project, signals};
@@ -23,13 +27,41 @@ pub fn run(options: &Deploy) -> Result<(), Failure> {
                 .for_each(|secret| render::github::mask(secret));
         }
     }
+    // Every end is told to the reader, also one that comes before the story begins: a job reads its outputs from it.
+    let began = Instant::now();
+    let finished = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&finished);
+    let events = Events::new(vec![
+        render::reader(options.output),
+        Box::new(move |event| {
+            if matches!(event, Event::Finished { .. }) {
+                seen.store(true, Ordering::Relaxed);
+            }
+        }),
+    ]);
+    deploy(options, &events).inspect_err(|failure| {
+        if !finished.load(Ordering::Relaxed) {
+            events.emit(Event::Finished {
+                outcome: exit::of(failure.kind).1.to_owned(),
+                summary: failure.message.clone(),
+                image: None,
+                tag: None,
+                digest: None,
+                task_definition: None,
+                url: None,
+                millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+    })
+}
+
+fn deploy(options: &Deploy, events: &Events) -> Result<(), Failure> {
     let project = project::load(&options.project)?;
     let source = project.source();
     // The embedded AWS is started as the user, before this process becomes what builds need it to be.
     let aws = connect::connect(&options.aws, project.region.as_deref())?;
     let home = local::home()?;
     let workspace = project::workspace(&home)?;
-    let events = Events::new(vec![render::reader(options.output)]);
     let request = Request {
         project: &project,
         source: &source,
@@ -46,7 +78,7 @@ pub fn run(options: &Deploy) -> Result<(), Failure> {
     let deployed = async_run(async {
         let (canceller, cancel) = cancellation();
         signals::listen(canceller)?;
-        story(&request, &cancel, &events).await
+        story(&request, &cancel, events).await
     })?;
     for url in deployed.urls {
         say(url);

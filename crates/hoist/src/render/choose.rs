@@ -26,7 +26,8 @@ pub enum Output {
 }
 
 impl Output {
-    fn resolved(self) -> Output {
+    /// What `auto` comes to.
+    pub fn resolved(self) -> Output {
         match self {
             Output::Auto if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") => {
                 Output::Github

@@ -2,9 +2,15 @@
 
 use hoist_pipeline::Failure;
 
-/// Shows `failure`: what, why, the details, and the next step.
-pub fn failure(failure: &Failure) {
-    anstream::eprint!("{}", text(failure));
+use super::{Output, github, json};
+
+/// Shows `failure` as `output` shows everything: what, why, the details, and the next step.
+pub fn failure(failure: &Failure, output: Output) {
+    match output.resolved() {
+        Output::Json => json::failure(failure),
+        Output::Github => github::failure(failure, &text(failure)),
+        _ => anstream::eprint!("{}", text(failure)),
+    }
 }
 
 fn text(failure: &Failure) -> String {

@@ -2,14 +2,17 @@
 //!
 //! Commands and their escaping: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Mutex;
 
-use hoist_pipeline::{Event, Step, Tone};
+use hoist_pipeline::{Event, Failure, Place, Step, Tone};
 
 use super::plain::Plain;
+use crate::exit;
 
 /// Longest message that GitHub shows of an annotation, in characters.
 const MESSAGE_LIMIT: usize = 4_000;
@@ -86,14 +89,9 @@ impl Github {
                 annotate("error", &format!("{service} failed"), &text);
                 rows.push((format!("why {service} failed"), text));
             }
-            Event::Finished {
-                outcome, summary, ..
-            } => {
+            Event::Finished { .. } => {
                 if open.take().is_some() {
                     anstream::eprintln!("::endgroup::");
-                }
-                if outcome != "done" {
-                    annotate("error", outcome, summary);
                 }
                 if let Err(error) = write_files(event, &rows) {
                     annotate(
@@ -124,8 +122,55 @@ impl Github {
     }
 }
 
-/// Keeps `secret` out of the job's log, each of its lines.
+/// Annotates what failed, at its places in files where it has any, and shows `text`.
+pub fn failure(failure: &Failure, text: &str) {
+    let (_, outcome) = exit::of(failure.kind);
+    for place in &failure.places {
+        let file = in_workspace(Path::new(&place.file), std::env::var_os("GITHUB_WORKSPACE"));
+        anstream::eprintln!("{}", place_annotation(outcome, &file, place));
+    }
+    if failure.places.is_empty() {
+        let mut message = failure.to_string();
+        if let Some(hint) = &failure.hint {
+            let _ = write!(message, "\n{hint}");
+        }
+        annotate("error", outcome, &message);
+    }
+    // It may quote what a build or a container printed.
+    let guard = format!("hoist-{:032x}", fastrand::u128(..));
+    anstream::eprintln!("::stop-commands::{guard}");
+    anstream::eprint!("{text}");
+    anstream::eprintln!("::{guard}::");
+}
+
+fn place_annotation(title: &str, file: &str, place: &Place) -> String {
+    format!(
+        "::error file={},line={},col={},title={}::{}",
+        escape_property(file),
+        place.line,
+        place.column,
+        escape_property(title),
+        escape_data(&place.message)
+    )
+}
+
+/// The path as GitHub knows it: relative to the checkout, wherever the step's working directory is.
+fn in_workspace(file: &Path, workspace: Option<OsString>) -> String {
+    let whole = file.canonicalize().ok();
+    let root = workspace.and_then(|root| Path::new(&root).canonicalize().ok());
+    match (&whole, &root) {
+        (Some(whole), Some(root)) => whole.strip_prefix(root).unwrap_or(file),
+        _ => file,
+    }
+    .display()
+    .to_string()
+}
+
+/// Keeps `secret` out of the job's log, each of its lines. Outside of a job nobody would take the secret out again, so nothing is said.
 pub fn mask(secret: &str) {
+    if std::env::var_os("GITHUB_ACTIONS").is_none_or(|value| value != "true") {
+        return;
+    }
     for line in secret.lines().filter(|line| !line.trim().is_empty()) {
         anstream::eprintln!("::add-mask::{}", escape_data(line));
     }
@@ -225,5 +270,27 @@ mod tests {
         assert_eq!(escape_data("50 %\r\nnext"), "50 %25%0D%0Anext");
         assert_eq!(escape_property("a:b,c"), "a%3Ab%2Cc");
         assert_eq!(cell("a|b\nc"), "a\\|b<br>c");
+    }
+
+    #[test]
+    fn a_mistake_is_annotated_where_it_stands_in_the_checkout() {
+        let checkout = tempfile::tempdir().unwrap();
+        let file = checkout.path().join("services/hoist.yaml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "app: 1").unwrap();
+        let root = Some(checkout.path().as_os_str().to_owned());
+        let relative = in_workspace(&file, root);
+        assert_eq!(relative, "services/hoist.yaml");
+        assert_eq!(in_workspace(Path::new("absent.yaml"), None), "absent.yaml");
+        let place = Place {
+            file: String::new(),
+            line: 3,
+            column: 7,
+            message: "`cpu` is too much\ntake 256".into(),
+        };
+        assert_eq!(
+            place_annotation("configuration", &relative, &place),
+            "::error file=services/hoist.yaml,line=3,col=7,title=configuration::`cpu` is too much%0Atake 256"
+        );
     }
 }

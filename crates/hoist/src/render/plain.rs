@@ -94,6 +94,12 @@ impl Plain {
                 lines.push(String::new());
                 lines
             }
+            // What failed is said once, with its reasons and the next step, when the command ends.
+            Event::Finished {
+                outcome, millis, ..
+            } if outcome != "done" => {
+                vec![format!("hoist: {outcome} ({})", human_duration(*millis))]
+            }
             Event::Finished {
                 outcome,
                 summary,

@@ -53,7 +53,7 @@ pub struct Failure {
     /// Whole lines shown as they are (a rendered source excerpt, the end of a build's output).
     pub detail: Option<String>,
     /// The places in files that are at fault, where there are any; `detail` shows them too.
-    pub places: Vec<Place>,
+    pub places: Box<[Place]>,
 }
 
 /// A place in a file, and what is wrong with it.
@@ -78,7 +78,7 @@ impl Failure {
             causes: Vec::new(),
             hint: None,
             detail: None,
-            places: Vec::new(),
+            places: Box::default(),
         }
     }
 

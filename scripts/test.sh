@@ -7,3 +7,4 @@ export HOIST_TEST_TOOLS="$PWD/target/tools"
 "$PWD/scripts/install-test-tools.sh"
 export PATH="$HOIST_TEST_TOOLS/bin:$PATH"
 cargo test --release --workspace
+CLIENTS_VENV="$HOIST_TEST_TOOLS" tests/clients/run.sh target/release/hoist

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use hoist_fargate::{Arn, Command, Event, Task};
 use hoist_oci::spec::ContainerConfig;
 use hoist_runtime::{PreparedImage, TaskProcess};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{containers, health, network, targets};
@@ -17,6 +18,7 @@ use crate::ctx::Ctx;
 pub struct Crew {
     pub ctx: Ctx,
     work: Arc<Mutex<Work>>,
+    targets_in_order: Arc<OnceLock<mpsc::UnboundedSender<Command>>>,
 }
 
 #[derive(Default)]
@@ -75,6 +77,7 @@ impl Crew {
         Crew {
             ctx,
             work: Arc::default(),
+            targets_in_order: Arc::default(),
         }
     }
 
@@ -145,67 +148,91 @@ impl Crew {
         self.ctx.driver.tell(event);
     }
 
-    /// Starts one command and returns at once.
+    /// Starts one command and returns at once. Commands run beside each other, but those about targets run one after the other:
+    /// a target that is taken out must have been put in before.
     pub fn carry_out(&self, command: Command) {
+        if matches!(
+            command,
+            Command::RegisterTarget { .. } | Command::DeregisterTarget { .. }
+        ) {
+            // The queue lives as long as the crew, which lives as long as the daemon.
+            let _ = self.target_queue().send(command);
+        } else {
+            let crew = self.clone();
+            tokio::spawn(async move { crew.carry(command).await });
+        }
+    }
+
+    fn target_queue(&self) -> &mpsc::UnboundedSender<Command> {
+        self.targets_in_order.get_or_init(|| {
+            let (sender, mut commands) = mpsc::unbounded_channel();
+            let crew = self.clone();
+            tokio::spawn(async move {
+                while let Some(command) = commands.recv().await {
+                    crew.carry(command).await;
+                }
+            });
+            sender
+        })
+    }
+
+    async fn carry(&self, command: Command) {
         let crew = self.clone();
-        tokio::spawn(async move {
-            match command {
-                // The actor answers calls itself; an answer here is to a call that nobody made.
-                Command::Answer(_) => {}
-                Command::ResolveImages {
-                    revision,
-                    region,
-                    images,
-                } => {
-                    containers::resolve(&crew, revision, &region, images).await;
-                }
-                Command::ProvisionTask { task } => network::provision(&crew, &task).await,
-                Command::PullImage {
-                    task,
-                    container,
-                    image,
-                    digest,
-                } => {
-                    containers::pull(&crew, task, container, &image, digest).await;
-                }
-                Command::StartContainer { task, container } => {
-                    containers::start(&crew, task, container).await
-                }
-                Command::RunHealthCheck {
-                    task,
-                    container,
-                    command,
-                    timeout,
-                } => {
-                    health::check(&crew, task, container, command, timeout).await;
-                }
-                Command::StopContainer {
-                    task,
-                    container,
-                    timeout,
-                } => {
-                    containers::stop(&crew, &task, &container, timeout).await;
-                }
-                Command::RemoveTask { task } => network::remove(&crew, task).await,
-                Command::RegisterTarget {
-                    task,
-                    target_group,
-                    ip,
-                    port,
-                    availability_zone,
-                } => {
-                    targets::register(&crew, task, target_group, &ip, port, &availability_zone)
-                        .await;
-                }
-                Command::DeregisterTarget {
-                    task,
-                    target_group,
-                    ip,
-                    port,
-                } => {
-                    targets::deregister(&crew, task, target_group, &ip, port).await;
-                }
+        match command {
+            // The actor answers calls itself; an answer here is to a call that nobody made.
+            Command::Answer(_) => {}
+            Command::ResolveImages {
+                revision,
+                region,
+                images,
+            } => {
+                containers::resolve(&crew, revision, &region, images).await;
             }
-        });
+            Command::ProvisionTask { task } => network::provision(&crew, &task).await,
+            Command::PullImage {
+                task,
+                container,
+                image,
+                digest,
+            } => {
+                containers::pull(&crew, task, container, &image, digest).await;
+            }
+            Command::StartContainer { task, container } => {
+                containers::start(&crew, task, container).await
+            }
+            Command::RunHealthCheck {
+                task,
+                container,
+                command,
+                timeout,
+            } => {
+                health::check(&crew, task, container, command, timeout).await;
+            }
+            Command::StopContainer {
+                task,
+                container,
+                timeout,
+            } => {
+                containers::stop(&crew, &task, &container, timeout).await;
+            }
+            Command::RemoveTask { task } => network::remove(&crew, task).await,
+            Command::RegisterTarget {
+                task,
+                target_group,
+                ip,
+                port,
+                availability_zone,
+            } => {
+                targets::register(&crew, task, target_group, &ip, port, &availability_zone).await;
+            }
+            Command::DeregisterTarget {
+                task,
+                target_group,
+                ip,
+                port,
+            } => {
+                targets::deregister(&crew, task, target_group, &ip, port).await;
+            }
+        }
     }
 }

@@ -166,7 +166,7 @@ impl Names {
     }
 }
 
-/// What the definitions refer to and ECS never makes: the provision step or `hoist bootstrap` does.
+/// What the definitions refer to and ECS never makes: the provision step does, or whoever owns the account.
 ///
 /// [`Surroundings::named`] has the names that those use; identifiers of an account take their place where they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Surroundings {
 }
 
 /// What a load balancer needs for one service. The members of each part are those of the ELBv2 calls that make them, so that the
-/// provision step and `hoist bootstrap` can pass them on.
+/// provision step can pass them on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadBalancer {
     /// `CreateLoadBalancer`, without subnets and security groups.

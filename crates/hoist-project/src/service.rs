@@ -347,7 +347,7 @@ fn document(
         Err(error) => {
             let help = match error.kind() {
                 std::io::ErrorKind::NotFound => {
-                    "paths are relative to hoist.yaml; `hoist init --from-service` writes one from what runs"
+                    "paths are relative to hoist.yaml; `live` stands for the task definition that runs now"
                 }
                 _ => "",
             };

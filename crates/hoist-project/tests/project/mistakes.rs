@@ -345,7 +345,7 @@ fn a_missing_definition_file() {
     2 |   web: { task-definition: ecs/task.json }
       |                           ^^^^^^^^^^^^^ named here
       |
-      = help: paths are relative to hoist.yaml; `hoist init --from-service` writes one from what runs
+      = help: paths are relative to hoist.yaml; `live` stands for the task definition that runs now
     "#);
 }
 

@@ -16,7 +16,7 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
             "the program of container {} ended by itself, without an error (exit code 0); a service must keep running",
             container.name
         ),
-        "start the server in the foreground (not as a daemon); for a job, use `hoist run`; a helper container needs `essential: false`",
+        "start the server in the foreground (not as a daemon); run a job as a task, not as a service; a helper container needs `essential: false`",
     )
 }
 

@@ -93,13 +93,10 @@ fn a_version_that_fails_its_health_check_is_rolled_back() {
     write(&sandbox.project(), SHORT, "ENV GREETING=good");
     let url = sandbox.deploy(&[]).expect(0).url();
 
-    write(
-        &sandbox.project(),
-        &SHORT.replace("/healthz", "/nothing-here"),
-        "ENV GREETING=bad",
-    );
+    write(&sandbox.project(), SHORT, "ENV GREETING=bad UNHEALTHY=1");
     let run = sandbox.deploy(&[]);
-    run.expect(20).says("404");
+    run.expect(20)
+        .says("Health checks failed with these codes: [503]");
     assert_eq!(get(&url).unwrap().1, "good\n");
 }
 
@@ -110,11 +107,7 @@ fn sigterm_in_the_middle_asks_for_the_rollback_and_ends_at_once() {
     let url = sandbox.deploy(&[]).expect(0).url();
 
     // A version whose health check never passes keeps the deployment in flight.
-    write(
-        &sandbox.project(),
-        &SHORT.replace("/healthz", "/nothing-here"),
-        "ENV GREETING=bad",
-    );
+    write(&sandbox.project(), SHORT, "ENV GREETING=bad UNHEALTHY=1");
     let child = sandbox.spawn(&["deploy", "--local", "--output", "plain"]);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {

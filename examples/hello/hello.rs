@@ -39,8 +39,9 @@ fn serve(mut stream: TcpStream, greeting: &str) {
         if reader.read_line(&mut request).unwrap_or(0) == 0 {
             return;
         }
-        let mut header = String::new();
+        let (mut header, mut last) = (String::new(), false);
         while reader.read_line(&mut header).unwrap_or(0) > 2 {
+            last |= header.trim_end().eq_ignore_ascii_case("connection: close");
             header.clear();
         }
         let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
@@ -56,7 +57,7 @@ fn serve(mut stream: TcpStream, greeting: &str) {
             "/slow" => trickle(&mut stream),
             _ => answer(&mut stream, "404 Not Found", "not found\n"),
         };
-        if sent.is_err() {
+        if sent.is_err() || last {
             return;
         }
     }

@@ -13,10 +13,9 @@ use crate::unpack::Unpacking;
 /// Unpacked layers by diff id, each unpacked once. Several processes may use one at the same time.
 ///
 /// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let (store, image): (hoist_oci::Store, hoist_oci::Image) = unimplemented!();
+/// # fn example(store: &hoist_oci::Store, image: &hoist_oci::Image) -> Result<(), Box<dyn std::error::Error>> {
 /// let snapshots = hoist_runtime::Snapshots::open("/var/lib/hoist/snapshots".as_ref())?;
-/// let lower = snapshots.lower_dirs(&store, &image)?;
+/// let lower = snapshots.lower_dirs(store, image)?;
 /// let scratch = snapshots.scratch()?;
 /// let rootfs = hoist_runtime::RootFs { lower, upper: scratch.upper(), work: scratch.work() };
 /// # Ok(()) }

@@ -16,8 +16,11 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
+use crate::dials::{self, Dials};
+use crate::faults::FaultSpec;
 use crate::home::{Home, HomeError};
 use crate::keys;
+use crate::limits::Limiting;
 use crate::settings::{Pace, Settings};
 
 /// Set for a daemon that [`start`] made: it leaves the session, and says on standard output when it answers.
@@ -34,6 +37,10 @@ pub struct StartOptions {
     pub pace: Option<Pace>,
     /// `native` or `docker`.
     pub runtime: Option<String>,
+    /// How many calls are answered.
+    pub limits: Option<Limiting>,
+    /// What goes wrong on purpose.
+    pub faults: Option<FaultSpec>,
     /// The program to run with the arguments `local serve`; this one if not given.
     pub program: Option<PathBuf>,
 }
@@ -117,6 +124,12 @@ pub enum ControlError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It runs, and does not do as told.
+    #[error("the embedded AWS did not change its faults or limits: {said}")]
+    Refused {
+        /// What it answered.
+        said: String,
+    },
     /// It does not end.
     #[error("the embedded AWS (process {pid}) does not {what}")]
     Stuck {
@@ -140,7 +153,8 @@ impl ControlError {
             ControlError::Signal { .. } => Some("stop it as the user who started it".to_owned()),
             ControlError::File { .. }
             | ControlError::Spawn { .. }
-            | ControlError::Failed { .. } => None,
+            | ControlError::Failed { .. }
+            | ControlError::Refused { .. } => None,
         }
     }
 }
@@ -168,7 +182,12 @@ pub fn start(home: &Home, options: &StartOptions) -> Result<Status, ControlError
                 running: status.port,
                 asked,
             }),
-            _ => Ok(status),
+            _ => {
+                if options.limits.is_some() || options.faults.is_some() {
+                    turn(&status, options.limits, options.faults.clone())?;
+                }
+                Ok(status)
+            }
         };
     }
     let settings_file = || home.file("settings.json");
@@ -176,6 +195,8 @@ pub fn start(home: &Home, options: &StartOptions) -> Result<Status, ControlError
     settings.port = options.port.or(settings.port);
     settings.pace = options.pace.unwrap_or(settings.pace);
     settings.runtime = options.runtime.clone().or(settings.runtime);
+    settings.limits = options.limits.unwrap_or(settings.limits);
+    settings.faults = options.faults.clone().unwrap_or(settings.faults);
     settings
         .save(home)
         .map_err(file("write", settings_file()))?;
@@ -227,6 +248,30 @@ fn spawn(home: &Home, options: &StartOptions) -> Result<Status, ControlError> {
             })
         }
     }
+}
+
+/// The limits and faults of a running daemon; those that are given are set first, and kept for its next start.
+///
+/// # Errors
+/// When it does not answer, or refuses them.
+pub fn turn(
+    status: &Status,
+    limits: Option<Limiting>,
+    faults: Option<FaultSpec>,
+) -> Result<Dials, ControlError> {
+    let wanted = serde_json::json!({"limits": limits, "faults": faults}).to_string();
+    let request = format!(
+        "POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nx-hoist-control: 1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{wanted}",
+        dials::PATH,
+        wanted.len()
+    );
+    let answer = exchange(status.port, &request).map_err(|error| ControlError::Refused {
+        said: error.to_string(),
+    })?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).map_err(|_| ControlError::Refused {
+        said: body.trim().to_owned(),
+    })
 }
 
 /// The daemon of `home`, if it runs and answers.
@@ -405,16 +450,20 @@ fn running(home: &Home) -> Result<Option<Status>, ControlError> {
 
 /// Whether an embedded AWS answers on that port.
 fn answers(port: u16) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(
-            b"GET /_hoist/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    let asked = exchange(
+        port,
+        "GET /_hoist/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    );
+    asked.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// Sends one request and reads until the connection ends.
+fn exchange(port: u16, request: &str) -> std::io::Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

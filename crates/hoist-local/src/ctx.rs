@@ -8,9 +8,11 @@ use crate::clock::{self, Millis};
 use crate::driver::Driver;
 use crate::ec2::Ec2;
 use crate::elb::Balancers;
+use crate::faults::Faults;
 use crate::home::Home;
 use crate::iam::Iam;
 use crate::keys::Keys;
+use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::registry::Registry;
 use crate::settings::Settings;
@@ -33,6 +35,10 @@ pub struct Inner {
     pub keys: Keys,
     /// How this instance runs.
     pub settings: Settings,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// How many calls are answered.
+    pub limits: Limits,
     /// The scheduler of ECS.
     pub driver: Driver,
     /// What runs containers.

@@ -41,6 +41,8 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
     let options = control::StartOptions {
         port: value("--port").map(|text| text.parse()).transpose()?,
         pace: value("--pace").map(|text| text.parse()).transpose()?,
+        limits: value("--limits").map(|text| text.parse()).transpose()?,
+        faults: value("--faults").map(|text| text.parse()).transpose()?,
         ..Default::default()
     };
     match arguments.first().map(String::as_str) {
@@ -51,6 +53,8 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
                     port: options.port,
                     pace: options.pace,
                     runtime: None,
+                    limits: options.limits,
+                    faults: options.faults,
                 },
             )?;
             Ok(String::new())
@@ -73,7 +77,7 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
             Ok(String::new())
         }
         _ => Err(
-            "usage: hoist-local start|stop|status|env|reset|serve [--port N] [--pace fast|fargate]"
+            "usage: hoist-local start|stop|status|env|reset|serve [--port N] [--pace fast|fargate] [--limits none|aws] [--faults SPEC]"
                 .into(),
         ),
     }

@@ -16,13 +16,16 @@ use crate::api;
 use crate::clock;
 use crate::control::{self, ControlError, DETACHED, Status};
 use crate::ctx::{Ctx, Inner};
+use crate::dials;
 use crate::driver::{self, Crew, Driver, RestoreError, RuntimeDialer};
 use crate::ec2::{Ec2, Loopback};
 use crate::elb::{self, Balancers, Dialer};
 use crate::engine::{self, Choice, EngineError};
+use crate::faults::{Fault, FaultSpec, Faults};
 use crate::home::Home;
 use crate::iam::Iam;
 use crate::keys::Keys;
+use crate::limits::{Limiting, Limits};
 use crate::logs::Logs;
 use crate::registry::{self, Registry, RegistryOpenError};
 use crate::settings::{Pace, Settings, write_whole};
@@ -37,6 +40,10 @@ pub struct ServeOptions {
     pub pace: Option<Pace>,
     /// `native` or `docker`.
     pub runtime: Option<String>,
+    /// How many calls are answered.
+    pub limits: Option<Limiting>,
+    /// What goes wrong on purpose.
+    pub faults: Option<FaultSpec>,
 }
 
 /// Why the daemon ended other than by being asked to.
@@ -137,6 +144,8 @@ pub fn serve(home: &Home, options: ServeOptions) -> Result<(), ServeError> {
     settings.port = options.port.or(settings.port);
     settings.pace = options.pace.unwrap_or(settings.pace);
     settings.runtime = options.runtime.or(settings.runtime);
+    settings.limits = options.limits.unwrap_or(settings.limits);
+    settings.faults = options.faults.unwrap_or(settings.faults);
     let choice = engine::prepare(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -252,6 +261,8 @@ async fn assemble(
         ..RegistryOptions::default()
     };
     let ctx = Ctx::new(Inner {
+        faults: Faults::new(settings.faults.clone()),
+        limits: Limits::new(settings.limits),
         driver,
         runtime,
         remote: hoist_oci::Registry::new(remote),
@@ -291,9 +302,40 @@ async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
         return health(&ctx);
     }
     if path == "/v2" || path.starts_with("/v2/") {
-        return registry::serve(&ctx.registry, request).await;
+        let fault = ctx.faults.call("registry");
+        if let Some(refused) = fault.and_then(registry_fault) {
+            return refused;
+        }
+        let answer = registry::serve(&ctx.registry, request).await;
+        return match fault {
+            Some(Fault::ResetAfter) => dials::reset(),
+            _ => answer,
+        };
+    }
+    if path == dials::PATH {
+        return dials::handle(&ctx, request).await;
     }
     api::handle(&ctx, request).await
+}
+
+/// The answer that takes the place of the registry's, in the words of the OCI distribution specification.
+fn registry_fault(fault: Fault) -> Option<Response<Body>> {
+    let (status, code, message) = match fault {
+        Fault::Throttled => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOOMANYREQUESTS",
+            "Rate exceeded",
+        ),
+        Fault::Error => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "UNAVAILABLE",
+            "Service Unavailable",
+        ),
+        Fault::ResetBefore => return Some(dials::reset()),
+        Fault::ResetAfter => return None,
+    };
+    let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
+    Some(json(status, &body))
 }
 
 /// A GET of `/` may be a query API; a browser's or a probe's has no `Action`.
@@ -311,8 +353,13 @@ fn health(ctx: &Ctx) -> Response<Body> {
         "version": env!("CARGO_PKG_VERSION"),
         "pace": ctx.settings.pace,
     });
+    json(StatusCode::OK, &body)
+}
+
+/// An answer of JSON.
+pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = StatusCode::OK;
+    *response.status_mut() = status;
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
         http::HeaderValue::from_static("application/json"),

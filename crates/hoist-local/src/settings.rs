@@ -2,7 +2,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::FaultSpec;
 use crate::home::Home;
+use crate::limits::Limiting;
 
 /// How long things take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct Settings {
     pub pace: Pace,
     /// Which container runtime to use: `native`, `docker`, or nothing for the one that works here.
     pub runtime: Option<String>,
+    /// How many calls are answered.
+    pub limits: Limiting,
+    /// What goes wrong on purpose.
+    pub faults: FaultSpec,
 }
 
 impl Settings {

@@ -198,6 +198,11 @@ pub enum Local {
     /// Print the lines that point a shell's AWS tools at it
     #[command(after_help = "Example:\n  eval \"$(hoist local env)\" && aws ecs list-clusters")]
     Env,
+    /// Change its limits and faults while it runs, and for its next start; without options, say how they stand
+    #[command(
+        after_help = "Examples:\n  hoist local dials --limits aws\n  hoist local dials --faults throttling=10%,errors=5%,resets=2%,pulls=10%,seed=7\n  hoist local dials --faults errors=50%,services=ecs+registry\n  hoist local dials --faults none"
+    )]
+    Dials(LocalDials),
     /// Stop it and forget everything it holds
     Reset,
     /// Run it in the foreground
@@ -216,6 +221,22 @@ pub struct LocalStart {
     /// How containers run
     #[arg(long, value_name = "native|docker")]
     pub runtime: Option<String>,
+    /// How many calls are answered: as many as come, or by AWS's published rates
+    #[arg(long, value_name = "none|aws")]
+    pub limits: Option<hoist_local::Limiting>,
+    /// Faults on purpose, such as throttling=10%,errors=5%,resets=2%,pulls=10%,seed=7; `none` ends them
+    #[arg(long, value_name = "SPEC")]
+    pub faults: Option<hoist_local::FaultSpec>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct LocalDials {
+    /// How many calls are answered: as many as come, or by AWS's published rates
+    #[arg(long, value_name = "none|aws")]
+    pub limits: Option<hoist_local::Limiting>,
+    /// Faults on purpose: shares of throttling, errors (5xx), resets and pulls that fail, a seed, the services meant
+    #[arg(long, value_name = "SPEC")]
+    pub faults: Option<hoist_local::FaultSpec>,
 }
 
 #[derive(Debug, Subcommand)]

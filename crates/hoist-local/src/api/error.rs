@@ -69,6 +69,30 @@ impl ApiError {
         }
     }
 
+    /// The account has called too often.
+    pub fn throttled(service: Service) -> ApiError {
+        match service.protocol() {
+            Protocol::Json => ApiError::new("ThrottlingException", "Rate exceeded"),
+            Protocol::Query => ApiError::new("Throttling", "Rate exceeded"),
+            Protocol::Ec2 => {
+                ApiError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503)
+            }
+        }
+    }
+
+    /// The service has a bad moment.
+    pub fn unavailable(service: Service) -> ApiError {
+        let message = "Service Unavailable. Please try again later.";
+        match service {
+            Service::Ecs | Service::Ecr => {
+                ApiError::new("ServerException", message).with_status(500)
+            }
+            Service::Logs => ApiError::new("ServiceUnavailableException", message).with_status(503),
+            Service::Ec2 => ApiError::new("Unavailable", message).with_status(503),
+            _ => ApiError::new("ServiceUnavailable", message).with_status(503),
+        }
+    }
+
     /// A refused signature in the words of the protocol.
     pub(super) fn signature(error: &SignatureError, protocol: Protocol) -> ApiError {
         let json = protocol == Protocol::Json;

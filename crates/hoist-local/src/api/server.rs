@@ -11,6 +11,8 @@ use super::error::ApiError;
 use super::services::{Protocol, Service, dispatch};
 use super::{query, xml};
 use crate::ctx::Ctx;
+use crate::dials;
+use crate::faults::Fault;
 use crate::ids;
 use crate::keys::Key;
 use crate::sigv4::{self, Signed};
@@ -46,7 +48,15 @@ pub async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
         Err(error) => return failed(None, target, &request_id, &error),
     };
     let service = asked.service;
-    match call(ctx, &parts, &body, asked, &request_id).await {
+    let fault = ctx.faults.call(service.signing_name());
+    if fault == Some(Fault::ResetBefore) {
+        return dials::reset();
+    }
+    let result = call(ctx, &parts, &body, asked, fault, &request_id).await;
+    if fault == Some(Fault::ResetAfter) {
+        return dials::reset();
+    }
+    match result {
         Ok((action, value)) => answered(service, &action, &request_id, &value),
         Err(error) => failed(Some(service), target, &request_id, &error),
     }
@@ -57,6 +67,7 @@ async fn call(
     parts: &Parts,
     body: &[u8],
     asked: Asked,
+    fault: Option<Fault>,
     request_id: &str,
 ) -> Result<(String, Value), ApiError> {
     let Asked {
@@ -83,6 +94,16 @@ async fn call(
             &sigv4::SignatureError::Mismatch(text),
             service.protocol(),
         ));
+    }
+    if fault == Some(Fault::Throttled)
+        || !ctx
+            .limits
+            .admits(service, &action, &signed.region, ctx.now())
+    {
+        return Err(ApiError::throttled(service));
+    }
+    if fault == Some(Fault::Error) {
+        return Err(ApiError::unavailable(service));
     }
     let call = Call {
         service,

@@ -40,6 +40,11 @@ pub enum PullError {
         image: String,
         source: RegistryError,
     },
+    /// A fault on purpose.
+    #[error(
+        "ref pull has been retried 5 time(s): failed to copy: httpReadSeeker: failed open: failed to do request: connection reset by peer"
+    )]
+    Fault,
     #[error("failed to extract layer: {0}")]
     Unpack(RuntimeError),
     #[error("failed to copy: {0}")]
@@ -88,6 +93,9 @@ pub async fn fetch(
     image: &ImageRef,
     platform: &Platform,
 ) -> Result<Found, PullError> {
+    if ctx.faults.pull() {
+        return Err(PullError::Fault);
+    }
     let descriptor = resolve(ctx, region, image).await?;
     let digest = descriptor.digest;
     if ours(ctx, region, image).is_some() {

@@ -16,6 +16,8 @@ pub fn run(command: Local) -> Result<(), Failure> {
                 port: options.port,
                 pace: options.pace,
                 runtime: options.runtime,
+                limits: options.limits,
+                faults: options.faults,
                 program: None,
             };
             let status = control::start(&home, &options)
@@ -36,12 +38,7 @@ pub fn run(command: Local) -> Result<(), Failure> {
                 status.pid,
                 home.path().display()
             )),
-            None => {
-                return Err(
-                    Failure::new(Kind::Unexpected, "the embedded AWS is not running")
-                        .hint("start it: hoist local start"),
-                );
-            }
+            None => return Err(not_running()),
         },
         Local::Env => {
             for (name, value) in control::env(&home)
@@ -49,6 +46,18 @@ pub fn run(command: Local) -> Result<(), Failure> {
             {
                 say(format_args!("export {name}={value}"));
             }
+        }
+        Local::Dials(options) => {
+            let status = control::status(&home)
+                .map_err(|error| failed("failed to ask the embedded AWS", &error))?
+                .ok_or_else(not_running)?;
+            let dials = control::turn(&status, options.limits, options.faults)
+                .map_err(|error| failed("failed to turn the dials", &error))?;
+            let limits = match dials.limits {
+                hoist_local::Limiting::None => "none",
+                hoist_local::Limiting::Aws => "aws",
+            };
+            say(format_args!("limits {limits}, faults {}", dials.faults));
         }
         Local::Reset => {
             control::reset(&home)
@@ -60,12 +69,19 @@ pub fn run(command: Local) -> Result<(), Failure> {
     Ok(())
 }
 
+fn not_running() -> Failure {
+    Failure::new(Kind::Unexpected, "the embedded AWS is not running")
+        .hint("start it: hoist local start")
+}
+
 /// Runs the daemon in this process, until it is told to end.
 pub fn serve(options: &LocalStart) -> Result<(), Failure> {
     let options = ServeOptions {
         port: options.port,
         pace: options.pace,
         runtime: options.runtime.clone(),
+        limits: options.limits,
+        faults: options.faults.clone(),
     };
     hoist_local::serve(&home()?, options).map_err(|error| {
         let failure = Failure::because(Kind::Unexpected, "the embedded AWS ended", &error);

@@ -1,0 +1,94 @@
+//! What can be turned while the daemon runs: limits and faults.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use serde::{Deserialize, Serialize};
+
+use crate::ctx::Ctx;
+use crate::faults::FaultSpec;
+use crate::limits::Limiting;
+use crate::serve::json;
+use crate::settings::Settings;
+
+/// Where they are read (GET) and turned (POST, with the header `x-hoist-control`, which no web page can send).
+pub const PATH: &str = "/_hoist/dials";
+
+/// How the dials stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dials {
+    /// How many calls are answered.
+    pub limits: Limiting,
+    /// What goes wrong on purpose.
+    pub faults: FaultSpec,
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    #[serde(default)]
+    limits: Option<Limiting>,
+    #[serde(default)]
+    faults: Option<FaultSpec>,
+}
+
+pub(crate) async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
+    let refused = |status, why: &str| json(status, &serde_json::json!({"message": why.to_owned()}));
+    match *request.method() {
+        Method::GET => {}
+        Method::POST if request.headers().contains_key("x-hoist-control") => {
+            let Ok(body) = Limited::new(request.into_body(), 1 << 16).collect().await else {
+                return refused(StatusCode::BAD_REQUEST, "the body cannot be read");
+            };
+            match serde_json::from_slice::<Turn>(&body.to_bytes()) {
+                Ok(turn) => {
+                    if let Err(error) = apply(ctx, turn) {
+                        return refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+                    }
+                }
+                Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+            }
+        }
+        _ => {
+            return refused(
+                StatusCode::FORBIDDEN,
+                "send GET, or POST with x-hoist-control",
+            );
+        }
+    }
+    let dials = Dials {
+        limits: ctx.limits.get(),
+        faults: ctx.faults.spec(),
+    };
+    json(
+        StatusCode::OK,
+        &serde_json::to_value(dials).unwrap_or_default(),
+    )
+}
+
+/// Turns them now, and for the next start.
+fn apply(ctx: &Ctx, turn: Turn) -> std::io::Result<()> {
+    let mut settings = Settings::load(&ctx.home)?;
+    if let Some(limits) = turn.limits {
+        ctx.limits.set(limits);
+        settings.limits = limits;
+    }
+    if let Some(faults) = turn.faults {
+        settings.faults = faults.clone();
+        ctx.faults.set(faults);
+    }
+    settings.save(&ctx.home)
+}
+
+/// An answer that never comes: the connection ends in the middle of it.
+pub(crate) fn reset() -> Response<Body> {
+    let broken = futures_util::stream::once(async {
+        Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    let mut response = Response::new(Body::from_stream(broken));
+    response.headers_mut().insert(
+        http::header::CONTENT_LENGTH,
+        http::HeaderValue::from_static("1024"),
+    );
+    response
+}

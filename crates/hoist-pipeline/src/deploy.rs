@@ -154,6 +154,9 @@ impl Run<'_> {
         for warning in &warnings {
             self.events.warn(Step::Check, warning);
         }
+        if let Some(note) = &request.source.note {
+            self.events.warn(Step::Check, note.as_str());
+        }
         step.finish(format!(
             "{} ok",
             works

@@ -113,6 +113,66 @@ fn a_port_that_is_taken_is_named() {
     run.says(&port);
 }
 
+/// Where the kernel gives out no user namespaces: a namespace of root's own in which their number is 0, and in it an
+/// ordinary user.
+const WITHOUT_NAMESPACES: &str = r#"
+unshare --user sleep 60 & outer=$!
+trap 'kill $outer' EXIT
+while [ "$(readlink /proc/$outer/ns/user)" = "$(readlink /proc/self/ns/user)" ]; do :; done
+echo '0 0 70000' > /proc/$outer/uid_map
+echo '0 0 70000' > /proc/$outer/gid_map
+nsenter --user --target $outer --setuid 0 --setgid 0 sh -c \
+    'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@"' - "$@"
+"#;
+
+#[test]
+fn without_permission_for_namespaces_it_says_which_setting_forbids_them() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root may make a namespace that an ordinary user cannot leave");
+        return;
+    }
+    let sandbox = sandbox();
+    // The user has a home of their own and a copy of the program that they may read.
+    let world = tempfile::tempdir().unwrap();
+    let program = world.path().join("hoist");
+    std::fs::copy(env!("CARGO_BIN_EXE_hoist"), &program).unwrap();
+    write(&world.path().join("project"), SHORT, "");
+    let open = std::process::Command::new("chmod")
+        .args(["--recursive", "a+rwX"])
+        .arg(world.path())
+        .status()
+        .unwrap();
+    assert!(open.success());
+    let home = world.path().join("home");
+    let mut command = sandbox.program(std::path::Path::new("sh"));
+    command
+        .args(["-c", WITHOUT_NAMESPACES, "-"])
+        .arg(&program)
+        .args(["deploy", "--local"])
+        .current_dir(world.path().join("project"))
+        .env("HOIST_HOME", &home)
+        .env("DOCKER_HOST", "unix:///nonexistent");
+    let run = support::sandbox::Run::of(command.output().unwrap());
+    run.expect(1)
+        .says("user.max_user_namespaces")
+        .says("= help:")
+        .says("--runtime docker");
+    assert!(
+        !home.join("local/daemon.json").exists(),
+        "an embedded AWS runs that can run nothing"
+    );
+}
+
+#[test]
+fn without_git_the_content_names_the_version() {
+    let sandbox = sandbox();
+    support::project::commit(&sandbox.project(), "first");
+    let mut command = sandbox.command(&["deploy", "--local"]);
+    command.env("PATH", "/nonexistent");
+    let run = support::sandbox::Run::of(command.output().unwrap());
+    run.expect(0).says("git is not installed").says("src-");
+}
+
 #[test]
 fn a_failing_test_keeps_the_image_from_being_pushed() {
     let sandbox = sandbox();

@@ -28,11 +28,15 @@ impl Sandbox {
 
     /// The binary, in the project's folder, with an environment that knows no AWS and no CI.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hoist"));
+        let mut command = self.program(Path::new(env!("CARGO_BIN_EXE_hoist")));
+        command.args(arguments);
         command
-            .args(arguments)
-            .current_dir(self.project())
-            .stdin(Stdio::null());
+    }
+
+    /// Another program in the same world.
+    pub fn program(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.project()).stdin(Stdio::null());
         for (name, _) in std::env::vars() {
             if ["AWS_", "GITHUB_", "ACTIONS_", "HOIST_"]
                 .iter()

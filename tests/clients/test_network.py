@@ -18,6 +18,7 @@ import urllib.parse
 import uuid
 
 import boto3
+import rsa
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -575,9 +576,43 @@ class Logs(unittest.TestCase):
 TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 
 
-def jwt(**claims):
-    part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
-    return f"{part({'alg': 'RS256', 'typ': 'JWT'})}.{part(claims)}.c2lnbmF0dXJl"
+class Issuer:
+    """An identity provider on loopback, with its discovery document, its key, and tokens that it signs."""
+
+    def __init__(self):
+        self.public, self.private = rsa.newkeys(2048)
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                number = lambda n: encode(n.to_bytes((n.bit_length() + 7) // 8, "big"))
+                key = {"kty": "RSA", "kid": "one", "alg": "RS256", "n": number(outer.public.n), "e": number(outer.public.e)}
+                pages = {"/.well-known/openid-configuration": {"issuer": outer.url, "jwks_uri": f"{outer.url}/keys"}, "/keys": {"keys": [key]}}
+                body = json.dumps(pages.get(self.path, {})).encode()
+                self.send_response(200 if self.path in pages else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"127.0.0.1:{self.server.server_port}"
+        self.url = f"http://{self.host}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def token(self, **claims):
+        text = ".".join(encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT", "kid": "one"}, claims))
+        return f"{text}.{encode(rsa.sign(text.encode(), self.private, 'SHA-256'))}"
+
+
+def encode(part):
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 class Identity(unittest.TestCase):
@@ -656,8 +691,9 @@ class Identity(unittest.TestCase):
         self.assertEqual(session.client("sts").get_caller_identity()["Arn"], root["Arn"])
 
     def test_a_web_identity_token_opens_what_its_role_trusts(self):
-        issuer = f"https://{unique('issuer')}.example.com"
-        host = issuer.removeprefix("https://")
+        provider = Issuer()
+        self.addCleanup(provider.close)
+        sign, issuer, host = provider.token, provider.url, provider.host
         provider = self.iam.create_open_id_connect_provider(Url=issuer, ClientIDList=["sts.amazonaws.com"], ThumbprintList=["0" * 40])
         arn = provider["OpenIDConnectProviderArn"]
         self.addCleanup(self.iam.delete_open_id_connect_provider, OpenIDConnectProviderArn=arn)
@@ -669,7 +705,7 @@ class Identity(unittest.TestCase):
         }]})
         anonymous = client("sts", config=Config(signature_version=UNSIGNED))
         good = {"iss": issuer, "sub": "repo:acme/shop:ref:refs/heads/main", "aud": "sts.amazonaws.com", "exp": int(time.time()) + 600}
-        assume = lambda **claims: anonymous.assume_role_with_web_identity(RoleArn=role["Arn"], RoleSessionName="ci", WebIdentityToken=jwt(**(good | claims)))
+        assume = lambda **claims: anonymous.assume_role_with_web_identity(RoleArn=role["Arn"], RoleSessionName="ci", WebIdentityToken=sign(**(good | claims)))
         keys = assume()["Credentials"]
         session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], REGION)
         self.assertTrue(session.client("sts").get_caller_identity()["Arn"].endswith("/ci"))
@@ -682,6 +718,10 @@ class Identity(unittest.TestCase):
             with self.assertRaises(ClientError) as refused:
                 assume(**claims)
             self.assertEqual(refused.exception.response["Error"]["Code"], code)
+        text, _ = sign(**good).rsplit(".", 1)
+        with self.assertRaises(ClientError) as refused:
+            anonymous.assume_role_with_web_identity(RoleArn=role["Arn"], RoleSessionName="ci", WebIdentityToken=f"{text}.{encode(bytes(256))}")
+        self.assertEqual(refused.exception.response["Error"]["Code"], "InvalidIdentityToken")
 
 
 if __name__ == "__main__":

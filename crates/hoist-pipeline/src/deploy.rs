@@ -176,6 +176,9 @@ impl Run<'_> {
             .hint("name the one that it is for: --service NAME"));
         }
         self.tell_unfinished();
+        if !request.embedded {
+            self.look_ahead(&works).await?;
+        }
 
         let builder = Builder {
             project: request.project,
@@ -209,6 +212,15 @@ impl Run<'_> {
             .as_ref()
             .map(|revision| revision.arn.clone());
         Ok(deployed)
+    }
+
+    /// Finds out before anything is built or pushed that a cluster or a service is missing: in the wrong region nothing is there.
+    async fn look_ahead(&self, works: &[Work]) -> Result<(), Failure> {
+        for work in works {
+            let seen = service::describe(self.request.aws, work.cluster(), work.name());
+            can_go(work, self.cancel.or(seen).await?.as_ref())?;
+        }
+        Ok(())
     }
 
     fn record(&self, what: What) -> Result<(), Failure> {
@@ -281,13 +293,7 @@ impl Run<'_> {
                 .or(resolve::resolve(aws, &mut work, live.as_ref(), events))
                 .await?;
         }
-        if live.is_none() && !work.can_create {
-            return Err(Failure::new(
-                Kind::Check,
-                format!("the service {} does not exist in the cluster {}", work.name(), work.cluster()),
-            )
-            .hint(format!("give `services: {{ {}: {{ service-definition: ... }} }}`, from which it is created", work.key())));
-        }
+        can_go(&work, live.as_ref())?;
         let running = live
             .as_ref()
             .and_then(|live| live["taskDefinition"].as_str());
@@ -568,4 +574,22 @@ pub async fn service_url(
         )
         .hint("deploy it first")),
     }
+}
+/// A service that does not exist needs a definition to be created from.
+fn can_go(work: &Work, live: Option<&Value>) -> Result<(), Failure> {
+    if live.is_some() || work.can_create {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Check,
+        format!(
+            "the service {} does not exist in the cluster {}",
+            work.name(),
+            work.cluster()
+        ),
+    )
+    .hint(format!(
+        "give `services: {{ {}: {{ service-definition: ... }} }}`, from which it is created",
+        work.key()
+    )))
 }

@@ -218,3 +218,74 @@ fn a_full_disk_is_named_and_a_later_build_is_right() {
     run.expect(10).says("disk is full");
     sandbox.run(&["build"]).expect(0);
 }
+
+/// What a deployment may change, as a real client sees it in one region.
+fn everything(sandbox: &Sandbox, region: &str) -> String {
+    let script = "import boto3, json, sys\n\
+                  ecs, ecr, logs, elb = (boto3.client(it, sys.argv[1]) for it in ['ecs', 'ecr', 'logs', 'elbv2'])\n\
+                  clusters = ecs.list_clusters()['clusterArns']\n\
+                  services = [ecs.list_services(cluster=it)['serviceArns'] for it in clusters]\n\
+                  shown = [ecs.describe_services(cluster=c, services=s)['services'] for c, s in zip(clusters, services) if s]\n\
+                  shown = [[it['serviceArn'], it['taskDefinition'], it['desiredCount'], [d['id'] for d in it['deployments']]] for l in shown for it in l]\n\
+                  repositories = ecr.describe_repositories()['repositories']\n\
+                  images = [ecr.list_images(repositoryName=it['repositoryName'])['imageIds'] for it in repositories]\n\
+                  print(json.dumps([clusters, shown, repositories, images, ecs.list_task_definitions()['taskDefinitionArns'],\n\
+                      [it['arn'] for it in logs.describe_log_groups()['logGroups']], elb.describe_target_groups()['TargetGroups']], default=str))";
+    let run = sandbox.client("python3", &["-c", script, region]);
+    run.expect(0);
+    run.stdout
+}
+
+#[test]
+fn an_expired_token_or_a_region_where_nothing_is_changes_nothing() {
+    let sandbox = sandbox();
+    sandbox
+        .deploy(&["--region", "eu-central-1"])
+        .expect(0);
+    // A session that ended a second ago: the shortest that STS gives lasts 15 minutes.
+    sandbox.run(&["local", "stop"]).expect(0);
+    let path = sandbox.home().join("local/state.redb");
+    let expired = hoist_local::keys::Key {
+        id: "ASIAEXPIRED000000000".to_owned(),
+        secret: "secret".to_owned(),
+        session_token: Some("token".to_owned()),
+        arn: "arn:aws:sts::000000000000:assumed-role/deploy/ci".to_owned(),
+        user_id: "AROA:ci".to_owned(),
+        expires: Some(hoist_local::clock::now() - 1000),
+    };
+    hoist_local::state::State::open(&path)
+        .unwrap()
+        .table("keys")
+        .put("", &expired.id, &expired)
+        .unwrap();
+    sandbox.run(&["local", "start"]).expect(0);
+    let root = sandbox.aws_env();
+    let before = (
+        everything(&sandbox, "eu-central-1"),
+        everything(&sandbox, "us-west-2"),
+    );
+    write(&sandbox.project(), SHORT, "ENV GREETING=other");
+
+    let mut command = sandbox.command(&["deploy", "--region", "eu-central-1"]);
+    command
+        .envs(root.clone())
+        .env("AWS_ACCESS_KEY_ID", &expired.id)
+        .env("AWS_SECRET_ACCESS_KEY", &expired.secret)
+        .env("AWS_SESSION_TOKEN", "token");
+    support::sandbox::Run::of(command.output().unwrap())
+        .expect(4)
+        .says("expired")
+        .says("= help:");
+
+    let mut command = sandbox.command(&["deploy", "--region", "us-west-2"]);
+    command.envs(root);
+    support::sandbox::Run::of(command.output().unwrap())
+        .expect(14)
+        .says("us-west-2")
+        .says("= help:");
+    let after = (
+        everything(&sandbox, "eu-central-1"),
+        everything(&sandbox, "us-west-2"),
+    );
+    assert_eq!(before, after);
+}

@@ -9,6 +9,8 @@ mod support;
 
 use std::path::Path;
 
+use serde_json::json;
+use support::issuer::Issuer;
 use support::load::get;
 use support::project::{SHORT, commit, write};
 use support::sandbox::{Run, Sandbox, tool};
@@ -26,6 +28,7 @@ jobs:
         with:
           binary: ${{ env.HOIST_UNDER_TEST }}
           aws-region: eu-central-1
+          role-to-assume: ${{ env.ROLE_UNDER_TEST }}
       - if: always()
         env:
           OUTCOME: ${{ steps.hoist.outputs.outcome }}
@@ -154,4 +157,102 @@ fn a_failed_deployment_fails_the_job_and_says_why() {
         run.stdout
     );
     assert_eq!(get(&url).unwrap().1, "one\n");
+}
+
+/// Makes the issuer known to the embedded IAM, and a role that trusts the main branch of acme/shop. Returns the role's ARN.
+fn trust(sandbox: &Sandbox, issuer: &Issuer) -> String {
+    let host = issuer.url().trim_start_matches("http://");
+    let made = sandbox.client(
+        "aws",
+        &[
+            "iam",
+            "create-open-id-connect-provider",
+            "--url",
+            issuer.url(),
+            "--client-id-list",
+            "sts.amazonaws.com",
+            "--query",
+            "OpenIDConnectProviderArn",
+            "--output",
+            "text",
+        ],
+    );
+    made.expect(0);
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Principal": {"Federated": made.stdout.trim()},
+        "Condition": {
+            "StringEquals": {format!("{host}:aud"): "sts.amazonaws.com", format!("{host}:repository"): "acme/shop"},
+            "StringLike": {format!("{host}:sub"): "repo:acme/shop:ref:refs/heads/*"},
+        },
+    }]});
+    let role = sandbox.client(
+        "aws",
+        &[
+            "iam",
+            "create-role",
+            "--role-name",
+            "deploy",
+            "--assume-role-policy-document",
+            &policy.to_string(),
+            "--query",
+            "Role.Arn",
+            "--output",
+            "text",
+        ],
+    );
+    role.expect(0);
+    role.stdout.trim().to_owned()
+}
+
+#[test]
+fn a_push_signs_in_by_the_identity_of_the_job_and_only_as_what_the_role_trusts() {
+    let sandbox = Sandbox::new();
+    write(&sandbox.project(), SHORT, "ENV GREETING=one");
+    repository(&sandbox);
+    commit(&sandbox.project(), "one");
+    let url = sandbox
+        .run(&["deploy", "--local", "--region", "eu-central-1"])
+        .expect(0)
+        .url();
+    let issuer = Issuer::start("repo:acme/shop:ref:refs/heads/main");
+    let role = trust(&sandbox, &issuer);
+    let mut environment = issuer.environment();
+    environment.extend(sandbox.aws_env());
+    environment.retain(|(name, _)| !name.contains("KEY") && !name.ends_with("REGION"));
+    for (name, value) in [
+        ("HOIST_UNDER_TEST", env!("CARGO_BIN_EXE_hoist")),
+        ("HOIST_HOME", &sandbox.home().display().to_string()),
+        ("ROLE_UNDER_TEST", &role),
+    ] {
+        environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    write(&sandbox.project(), SHORT, "ENV GREETING=two");
+    commit(&sandbox.project(), "two");
+    let run = act(&sandbox, &environment);
+    assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
+    assert!(
+        run.stdout.contains(&format!("outputs outcome=done url={url} ")),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(get(&url).unwrap().1, "two\n");
+
+    // A pull request's job is not what the role trusts.
+    issuer.set_subject("repo:acme/shop:pull_request");
+    write(&sandbox.project(), SHORT, "ENV GREETING=three");
+    commit(&sandbox.project(), "three");
+    let run = act(&sandbox, &environment);
+    assert_ne!(run.code, 0);
+    for text in [
+        "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+        "repo:acme/shop:pull_request",
+        "exit status 4",
+        "outputs outcome=credentials",
+    ] {
+        assert!(run.stdout.contains(text), "no `{text}` in\n{}", run.stdout);
+    }
+    assert_eq!(get(&url).unwrap().1, "two\n");
 }

@@ -150,7 +150,7 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
         Service::Ec2 => crate::ec2::handle(&ctx.ec2, call),
         Service::Iam => crate::iam::handle(&ctx.iam, call).await,
-        Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call),
+        Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call).await,
         Service::Ecr => crate::ecr::handle(&ctx.registry, call),
     }
 }

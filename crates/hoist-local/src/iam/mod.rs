@@ -11,6 +11,7 @@ mod service;
 mod trust;
 
 pub use handle::handle;
+pub use providers::provider_arn;
 pub use role::Role;
 pub use service::Iam;
 pub use trust::Caller;

@@ -48,10 +48,9 @@ impl Iam {
     /// # Errors
     /// When the state cannot be read.
     pub fn audiences(&self, issuer: &str) -> Result<Option<Vec<String>>, StateError> {
-        let issuer = issuer.trim_start_matches("https://").trim_end_matches('/');
         Ok(self
             .providers
-            .get("", issuer)?
+            .get("", super::providers::bare(issuer))?
             .map(|provider| provider.client_ids))
     }
 }

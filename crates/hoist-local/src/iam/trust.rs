@@ -1,7 +1,9 @@
-//! Who may assume a role, by its trust policy. Conditions on audience and subject of a token are looked at; others are not.
+//! Who may assume a role, by its trust policy. Conditions on what a token claims are looked at; of those on a principal of the
+//! account none is.
 
 use serde_json::Value;
 
+use super::providers::{bare, provider_arn};
 use super::role::Role;
 use crate::ctx::ACCOUNT;
 use crate::elb::wild;
@@ -15,7 +17,7 @@ pub enum Caller<'a> {
     Token {
         issuer: &'a str,
         audience: &'a str,
-        subject: &'a str,
+        claims: &'a Value,
     },
 }
 
@@ -76,42 +78,64 @@ fn applies(statement: &Value, caller: &Caller<'_>) -> bool {
         Caller::Token {
             issuer,
             audience,
-            subject,
+            claims,
         } => {
-            let host = issuer.trim_start_matches("https://").trim_end_matches('/');
-            let provider = format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{host}");
+            let provider = provider_arn(issuer);
             strings(principal.and_then(|p| p.get("Federated"))).any(|wanted| wanted == provider)
-                && conditions(statement, host, audience, subject)
+                && conditions(statement, bare(issuer), audience, claims)
         }
     }
 }
 
-fn conditions(statement: &Value, host: &str, audience: &str, subject: &str) -> bool {
+/// Whether every condition holds of the token: `HOST:aud` is the audience that the provider knows, `HOST:NAME` a claim.
+///
+/// A key that the token does not have fails a positive comparison and passes a negative one, and an operator that is not about
+/// strings never holds (IAM user guide, "IAM JSON policy elements: Condition operators").
+fn conditions(statement: &Value, host: &str, audience: &str, claims: &Value) -> bool {
     let Some(operators) = statement.get("Condition").and_then(Value::as_object) else {
         return true;
     };
     operators.iter().all(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();
         keys.into_iter().all(|(key, wanted)| {
-            let actual = match key.strip_prefix(host) {
-                Some(":aud") => audience,
-                Some(":sub") => subject,
-                _ => return true,
+            let name = key
+                .strip_prefix(host)
+                .and_then(|rest| rest.strip_prefix(':'));
+            let actual: Vec<&str> = match name {
+                Some("aud") => vec![audience],
+                Some(name) => strings(claims.get(name)).collect(),
+                None => Vec::new(),
             };
-            let mut wanted = strings(Some(wanted));
-            match operator.as_str() {
-                "StringEquals" | "ForAnyValue:StringEquals" => {
-                    wanted.any(|wanted| wanted == actual)
-                }
-                "StringLike" | "ForAnyValue:StringLike" => {
-                    wanted.any(|wanted| wild(wanted, actual))
-                }
-                "StringNotEquals" => !wanted.any(|wanted| wanted == actual),
-                "StringNotLike" => !wanted.any(|wanted| wild(wanted, actual)),
-                _ => true,
-            }
+            holds(operator, &actual, wanted)
         })
     })
+}
+
+fn holds(operator: &str, actual: &[&str], wanted: &Value) -> bool {
+    let operator = operator
+        .strip_prefix("ForAnyValue:")
+        .unwrap_or(operator);
+    let (operator, optional) = match operator.strip_suffix("IfExists") {
+        Some(operator) => (operator, true),
+        None => (operator, false),
+    };
+    if optional && actual.is_empty() {
+        return true;
+    }
+    let any = |same: fn(&str, &str) -> bool| {
+        actual
+            .iter()
+            .any(|actual| strings(Some(wanted)).any(|wanted| same(wanted, actual)))
+    };
+    match operator {
+        "StringEquals" => any(|wanted, actual| wanted == actual),
+        "StringEqualsIgnoreCase" => any(|wanted, actual| wanted.eq_ignore_ascii_case(actual)),
+        "StringLike" => any(wild),
+        "StringNotEquals" => !any(|wanted, actual| wanted == actual),
+        "StringNotEqualsIgnoreCase" => !any(|wanted, actual| wanted.eq_ignore_ascii_case(actual)),
+        "StringNotLike" => !any(wild),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -159,28 +183,41 @@ mod tests {
                 "StringLike": {"token.actions.githubusercontent.com:sub": ["repo:acme/shop:*", "repo:acme/other:*"]},
             },
         }]));
-        let token = |issuer, audience, subject| Caller::Token {
-            issuer,
-            audience,
-            subject,
+        let trusts = |issuer, audience, subject| {
+            let claims = json!({"sub": subject});
+            trusting.trusts(&Caller::Token {
+                issuer,
+                audience,
+                claims: &claims,
+            })
         };
         let issuer = "https://token.actions.githubusercontent.com";
-        assert!(trusting.trusts(&token(
+        assert!(trusts(
             issuer,
             "sts.amazonaws.com",
             "repo:acme/shop:ref:refs/heads/main"
-        )));
-        assert!(!trusting.trusts(&token(
+        ));
+        assert!(!trusts(
             issuer,
             "sts.amazonaws.com",
             "repo:evil/shop:ref:refs/heads/main"
-        )));
-        assert!(!trusting.trusts(&token(issuer, "other", "repo:acme/shop:x")));
-        assert!(!trusting.trusts(&token(
+        ));
+        assert!(!trusts(issuer, "other", "repo:acme/shop:x"));
+        assert!(!trusts(
             "https://gitlab.com",
             "sts.amazonaws.com",
             "repo:acme/shop:x"
-        )));
+        ));
         assert!(!trusting.trusts(&ROOT));
+    }
+
+    #[test]
+    fn a_condition_on_what_a_token_does_not_claim_is_not_met() {
+        let branch = json!("refs/heads/main");
+        assert!(holds("StringEquals", &["refs/heads/main"], &branch));
+        assert!(!holds("StringEquals", &[], &branch));
+        assert!(holds("StringEqualsIfExists", &[], &branch));
+        assert!(holds("StringNotEquals", &[], &branch));
+        assert!(!holds("NumericEquals", &["1"], &json!("1")));
     }
 }

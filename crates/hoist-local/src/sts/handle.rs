@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::issuer;
 use super::token::Token;
 use crate::api::{ApiError, Call, Service};
 use crate::clock;
@@ -16,14 +17,14 @@ pub fn is_anonymous(service: Service, action: &str) -> bool {
 ///
 /// # Errors
 /// As the service answers them.
-pub fn handle(keys: &Keys, iam: &Iam, call: &Call) -> Result<Value, ApiError> {
+pub async fn handle(keys: &Keys, iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     match call.action.as_str() {
         "GetCallerIdentity" => {
             Ok(json!({"UserId": call.key.user_id, "Account": ACCOUNT, "Arn": call.key.arn}))
         }
         "GetSessionToken" => get_session_token(keys, call),
         "AssumeRole" => assume_role(keys, iam, call),
-        "AssumeRoleWithWebIdentity" => assume_role_with_web_identity(keys, iam, call),
+        "AssumeRoleWithWebIdentity" => assume_role_with_web_identity(keys, iam, call).await,
         "GetAccessKeyInfo" => Ok(json!({"Account": ACCOUNT})),
         _ => Err(ApiError::unknown_operation(call.service, &call.action)),
     }
@@ -142,9 +143,21 @@ fn assume_role(keys: &Keys, iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     )
 }
 
-fn assume_role_with_web_identity(keys: &Keys, iam: &Iam, call: &Call) -> Result<Value, ApiError> {
+async fn assume_role_with_web_identity(
+    keys: &Keys,
+    iam: &Iam,
+    call: &Call,
+) -> Result<Value, ApiError> {
     let arn = required(call, "RoleArn")?;
     let token = Token::parse(required(call, "WebIdentityToken")?)?;
+    let known = iam.audiences(&token.issuer)?.ok_or_else(|| {
+        let text = format!(
+            "No OpenIDConnect provider found in your account for {}",
+            token.issuer
+        );
+        ApiError::new("InvalidIdentityToken", text)
+    })?;
+    issuer::verify(&token).await?;
     let now = clock::now() / 1000;
     if token.expires <= now {
         let text = format!(
@@ -153,13 +166,6 @@ fn assume_role_with_web_identity(keys: &Keys, iam: &Iam, call: &Call) -> Result<
         );
         return Err(ApiError::new("ExpiredTokenException", text));
     }
-    let known = iam.audiences(&token.issuer)?.ok_or_else(|| {
-        let text = format!(
-            "No OpenIDConnect provider found in your account for {}",
-            token.issuer
-        );
-        ApiError::new("InvalidIdentityToken", text)
-    })?;
     let audience = token
         .audiences
         .iter()
@@ -169,7 +175,7 @@ fn assume_role_with_web_identity(keys: &Keys, iam: &Iam, call: &Call) -> Result<
     let caller = Caller::Token {
         issuer: &token.issuer,
         audience,
-        subject: &token.subject,
+        claims: &token.claims,
     };
     let role = iam
         .role_by_arn(arn)?
@@ -186,7 +192,7 @@ fn assume_role_with_web_identity(keys: &Keys, iam: &Iam, call: &Call) -> Result<
         "Credentials": credentials,
         "SubjectFromWebIdentityToken": token.subject,
         "AssumedRoleUser": user,
-        "Provider": format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{}", token.issuer.trim_start_matches("https://").trim_end_matches('/')),
+        "Provider": crate::iam::provider_arn(&token.issuer),
         "Audience": audience,
     }))
 }

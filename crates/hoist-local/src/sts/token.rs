@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::api::ApiError;
 
-/// What a web identity token says. Its signature is not verified: the embedded AWS reaches no issuer.
+/// What a web identity token says, and who is said to have signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     pub issuer: String,
@@ -12,6 +12,15 @@ pub struct Token {
     pub audiences: Vec<String>,
     /// Seconds since 1970.
     pub expires: i64,
+    /// All that it claims.
+    pub claims: Value,
+    /// How it is signed, such as `RS256`.
+    pub algorithm: String,
+    /// The `kid` of the key that signed it.
+    pub key: Option<String>,
+    /// What was signed: the first two parts as they came.
+    pub signed: String,
+    pub signature: Vec<u8>,
 }
 
 fn invalid(message: &str) -> ApiError {
@@ -26,10 +35,8 @@ impl Token {
                 "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
             )
         };
-        let parts: Vec<&str> = text.split('.').collect();
-        let [header, payload, signature] = parts.as_slice() else {
-            return Err(not_a_jwt());
-        };
+        let (signed, signature) = text.rsplit_once('.').ok_or_else(not_a_jwt)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(not_a_jwt)?;
         let decode = |part: &str| {
             URL_SAFE_NO_PAD
                 .decode(part.trim_end_matches('='))
@@ -37,16 +44,12 @@ impl Token {
         };
         let read =
             |part: &str| serde_json::from_slice::<Value>(&decode(part)?).map_err(|_| not_a_jwt());
-        let header = read(header)?;
-        if header
-            .get("alg")
-            .and_then(Value::as_str)
-            .is_none_or(|alg| alg.eq_ignore_ascii_case("none"))
-            || signature.is_empty()
-        {
-            return Err(not_a_jwt());
-        }
-        decode(signature)?;
+        let header: Value = read(header)?;
+        let named = |name: &str| header.get(name).and_then(Value::as_str).map(str::to_owned);
+        let algorithm = named("alg")
+            .filter(|alg| !alg.eq_ignore_ascii_case("none") && !signature.is_empty())
+            .ok_or_else(not_a_jwt)?;
+        let signature = decode(signature)?;
         let claims = read(payload)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let missing = |name: &str| invalid(&format!("Missing a required claim: {name}"));
@@ -67,6 +70,11 @@ impl Token {
                 .get("exp")
                 .and_then(Value::as_i64)
                 .ok_or_else(|| missing("exp"))?,
+            algorithm,
+            key: named("kid"),
+            signed: signed.to_owned(),
+            signature,
+            claims,
         })
     }
 }

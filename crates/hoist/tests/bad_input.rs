@@ -239,9 +239,7 @@ fn everything(sandbox: &Sandbox, region: &str) -> String {
 #[test]
 fn an_expired_token_or_a_region_where_nothing_is_changes_nothing() {
     let sandbox = sandbox();
-    sandbox
-        .deploy(&["--region", "eu-central-1"])
-        .expect(0);
+    sandbox.deploy(&["--region", "eu-central-1"]).expect(0);
     // A session that ended a second ago: the shortest that STS gives lasts 15 minutes.
     sandbox.run(&["local", "stop"]).expect(0);
     let path = sandbox.home().join("local/state.redb");

@@ -234,7 +234,8 @@ fn a_push_signs_in_by_the_identity_of_the_job_and_only_as_what_the_role_trusts()
     let run = act(&sandbox, &environment);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
     assert!(
-        run.stdout.contains(&format!("outputs outcome=done url={url} ")),
+        run.stdout
+            .contains(&format!("outputs outcome=done url={url} ")),
         "{}",
         run.stdout
     );

@@ -112,9 +112,7 @@ fn conditions(statement: &Value, host: &str, audience: &str, claims: &Value) -> 
 }
 
 fn holds(operator: &str, actual: &[&str], wanted: &Value) -> bool {
-    let operator = operator
-        .strip_prefix("ForAnyValue:")
-        .unwrap_or(operator);
+    let operator = operator.strip_prefix("ForAnyValue:").unwrap_or(operator);
     let (operator, optional) = match operator.strip_suffix("IfExists") {
         Some(operator) => (operator, true),
         None => (operator, false),

@@ -80,7 +80,12 @@ fn key() -> RsaKeyPair {
     RsaKeyPair::from_pkcs8(&STANDARD.decode(text.trim()).unwrap()).unwrap()
 }
 
-fn answer(mut stream: TcpStream, key: &RsaKeyPair, issuer: &str, subject: &str) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    key: &RsaKeyPair,
+    issuer: &str,
+    subject: &str,
+) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let mut authorised = false;
@@ -89,12 +94,9 @@ fn answer(mut stream: TcpStream, key: &RsaKeyPair, issuer: &str, subject: &str) 
         if line.is_empty() {
             break;
         }
-        authorised |= line
-            .split_once(':')
-            .is_some_and(|(name, value)| {
-                name.eq_ignore_ascii_case("authorization")
-                    && value.trim() == format!("bearer {BEARER}")
-            });
+        authorised |= line.split_once(':').is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("authorization") && value.trim() == format!("bearer {BEARER}")
+        });
     }
     let path = first.split(' ').nth(1).unwrap_or_default();
     let found = match path.split('?').next().unwrap_or_default() {

@@ -1,6 +1,7 @@
 //! Generated artefacts, benches and release chores: `cargo xtask <chore>`.
 
 mod shapes;
+mod table;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,10 @@
-//! The table of ECS's own shapes that the checks of `hoist-ecs` know, cut out of botocore's service model.
+//! What is generated from botocore's service models: the table of ECS's own shapes that the checks of `hoist-ecs` know, here, and
+//! the [table](crate::table) of the embedded AWS.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -13,27 +14,32 @@ const ROOTS: [&str; 2] = ["RegisterTaskDefinitionRequest", "CreateServiceRequest
 /// Where the table lies, seen from the root of the workspace.
 const TABLE: &str = "crates/hoist-ecs/src/shapes.json";
 
-/// Writes the table from the botocore package in `botocore`.
+/// Writes both tables from the botocore package in `botocore`.
 pub fn generate(botocore: &Path) -> Result<(), String> {
+    for (path, text) in tables(botocore)? {
+        fs::write(&path, text)
+            .map_err(|error| format!("failed to write {}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What is generated from the models, with where it lies.
+fn tables(botocore: &Path) -> Result<[(PathBuf, String); 2], String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .ok_or("xtask lies in no workspace")?;
-    let table = table(botocore)?;
-    let path = root.join(TABLE);
-    fs::write(&path, table).map_err(|error| format!("failed to write {}: {error}", path.display()))
+    Ok([
+        (root.join(TABLE), table(botocore)?),
+        (
+            root.join(crate::table::TABLE),
+            crate::table::table(botocore)?,
+        ),
+    ])
 }
 
 /// The table as text: one shape to a line, so that a change of the model reads well in a diff.
 fn table(botocore: &Path) -> Result<String, String> {
-    let model = botocore.join("data/ecs/2014-11-13/service-2.json.gz");
-    let failed =
-        |error: &dyn std::fmt::Display| format!("failed to read {}: {error}", model.display());
-    let packed = fs::File::open(&model).map_err(|error| failed(&error))?;
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(packed)
-        .read_to_string(&mut text)
-        .map_err(|error| failed(&error))?;
-    let model: Value = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+    let model = model(botocore, "ecs/2014-11-13")?;
     let mut shapes = BTreeMap::new();
     for root in ROOTS {
         collect(&model["shapes"], root, &mut shapes)?;
@@ -49,7 +55,20 @@ fn table(botocore: &Path) -> Result<String, String> {
     ))
 }
 
-fn version(botocore: &Path) -> Result<String, String> {
+/// The model of a service: `folder` is such as `ecs/2014-11-13`.
+pub fn model(botocore: &Path, folder: &str) -> Result<Value, String> {
+    let path = botocore.join("data").join(folder).join("service-2.json.gz");
+    let failed =
+        |error: &dyn std::fmt::Display| format!("failed to read {}: {error}", path.display());
+    let packed = fs::File::open(&path).map_err(|error| failed(&error))?;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(packed)
+        .read_to_string(&mut text)
+        .map_err(|error| failed(&error))?;
+    serde_json::from_str(&text).map_err(|error| failed(&error))
+}
+
+pub fn version(botocore: &Path) -> Result<String, String> {
     let path = botocore.join("__init__.py");
     let text = fs::read_to_string(&path)
         .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
@@ -103,4 +122,37 @@ fn collect(model: &Value, name: &str, shapes: &mut BTreeMap<String, Value>) -> R
         collect(model, &name, shapes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the tests' tools have botocore, if they are installed.
+    fn botocore() -> Option<PathBuf> {
+        let tools = PathBuf::from(std::env::var_os("HOIST_TEST_TOOLS")?).join("lib");
+        let python = |path: &PathBuf| path.join("site-packages/botocore").is_dir();
+        let mut folders = fs::read_dir(tools).ok()?.flatten().map(|it| it.path());
+        Some(folders.find(python)?.join("site-packages/botocore"))
+    }
+
+    #[test]
+    fn the_tables_are_what_the_models_say() {
+        let Some(botocore) = botocore() else {
+            assert!(
+                std::env::var_os("HOIST_TEST_TOOLS").is_none(),
+                "the tools are installed without botocore"
+            );
+            return;
+        };
+        for (path, text) in tables(&botocore).expect("the models can be read") {
+            let kept = fs::read_to_string(&path).expect("the table is there");
+            assert!(
+                kept == text,
+                "{} is not what the models say; run `cargo xtask shapes {}`",
+                path.display(),
+                botocore.display()
+            );
+        }
+    }
 }

@@ -1,6 +1,7 @@
 use serde_json::{Map, Value};
 
 use super::services::{Protocol, Service};
+use super::shapes;
 use crate::sigv4::SignatureError;
 use crate::state::StateError;
 
@@ -51,8 +52,14 @@ impl ApiError {
         ApiError::new("InternalFailure", message).with_status(500)
     }
 
-    /// This service has no such operation.
+    /// This service has no such operation, or has it only on AWS itself.
     pub fn unknown_operation(service: Service, action: &str) -> ApiError {
+        let name = service.signing_name();
+        if shapes::model(name).is_some_and(|model| model.has(action)) {
+            let text =
+                format!("{action} is an operation of {name} that the embedded AWS does not have");
+            return ApiError::new("NotImplemented", text).with_status(501);
+        }
         match service.protocol() {
             Protocol::Json => ApiError::new("UnknownOperationException", ""),
             Protocol::Query => ApiError::new(

@@ -1,13 +1,16 @@
 //! Requests of every AWS protocol in, answers out.
 //!
-//! [`server`] reads the request, verifies its signature, and makes a [`Call`] of it, whatever the protocol; [`services`] hands
-//! the call to the service it is for. Services see and return JSON; query parameters arrive nested, and [`xml`] writes answers.
+//! [`server`] reads the request, verifies its signature, and makes a [`Call`] of it, whatever the protocol; [`check`] holds it
+//! against the shapes of its service; [`services`] hands the call to the service it is for. Services see and return JSON; query parameters arrive nested, and [`xml`] writes answers.
 
 mod call;
+mod check;
 mod error;
+mod pattern;
 pub mod query;
 mod server;
 mod services;
+mod shapes;
 pub mod xml;
 
 pub use call::Call;

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 
 use super::call::Call;
+use super::check::check;
 use super::error::ApiError;
 use super::services::{Protocol, Service, dispatch};
 use super::{query, xml};
@@ -113,7 +114,10 @@ async fn call(
         key: signed.key,
         request_id: request_id.to_owned(),
     };
-    let result = dispatch(ctx, &call).await;
+    let result = match check(service, &call.action, &call.params) {
+        Ok(()) => dispatch(ctx, &call).await,
+        Err(error) => Err(error),
+    };
     match &result {
         Ok(_) => tracing::debug!(
             service = service.signing_name(),

@@ -1,4 +1,4 @@
-//! Archives that `ADD` unpacks: tar, plain or compressed with gzip or zstd.
+//! Archives that `ADD` unpacks: tar, plain or compressed with gzip, bzip2, xz or zstd.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,8 +7,39 @@ use std::path::{Component, Path, PathBuf};
 use hoist_oci::Compression;
 use tar::EntryType;
 
+use crate::bunzip::Bunzip;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::{Content, Entry, EntryKind};
+
+/// How an archive may be compressed: as layers are, or in one of the older ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Oci(Compression),
+    Bzip2,
+    Xz,
+}
+
+impl Packing {
+    /// The packing of a file, by its first six bytes.
+    pub(crate) fn of_magic(start: &[u8]) -> Packing {
+        match start {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Packing::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Packing::Bzip2,
+            start => Packing::Oci(Compression::of_magic(start)),
+        }
+    }
+
+    pub(crate) fn decoder<'a, R: Read + Send + 'a>(
+        self,
+        file: R,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Packing::Oci(compression) => compression.decoder(file)?,
+            Packing::Bzip2 => Box::new(Bunzip::new(file)),
+            Packing::Xz => Box::new(lzma_rust2::XzReader::new(io::BufReader::new(file), true)),
+        })
+    }
+}
 
 /// What an archive holds.
 pub(crate) struct Unpacked {
@@ -26,14 +57,8 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
     let read = read_up_to(&mut source, &mut start).map_err(failed)?;
     source.seek(SeekFrom::Start(0)).map_err(failed)?;
     let start = &start[..read];
-    for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh", "bzip2")] {
-        if start.starts_with(magic) {
-            return Err(BuildError::new(BuildErrorKind::Unsupported, format!("{} is compressed with {name}, which the embedded engine does not unpack", file.display()))
-                .with_hint("compress it with gzip or zstd, use COPY and a RUN step with tar, or build with --engine buildkit; ADD --unpack=false adds it as it is"));
-        }
-    }
-    let compression = Compression::of_magic(start);
-    let (path, held) = if compression == Compression::None {
+    let packing = Packing::of_magic(start);
+    let (path, held) = if packing == Packing::Oci(Compression::None) {
         if !looks_like_tar(&mut source).map_err(failed)? {
             return Ok(None);
         }
@@ -41,7 +66,7 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
     } else {
         {
             // A compressed file that is no archive is added as it is, damaged ones too.
-            let mut decoder = compression.decoder(&source).map_err(failed)?;
+            let mut decoder = packing.decoder(&source).map_err(failed)?;
             match looks_like_tar(&mut decoder) {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return Ok(None),
@@ -49,7 +74,7 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
         }
         source.seek(SeekFrom::Start(0)).map_err(failed)?;
         let mut plain = crate::spool::file(spool, "archive").map_err(failed)?;
-        let mut decoder = compression.decoder(&source).map_err(failed)?;
+        let mut decoder = packing.decoder(&source).map_err(failed)?;
         io::copy(&mut decoder, plain.as_file_mut()).map_err(failed)?;
         let path = plain.into_temp_path();
         (path.to_path_buf(), Some(path))
@@ -277,18 +302,38 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_no_archives_and_unknown_compressions_are_refused() {
+    fn archives_of_xz_and_bzip2_are_unpacked() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = dir.path().join("a.tar");
+        for program in ["xz", "bzip2"] {
+            std::fs::write(&plain, archive()).unwrap();
+            let done = std::process::Command::new(program).arg(&plain).status();
+            assert!(done.expect("the tests need xz-utils and bzip2").success());
+            let packed = dir.path().join(if program == "xz" {
+                "a.tar.xz"
+            } else {
+                "a.tar.bz2"
+            });
+            let unpacked = open(&packed, dir.path()).unwrap().unwrap();
+            assert_eq!(unpacked.entries.len(), 3, "{program}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_archives() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.tar.gz");
-        for content in [&b""[..], b"hello", &[7; 2000], &[0x1f, 0x8b, 1, 2, 3]] {
+        for content in [
+            &b""[..],
+            b"hello",
+            &[7; 2000],
+            &[0x1f, 0x8b, 1, 2, 3],
+            b"\xfd7zXZ\0rest",
+            b"BZh9rest",
+        ] {
             std::fs::write(&path, content).unwrap();
             assert!(open(&path, dir.path()).unwrap().is_none());
         }
-        std::fs::write(&path, b"\xfd7zXZ\0rest").unwrap();
-        assert_eq!(
-            open(&path, dir.path()).err().unwrap().kind(),
-            BuildErrorKind::Unsupported
-        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Base images: local names first, then registries.
 
+use std::sync::{Arc, PoisonError};
+
 use hoist_oci::spec::Platform;
 use hoist_oci::{Image, ImageRef, ProgressEvent, Registry, RegistryError};
 
@@ -7,12 +9,23 @@ use crate::embedded::Build;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::BuildEvent;
 use crate::images;
+use crate::layouts;
+use crate::stages::LAYOUT;
 
 impl Build<'_> {
     /// Finds an image by its name: one that was imported or built here, else one from a registry.
-    pub(crate) fn image(&mut self, name: &str, platform: &Platform) -> Result<Image> {
+    pub(crate) fn image(&self, name: &str, platform: &Platform) -> Result<Image> {
         let key = (name.to_owned(), platform.to_string());
-        if let Some(image) = self.images.get(&key) {
+        // Whoever asks first finds it; others that ask in the meantime wait.
+        let slot = Arc::clone(
+            self.images
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key)
+                .or_default(),
+        );
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = &*slot {
             return Ok(image.clone());
         }
         let image = match self.local(name, platform)? {
@@ -28,12 +41,15 @@ impl Build<'_> {
                 None,
             );
         }
-        self.images.insert(key, image.clone());
-        Ok(image)
+        Ok(slot.insert(image).clone())
     }
 
     fn local(&self, name: &str, platform: &Platform) -> Result<Option<Image>> {
-        let Some(descriptor) = images::resolve(self.workspace, name)? else {
+        let found = match name.strip_prefix(LAYOUT) {
+            None => images::resolve(self.workspace, name)?,
+            Some(key) => Some(layouts::load(self.workspace, self.request, key)?),
+        };
+        let Some(descriptor) = found else {
             return Ok(None);
         };
         let image = self

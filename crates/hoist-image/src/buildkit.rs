@@ -59,8 +59,13 @@ pub(crate) fn build(
         .arg(&archive)
         .arg(id.trim());
     runtime.block_on(streamed(save, report))?;
-    let (manifest, config_digest, platform) =
-        load(workspace, &archive, request.compression, report)?;
+    let (manifest, config_digest, platform) = load(
+        workspace,
+        &archive,
+        request.compression,
+        &request.annotations,
+        report,
+    )?;
     Ok(BuiltImage {
         manifest,
         config_digest,
@@ -195,6 +200,7 @@ fn load(
     workspace: &Workspace,
     archive: &Path,
     compression: Compression,
+    annotations: &[(String, String)],
     report: &Reporter,
 ) -> Result<(hoist_oci::spec::Descriptor, Digest, Platform)> {
     let failed = |error| BuildError::io("read the archive of docker save", error);
@@ -287,7 +293,8 @@ fn load(
         layers.push(stored.blob);
     }
     let platform = config.platform();
-    let (manifest, config_digest) = store_image(workspace, &config, layers, &platform)?;
+    let (manifest, config_digest) =
+        store_image(workspace, &config, layers, &platform, annotations)?;
     Ok((manifest, config_digest, platform))
 }
 
@@ -337,6 +344,7 @@ mod tests {
             &workspace,
             &path,
             Compression::Gzip,
+            &[],
             &Reporter::new(events, cancelled),
         );
         (dir, workspace, result)

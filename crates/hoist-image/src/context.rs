@@ -1,6 +1,5 @@
 //! The build context: walked once, hashed once, and not even that where nothing changed.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
@@ -8,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hoist_oci::{Digest, Hasher};
@@ -26,7 +26,7 @@ pub(crate) struct Context {
     pub ignore: Ignore,
     nodes: HashMap<PathBuf, (Node, Stamp)>,
     folders: HashMap<PathBuf, Vec<OsString>>,
-    hashes: RefCell<Hashes>,
+    hashes: Mutex<Hashes>,
 }
 
 /// What tells that a file is still the one that was hashed.
@@ -70,7 +70,7 @@ impl Context {
             ignore,
             nodes: HashMap::new(),
             folders: HashMap::new(),
-            hashes: RefCell::new(hashes),
+            hashes: Mutex::new(hashes),
         };
         let metadata = fs::symlink_metadata(&root)
             .map_err(|error| BuildError::io(format!("read {}", root.display()), error))?;
@@ -153,6 +153,10 @@ impl Context {
         Ok(any)
     }
 
+    fn hashes(&self) -> MutexGuard<'_, Hashes> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The digest of everything in the context: names, kinds, modes and contents, but no times and owners.
     pub(crate) fn digest_all(&self) -> Result<Digest> {
         let mut hasher = Hasher::new();
@@ -170,7 +174,7 @@ impl Context {
 
     /// Keeps the digests for the next build. Best effort: without them it only hashes again.
     pub(crate) fn save(&self) {
-        let hashes = self.hashes.borrow();
+        let hashes = self.hashes();
         if !hashes.changed {
             return;
         }
@@ -234,13 +238,13 @@ impl Tree for Context {
         let Some((_, stamp)) = self.nodes.get(path) else {
             return tree::digest_file(&node.real);
         };
-        if let Some((known, digest)) = self.hashes.borrow().known.get(path)
+        if let Some((known, digest)) = self.hashes().known.get(path)
             && known == stamp
         {
             return Ok(*digest);
         }
         let digest = tree::digest_file(&node.real)?;
-        let mut hashes = self.hashes.borrow_mut();
+        let mut hashes = self.hashes();
         hashes.known.insert(path.into(), (*stamp, digest));
         hashes.changed = true;
         Ok(digest)
@@ -408,8 +412,7 @@ mod tests {
         let digest = first.digest_all().unwrap();
         // Change times cannot be set: pretend that the walk saw an old one.
         for (_, (stamp, _)) in first
-            .hashes
-            .borrow_mut()
+            .hashes()
             .known
             .iter_mut()
             .filter(|(path, _)| path.ends_with("old"))
@@ -417,7 +420,7 @@ mod tests {
             (stamp.mtime, stamp.ctime) = (1, 1);
         }
         first.save();
-        let file = first.hashes.borrow().file.clone();
+        let file = first.hashes().file.clone();
         let kept = read_hashes(&file);
         assert_eq!(kept.keys().collect::<Vec<_>>(), [Path::new("old")]);
         assert_eq!(context(dir.path(), "").digest_all().unwrap(), digest);

@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub exclude: Ignore,
     /// Archives are unpacked.
     pub unpack: bool,
+    /// Archives from addresses too.
+    pub unpack_fetched: bool,
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
 }
@@ -44,22 +46,24 @@ pub(crate) struct Plan {
 
 /// Decides where everything comes to lie.
 pub(crate) fn plan(
-    source: &dyn Tree,
-    selected: &[Selected],
+    groups: &[(&dyn Tree, Vec<Selected>)],
     rootfs: &dyn Tree,
     options: &Options,
     spool: &Path,
 ) -> Result<Plan> {
     let mut planner = Planner {
-        source,
+        source: rootfs,
         rootfs,
         options,
         entries: Entries::new(),
         written: HashMap::new(),
         spools: Vec::new(),
     };
-    for item in selected {
-        planner.add(item, spool)?;
+    for (source, selected) in groups {
+        planner.source = *source;
+        for item in selected {
+            planner.add(item, spool)?;
+        }
     }
     Ok(Plan {
         entries: planner.entries,
@@ -174,6 +178,26 @@ impl Planner<'_> {
                         xattrs: Vec::new(),
                     },
                 )
+            }
+            Selected::Fetched { name, node } => {
+                if options.unpack_fetched
+                    && let Some(unpacked) = archive::open(&node.real, spool)?
+                {
+                    self.folder(&dest)?;
+                    return self.unpack(&dest, unpacked);
+                }
+                let target = if dest_is_folder {
+                    dest.join(name)
+                } else {
+                    dest
+                };
+                self.parent(&target)?;
+                let kind = EntryKind::File {
+                    content: Content::Path(node.real.clone()),
+                    size: node.size,
+                };
+                let entry = self.entry(node, kind)?;
+                self.put(target, entry)
             }
             Selected::Node {
                 name,

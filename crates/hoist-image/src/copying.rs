@@ -6,6 +6,7 @@ use hoist_oci::Digest;
 
 use crate::chmod::Chmod;
 use crate::config;
+use crate::context::Context;
 use crate::copy::{self, Options};
 use crate::dockerfile::instruction::{Copy, CopySource, Instruction};
 use crate::dockerfile::lines::Spanned;
@@ -14,21 +15,28 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::layer;
 use crate::pattern::Pattern;
+use crate::remote::{self, Fetched, Fetcher, GitAddress};
 use crate::select::{self, Selected};
 use crate::stages::{Origin, origin_of};
 use crate::steps::{key, remember, scope};
 use crate::tree::{self, Tree};
 use crate::users;
 
-/// Where files come from: the context, or layers that are unpacked only if they must be read.
-enum Source {
-    Context,
+/// Where files come from: a folder of this machine, or layers that are unpacked only if they must be read.
+enum Source<'a> {
+    Folder(&'a Context),
     Layers(Vec<crate::embedded::Layer>),
+}
+
+/// What an address came to.
+enum Remote {
+    File(Fetched),
+    Git(GitAddress, String),
 }
 
 impl Build<'_> {
     pub(crate) fn copy_step(
-        &mut self,
+        &self,
         state: &mut StageState,
         instruction: &Instruction,
         copy: &Copy,
@@ -41,9 +49,16 @@ impl Build<'_> {
         let scope = scope(state, place);
         let mut sources = Vec::new();
         let mut inline = Vec::new();
+        let mut addresses = Vec::new();
         for source in &copy.sources {
             match source {
-                CopySource::Path(word) => sources.push((scope.expand(word)?, word)),
+                CopySource::Path(word) => {
+                    let text = scope.expand(word)?;
+                    match remote::Remote::of(&text).filter(|_| copy.add) {
+                        Some(address) => addresses.push((address, word)),
+                        None => sources.push((text, word)),
+                    }
+                }
                 CopySource::Heredoc(heredoc) => {
                     let word = Spanned {
                         text: String::new(),
@@ -63,7 +78,13 @@ impl Build<'_> {
         }
         let written = scope.expand(&copy.dest)?;
         let dest = config::destination(&state.config.config.working_dir, &written);
-        let several = sources.len() + inline.len() > 1;
+        let several = sources.len() + inline.len() + addresses.len() > 1;
+        let checksum = copy
+            .checksum
+            .as_ref()
+            .map(|word| scope.expand_text(&word.text, word))
+            .transpose()?;
+        let remotes = self.remotes(&addresses, copy, checksum.as_deref(), place)?;
         let chown = copy
             .chown
             .as_ref()
@@ -88,10 +109,11 @@ impl Build<'_> {
             .collect::<Result<Vec<_>>>()?;
         let exclude = Ignore::patterns(patterns.iter().map(String::as_str))?;
         let source = match &copy.from {
-            None => Source::Context,
-            Some(from) => match origin_of(self.file, from, place.stage)? {
+            None => Source::Folder(self.context),
+            Some(from) => match origin_of(self.file, self.request, from, place.stage)? {
                 Origin::Scratch => Source::Layers(Vec::new()),
-                Origin::Stage(stage) => Source::Layers(self.finished(stage).layers.clone()),
+                Origin::Stage(stage) => Source::Layers(self.finished(stage)?.layers.clone()),
+                Origin::Folder(name) => Source::Folder(&self.folders[&name]),
                 Origin::Image(name) => {
                     let platform = self.plans.stages[place.stage].platform.clone();
                     let image = self
@@ -103,24 +125,51 @@ impl Build<'_> {
         };
         let texts: Vec<&str> = sources.iter().map(|(text, _)| text.as_str()).collect();
         let unpack = copy.unpack.unwrap_or(copy.add);
+        let unpack_fetched = copy.unpack == Some(true);
         let content = self.content_of(&source, &sources, &inline, &exclude, copy.parents, place)?;
 
         let keyword = if copy.add { "ADD" } else { "COPY" };
         let mut key = key("copy", &state.layers);
         key.field(content.as_bytes()).field(dest.as_bytes());
+        for remote in &remotes {
+            match remote {
+                Remote::File(file) => key.list([
+                    file.digest.hex(),
+                    file.name.clone(),
+                    file.changed.to_string(),
+                ]),
+                Remote::Git(address, commit) => key
+                    .list([
+                        commit.as_str(),
+                        address.folder.as_deref().unwrap_or_default(),
+                    ])
+                    .field(&[
+                        u8::from(keeps_git_dir(copy, address)),
+                        u8::from(address.submodules != Some(false)),
+                    ]),
+            };
+        }
         for option in [chown.as_deref(), chmod_text.as_deref()] {
             key.list(option);
         }
-        key.field(&[u8::from(copy.parents), u8::from(unpack)])
-            .list(&patterns)
-            .field(self.epoch_field().as_bytes());
+        key.field(&[
+            u8::from(copy.parents),
+            u8::from(unpack),
+            u8::from(unpack_fetched),
+        ])
+        .list(&patterns)
+        .field(self.epoch_field().as_bytes());
         // Names matter only where they are kept, but a digest of contents alone could not tell two files apart.
         let created_by = format!(
             "{keyword} {} {written}",
-            if texts.is_empty() {
-                "<<heredoc".into()
-            } else {
-                texts.join(" ")
+            match (texts.is_empty(), addresses.is_empty()) {
+                (true, true) => "<<heredoc".into(),
+                (true, false) => addresses
+                    .iter()
+                    .map(|(_, word)| word.text.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                _ => texts.join(" "),
             }
         );
         self.layer_step(
@@ -152,19 +201,45 @@ impl Build<'_> {
                     parents: copy.parents,
                     exclude: exclude.clone(),
                     unpack,
+                    unpack_fetched,
                     epoch: build.epoch,
                 };
                 let tree: Box<dyn Tree + '_> = match &source {
-                    Source::Context => Box::new(build.context),
+                    Source::Folder(context) => Box::new(*context),
                     Source::Layers(layers) => Box::new(build.rootfs(layers)?),
                 };
                 let mut selected = select_all(
                     &*tree,
                     &sources,
-                    matches!(source, Source::Context).then_some(build),
+                    matches!(source, Source::Folder(_)).then_some(build),
                     place,
                 )?;
                 selected.extend(inline);
+                let mut checkouts = Vec::new();
+                for (remote, (_, word)) in remotes.iter().zip(&addresses) {
+                    match remote {
+                        Remote::File(file) => {
+                            if file.name.is_empty() && dest.ends_with('/') {
+                                return Err(refused(
+                                    word,
+                                    format!("the address {} names no file", word.text),
+                                )
+                                .with_hint(
+                                    "give the destination a name, without a slash at its end",
+                                ));
+                            }
+                            selected.push(Selected::of_file(file));
+                        }
+                        Remote::Git(address, commit) => checkouts.push(
+                            build
+                                .fetcher()
+                                .checkout(address, commit, keeps_git_dir(copy, address))
+                                .map_err(|error| {
+                                    error.at(place.source.location(word.range.clone()))
+                                })?,
+                        ),
+                    }
+                }
                 let listing = build.listing(state)?;
                 // BuildKit would write the next file over it, which nobody means. A folder that comes first makes one of the destination.
                 let begins_with_file = selected.first().is_some_and(|first| !first.is_folder());
@@ -175,9 +250,12 @@ impl Build<'_> {
                     )
                     .with_hint(format!("write {written}/ to make it a folder")));
                 }
+                let mut groups = vec![(&*tree, selected)];
+                for checkout in &checkouts {
+                    groups.push((checkout as &dyn Tree, select::select(checkout, "/")?));
+                }
                 let plan = copy::plan(
-                    &*tree,
-                    &selected,
+                    &groups,
                     &*listing,
                     &options,
                     &build.workspace.cache("spool"),
@@ -196,10 +274,64 @@ impl Build<'_> {
         )
     }
 
+    fn fetcher(&self) -> Fetcher<'_> {
+        Fetcher {
+            workspace: self.workspace,
+            report: self.report,
+            runtime: &self.runtime,
+        }
+    }
+
+    /// Finds out what addresses mean now: files are fetched, of repositories only the commit is asked for.
+    fn remotes(
+        &self,
+        addresses: &[(remote::Remote, &Spanned)],
+        copy: &Copy,
+        checksum: Option<&str>,
+        place: Place<'_>,
+    ) -> Result<Vec<Remote>> {
+        let refused = |message: String| {
+            let range = copy
+                .checksum
+                .as_ref()
+                .map_or(0..0, |word| word.range.clone());
+            BuildError::new(BuildErrorKind::Dockerfile, message).at(place.source.location(range))
+        };
+        if checksum.is_some() && addresses.is_empty() {
+            return Err(refused(
+                "--checksum is for an address, and the source is a file of the context".into(),
+            ));
+        }
+        let fetcher = self.fetcher();
+        let mut remotes = Vec::new();
+        for (address, word) in addresses {
+            let at = |error: BuildError| error.at(place.source.location(word.range.clone()));
+            remotes.push(match address {
+                remote::Remote::Http(url) => {
+                    let wanted = checksum
+                        .map(|text| {
+                            text.parse::<Digest>().map_err(|error| {
+                                refused(format!("'{text}' is no checksum"))
+                                    .caused_by(error)
+                                    .with_hint("write --checksum=sha256: and 64 hexadecimal digits")
+                            })
+                        })
+                        .transpose()?;
+                    Remote::File(fetcher.file(url, wanted.as_ref()).map_err(at)?)
+                }
+                remote::Remote::Git(address) => {
+                    let commit = fetcher.commit(address, checksum).map_err(at)?;
+                    Remote::Git(address.clone(), commit)
+                }
+            });
+        }
+        Ok(remotes)
+    }
+
     /// The digest of what a copy reads. For stages and images it is kept, so that nothing is unpacked when nothing changed.
     fn content_of(
         &self,
-        source: &Source,
+        source: &Source<'_>,
         sources: &[(String, &Spanned)],
         inline: &[Selected],
         exclude: &Ignore,
@@ -209,9 +341,9 @@ impl Build<'_> {
         let mut total = crate::cache::KeyBuilder::new("selection");
         total.field(select::digest(self.context, inline, exclude)?.as_bytes());
         match source {
-            Source::Context => {
-                let selected = select_all(self.context, sources, Some(self), place)?;
-                if selected.is_empty() && inline.is_empty() {
+            Source::Folder(context) => {
+                let selected = select_all(*context, sources, Some(self), place)?;
+                if selected.is_empty() && inline.is_empty() && !sources.is_empty() {
                     let texts: Vec<_> = sources.iter().map(|(text, _)| text.as_str()).collect();
                     let location = sources
                         .first()
@@ -221,7 +353,7 @@ impl Build<'_> {
                         location,
                     );
                 }
-                total.field(select::digest(self.context, &selected, exclude)?.as_bytes());
+                total.field(select::digest(*context, &selected, exclude)?.as_bytes());
             }
             Source::Layers(layers) => {
                 let mut memo = crate::cache::KeyBuilder::new("files of layers");
@@ -296,6 +428,11 @@ impl Build<'_> {
             )),
         }
     }
+}
+
+/// Whether the copy of a repository keeps its `.git`.
+fn keeps_git_dir(copy: &Copy, address: &GitAddress) -> bool {
+    copy.keep_git_dir.or(address.keep_git_dir).unwrap_or(false)
 }
 
 fn select_all(

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use hoist_oci::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
@@ -53,27 +55,33 @@ pub(crate) struct Place<'a> {
     pub stage: usize,
 }
 
-/// One build.
+/// One build. Its stages run in threads of their own, so that those that do not need each other run at once.
 pub(crate) struct Build<'a> {
     pub workspace: &'a Workspace,
     pub request: &'a BuildRequest,
     pub file: &'a Dockerfile,
     pub plans: StagePlans,
     pub context: &'a Context,
+    /// Folders of `--build-context`, by their names.
+    pub folders: &'a HashMap<String, Context>,
     pub report: &'a Reporter,
     pub runtime: Handle,
     pub steps: Records,
     pub selections: Records,
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
-    pub images: HashMap<(String, String), Image>,
-    pub containers: Option<Group>,
-    done: Vec<Option<StageState>>,
-    step: usize,
-    total: usize,
-    steps_run: usize,
-    steps_cached: usize,
-    pub used_args: Vec<String>,
+    pub images: Mutex<HashMap<(String, String), Arc<Mutex<Option<Image>>>>>,
+    pub containers: Mutex<Option<Group>>,
+    /// What each stage has come to. Whoever holds the lock of a stage builds it; all others wait.
+    done: Vec<Mutex<Option<Arc<StageState>>>>,
+    /// The number of each stage's next step.
+    next: Vec<AtomicUsize>,
+    total: AtomicUsize,
+    steps_run: AtomicUsize,
+    steps_cached: AtomicUsize,
+    pub used_args: Mutex<Vec<String>>,
+    /// What went wrong first.
+    failure: Mutex<Option<BuildError>>,
 }
 
 /// Builds with this engine. Blocks; `runtime` is for pulls and containers.
@@ -92,60 +100,102 @@ pub(crate) fn build(
     {
         return Err(error);
     }
-    let layered = |instruction: &Instruction| {
-        matches!(
-            instruction.kind,
-            Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_)
-        )
-    };
-    let needed = || {
-        inputs
-            .file
-            .stages
-            .iter()
-            .zip(&plans.stages)
-            .filter(|(_, plan)| plan.needed)
-    };
-    let total = needed()
-        .map(|(stage, _)| 1 + stage.instructions.iter().filter(|i| layered(i)).count())
-        .sum();
+    for finding in &inputs.file.findings {
+        report.warn(
+            format!("{} ({})", finding.message, finding.rule),
+            Some(inputs.file.source.location(finding.range.clone())),
+        );
+    }
+    let mut first = 1;
+    let mut next = Vec::new();
+    for (stage, plan) in inputs.file.stages.iter().zip(&plans.stages) {
+        next.push(AtomicUsize::new(first));
+        if plan.needed {
+            first += 1 + stage.instructions.iter().filter(|i| makes_layer(i)).count();
+        }
+    }
     let stage_count = plans.stages.len();
-    let used_args = plans.used_args.clone();
-    let mut build = Build {
+    let used_args = Mutex::new(plans.used_args.clone());
+    let build = Build {
         workspace,
         request,
         file: &inputs.file,
         plans,
         context: &inputs.context,
+        folders: &inputs.folders,
         report,
         runtime,
         steps: Records::new(workspace.cache("steps")),
         selections: Records::new(workspace.cache("selections")),
         epoch: epoch(request)?,
-        images: HashMap::new(),
-        containers: None,
-        done: (0..stage_count).map(|_| None).collect(),
-        step: 0,
-        total,
-        steps_run: 0,
-        steps_cached: 0,
+        images: Mutex::default(),
+        containers: Mutex::default(),
+        done: (0..stage_count).map(|_| Mutex::default()).collect(),
+        next,
+        total: AtomicUsize::new(first - 1),
+        steps_run: AtomicUsize::new(0),
+        steps_cached: AtomicUsize::new(0),
         used_args,
+        failure: Mutex::default(),
     };
-    for index in 0..stage_count {
-        if build.plans.stages[index].needed {
-            let state = build.stage(index)?;
-            build.done[index] = Some(state);
+    let target = build.plans.target;
+    let others =
+        || (0..stage_count).filter(|index| *index != target && build.plans.stages[*index].needed);
+    let last = std::thread::scope(|scope| {
+        for index in others() {
+            let build = &build;
+            scope.spawn(move || drop(build.finished(index)));
         }
-    }
+        build.finished(target)
+    });
+    let failure = build
+        .failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let state = match (last, failure) {
+        (_, Some(failure)) => return Err(failure),
+        (state, None) => state?,
+    };
     build.warn_unused_args();
     inputs.context.save();
-    let target = build.plans.target;
-    let state = build.done[target].take().expect("the target was built");
-    build.finish(state, inputs.digest, reason)
+    build.finish((*state).clone(), inputs.digest, reason)
+}
+
+/// Whether an instruction counts as a step: it may make a layer.
+fn makes_layer(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.kind,
+        Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_)
+    )
 }
 
 impl Build<'_> {
-    fn stage(&mut self, index: usize) -> Result<StageState> {
+    /// What a stage has come to; built here and now if nobody did, waited for if somebody does.
+    pub(crate) fn finished(&self, index: usize) -> Result<Arc<StageState>> {
+        let mut slot = self.done[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = &*slot {
+            return Ok(Arc::clone(state));
+        }
+        self.report.check()?;
+        match self.stage(index) {
+            Ok(state) => Ok(Arc::clone(slot.insert(Arc::new(state)))),
+            Err(error) => {
+                // The first trouble is what people want to hear of; the others only say that they were stopped.
+                self.report.stop();
+                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                if error.kind() != BuildErrorKind::Cancelled && failure.is_none() {
+                    *failure = Some(error);
+                    return Err(crate::report::cancelled());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn stage(&self, index: usize) -> Result<StageState> {
         let file = self.file;
         let stage = &file.stages[index];
         let place = Place {
@@ -168,7 +218,7 @@ impl Build<'_> {
     }
 
     /// What a stage starts with.
-    fn base(&mut self, index: usize) -> Result<StageState> {
+    fn base(&self, index: usize) -> Result<StageState> {
         let plan = &self.plans.stages[index];
         let (origin, platform) = (plan.origin.clone(), plan.platform.clone());
         let step = self.next_step(index, &self.file.stages[index].text);
@@ -186,11 +236,32 @@ impl Build<'_> {
             }
             Origin::Stage(base) => {
                 self.report.send(BuildEvent::StepCached(step));
-                let mut state = self.done[base]
-                    .clone()
-                    .expect("a needed stage is built before those that need it");
+                let mut state = (*self.finished(base)?).clone();
                 state.cmd_set = false;
+                // Arguments of a stage reach those that are based on it
+                // (<https://docs.docker.com/build/building/variables/#scoping>).
                 state
+            }
+            Origin::Folder(name) => {
+                self.report.send(BuildEvent::StepStarted(step.clone()));
+                let (layer, entries) = self.folder_layer(&name)?;
+                self.report.send(BuildEvent::StepFinished {
+                    step,
+                    millis: millis(started),
+                });
+                let mut config = config::scratch(&platform);
+                config.history.push(config::history(
+                    &self.created(),
+                    format!("FROM {name}"),
+                    false,
+                ));
+                StageState {
+                    config,
+                    layers: vec![layer],
+                    args: Vec::new(),
+                    cmd_set: false,
+                    known: Some(entries),
+                }
             }
             Origin::Image(name) => {
                 self.report.send(BuildEvent::StepStarted(step.clone()));
@@ -216,7 +287,7 @@ impl Build<'_> {
     }
 
     /// Runs what the base image asks its heirs to run.
-    fn triggers(&mut self, state: &mut StageState, index: usize) -> Result<()> {
+    fn triggers(&self, state: &mut StageState, index: usize) -> Result<()> {
         let triggers = std::mem::take(&mut state.config.config.on_build);
         for trigger in triggers {
             let name = PathBuf::from(format!(
@@ -233,10 +304,8 @@ impl Build<'_> {
                 stage: index,
             };
             for instruction in &parsed.stages[0].instructions {
-                self.total += usize::from(matches!(
-                    instruction.kind,
-                    Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_)
-                ));
+                self.total
+                    .fetch_add(usize::from(makes_layer(instruction)), Ordering::Relaxed);
                 self.instruction(state, instruction, place)
                     .map_err(|error| error.at(place.source.location(instruction.range.clone())))?;
             }
@@ -244,12 +313,40 @@ impl Build<'_> {
         Ok(())
     }
 
-    pub(crate) fn next_step(&mut self, stage: usize, text: &str) -> Step {
-        self.step += 1;
+    /// A folder of the command line as the only layer of an image.
+    fn folder_layer(&self, name: &str) -> Result<(Layer, Entries)> {
+        let folder = &self.folders[name];
+        let selected = crate::select::select(folder, "/")?;
+        let options = crate::copy::Options {
+            dest: "/".into(),
+            epoch: self.epoch,
+            ..crate::copy::Options::default()
+        };
+        let plan = crate::copy::plan(
+            &[(folder as &dyn Tree, selected)],
+            &crate::listed::Listed {
+                entries: Entries::new(),
+            },
+            &options,
+            &self.workspace.cache("spool"),
+        )?;
+        let stored = layer::store_layer(
+            &self.workspace.store,
+            self.request.compression,
+            &plan.entries,
+        )?;
+        let layer = Layer {
+            diff_id: stored.diff_id,
+            blob: stored.blob,
+        };
+        Ok((layer, plan.entries))
+    }
+
+    pub(crate) fn next_step(&self, stage: usize, text: &str) -> Step {
         Step {
             stage: self.plans.stages[stage].name.clone(),
-            index: self.step,
-            total: self.total,
+            index: self.next[stage].fetch_add(1, Ordering::Relaxed),
+            total: self.total.load(Ordering::Relaxed),
             text: text.into(),
         }
     }
@@ -266,13 +363,13 @@ impl Build<'_> {
 
     /// Does a step that makes a layer, unless its result is in the cache.
     pub(crate) fn layer_step(
-        &mut self,
+        &self,
         state: &mut StageState,
         key: &Digest,
         instruction: &Instruction,
         place: Place<'_>,
         created_by: String,
-        make: impl FnOnce(&mut Self, &mut StageState) -> Result<Option<StoredLayer>>,
+        make: impl FnOnce(&Self, &mut StageState) -> Result<Option<StoredLayer>>,
     ) -> Result<()> {
         let step = self.next_step(place.stage, &instruction.text);
         let history = |empty| config::history(&self.created(), created_by.clone(), empty);
@@ -284,7 +381,7 @@ impl Build<'_> {
             };
             state.config.history.push(history(found.is_none()));
             state.layers.extend(found);
-            self.steps_cached += 1;
+            self.steps_cached.fetch_add(1, Ordering::Relaxed);
             self.report.send(BuildEvent::StepCached(step));
             return Ok(());
         }
@@ -302,7 +399,7 @@ impl Build<'_> {
             state.known = None;
             state.config.history.push(history(found.is_none()));
             state.layers.extend(found);
-            self.steps_cached += 1;
+            self.steps_cached.fetch_add(1, Ordering::Relaxed);
             self.report.send(BuildEvent::StepCached(step));
             return Ok(());
         }
@@ -331,7 +428,7 @@ impl Build<'_> {
                 blob: layer.blob,
             });
         }
-        self.steps_run += 1;
+        self.steps_run.fetch_add(1, Ordering::Relaxed);
         self.report.send(BuildEvent::StepFinished {
             step,
             millis: millis(started),
@@ -414,24 +511,21 @@ impl Build<'_> {
         }
     }
 
-    /// A finished earlier stage.
-    pub(crate) fn finished(&self, stage: usize) -> &StageState {
-        self.done[stage]
-            .as_ref()
-            .expect("a needed stage is built before those that need it")
-    }
-
     /// The time that config and history carry: one that does not differ from build to build.
     pub(crate) fn created(&self) -> String {
         config::rfc3339(self.epoch.unwrap_or(0))
     }
 
     fn warn_unused_args(&self) {
-        const KNOWN: [&str; 2] = ["SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE"];
+        let used = self
+            .used_args
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for (name, _) in &self.request.build_args {
-            if !self.used_args.contains(name)
+            if !used.contains(name)
                 && !PROXIES.contains(&name.as_str())
-                && !KNOWN.contains(&name.as_str())
+                && name != "SOURCE_DATE_EPOCH"
+                && !name.starts_with("BUILDKIT_")
             {
                 self.report
                     .warn(format!("the build argument {name} is used by no ARG"), None);
@@ -440,12 +534,7 @@ impl Build<'_> {
     }
 
     /// Writes config and manifest.
-    fn finish(
-        &mut self,
-        mut state: StageState,
-        inputs: Digest,
-        reason: &str,
-    ) -> Result<BuiltImage> {
+    fn finish(&self, mut state: StageState, inputs: Digest, reason: &str) -> Result<BuiltImage> {
         for (name, value) in &self.request.labels {
             state
                 .config
@@ -461,15 +550,20 @@ impl Build<'_> {
             .iter()
             .map(|layer| oci_layer(&layer.blob))
             .collect();
-        let (manifest, config_digest) =
-            store_image(self.workspace, &state.config, layers, &platform)?;
+        let (manifest, config_digest) = store_image(
+            self.workspace,
+            &state.config,
+            layers,
+            &platform,
+            &self.request.annotations,
+        )?;
         Ok(BuiltImage {
             manifest,
             config_digest,
             platform,
             inputs,
-            steps_run: self.steps_run,
-            steps_cached: self.steps_cached,
+            steps_run: self.steps_run.load(Ordering::Relaxed),
+            steps_cached: self.steps_cached.load(Ordering::Relaxed),
             engine: "embedded",
             engine_reason: reason.into(),
         })
@@ -492,6 +586,7 @@ pub(crate) fn store_image(
     config: &ImageConfig,
     layers: Vec<Descriptor>,
     platform: &Platform,
+    annotations: &[(String, String)],
 ) -> Result<(Descriptor, Digest)> {
     let json = |error| BuildError::io("write the image", std::io::Error::from(error));
     let put = |bytes: &[u8]| {
@@ -502,7 +597,8 @@ pub(crate) fn store_image(
     };
     let config = serde_json::to_vec(config).map_err(json)?;
     let config_digest = put(&config)?;
-    let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), layers);
+    let mut manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), layers);
+    manifest.annotations.extend(annotations.iter().cloned());
     let manifest = serde_json::to_vec(&manifest).map_err(json)?;
     put(&manifest)?;
     let mut descriptor = Descriptor::of(media_type::MANIFEST, &manifest);

@@ -7,6 +7,7 @@ use std::path::Path;
 use hoist_oci::spec::{Descriptor, ImageConfig, Platform};
 use hoist_oci::{Compression, Image, ImageRef};
 
+use crate::archive::Packing;
 use crate::config;
 use crate::embedded::store_image;
 use crate::error::{BuildError, BuildErrorKind, Result};
@@ -82,7 +83,7 @@ pub fn name(workspace: &Workspace, name: &str, descriptor: &Descriptor) -> Resul
     })
 }
 
-/// Makes a local image of a root file system: a folder, or a tar archive, plain or compressed with gzip or zstd.
+/// Makes a local image of a root file system: a folder, or a tar archive, plain or compressed with gzip, bzip2, xz or zstd.
 ///
 /// Owners and modes are taken as they are. The same files always give the same image, apart from their times.
 ///
@@ -116,7 +117,7 @@ fn import_now(workspace: &Workspace, source: &Path, name: &str) -> Result<Descri
         ),
         false,
     )];
-    let (manifest, _) = store_image(workspace, &config, vec![stored.blob], &platform)?;
+    let (manifest, _) = store_image(workspace, &config, vec![stored.blob], &platform, &[])?;
     crate::images::name(workspace, &full, &manifest)?;
     Ok(manifest)
 }
@@ -126,13 +127,15 @@ fn import_archive(workspace: &Workspace, source: &Path) -> Result<StoredLayer> {
     let open = || fs::File::open(source).map_err(failed);
     let mut start = [0; 8];
     let read = open()?.read(&mut start).map_err(failed)?;
-    let form = Compression::of_magic(&start[..read]);
+    let form = Packing::of_magic(&start[..read]);
     let no_archive = || {
         BuildError::new(
             BuildErrorKind::Image,
             format!("{} is no tar archive", source.display()),
         )
-        .with_hint("give a folder, or a tar archive, plain or compressed with gzip or zstd")
+        .with_hint(
+            "give a folder, or a tar archive, plain or compressed with gzip, bzip2, xz or zstd",
+        )
     };
     let mut archive = tar::Archive::new(form.decoder(open()?).map_err(failed)?);
     // A pass over all of it: half an archive must not become an image.

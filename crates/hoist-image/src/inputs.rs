@@ -1,5 +1,7 @@
 //! What a build is made from, and its digest.
 
+use std::collections::HashMap;
+
 use hoist_oci::Digest;
 
 use crate::cache::KeyBuilder;
@@ -10,9 +12,10 @@ use crate::dockerfile::parser;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::images;
-use crate::request::BuildRequest;
+use crate::layouts;
+use crate::request::{BuildRequest, NamedContext};
 use crate::scope::PROXIES;
-use crate::stages::{self, StagePlans};
+use crate::stages::{self, LAYOUT, StagePlans};
 use crate::workspace::Workspace;
 
 /// What all of a build's inputs come to: context, Dockerfile, arguments, target, platform, local base images.
@@ -20,6 +23,8 @@ pub(crate) struct Inputs {
     pub file: Dockerfile,
     pub plans: StagePlans,
     pub context: Context,
+    /// Folders of `--build-context` that are used.
+    pub folders: HashMap<String, Context>,
     pub digest: Digest,
 }
 
@@ -41,13 +46,25 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
     // An image of this machine can change under its name; one of a registry that must not is named by its digest.
     for name in &plans.images {
         hasher.field(name.as_bytes());
-        let local = images::resolve(workspace, name)?;
+        let local = match name.strip_prefix(LAYOUT) {
+            None => images::resolve(workspace, name)?,
+            Some(key) => Some(layouts::load(workspace, request, key)?),
+        };
         hasher.list(local.map(|descriptor| descriptor.digest.hex()));
     }
     let ignore = Ignore::of(&request.context, &path)?;
     let context = Context::open(&request.context, ignore, &workspace.cache("context"))?;
     hasher.field(context.digest_all()?.as_bytes());
     context.save();
+    let mut folders = HashMap::new();
+    for name in &plans.folders {
+        let folder = folder(workspace, request, name)?;
+        hasher
+            .field(name.as_bytes())
+            .field(folder.digest_all()?.as_bytes());
+        folder.save();
+        folders.insert(name.clone(), folder);
+    }
     hasher.field(request.target.as_deref().unwrap_or_default().as_bytes());
     hasher.field(request.platform.to_string().as_bytes());
     let declared = |name: &str| !PROXIES.contains(&name);
@@ -64,6 +81,10 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
             .iter()
             .map(|(name, value)| format!("{name}={value}")),
     );
+    // Without annotations the digest is what it was before there were any.
+    for (name, value) in &request.annotations {
+        hasher.list([name, value]);
+    }
     hasher.field(request.compression.to_string().as_bytes());
     hasher.field(
         epoch(request)?
@@ -75,8 +96,24 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
         file,
         plans,
         context,
+        folders,
         digest: hasher.key(),
     })
+}
+
+/// A folder of the command line.
+fn folder(workspace: &Workspace, request: &BuildRequest, name: &str) -> Result<Context> {
+    let path = request
+        .contexts
+        .iter()
+        .rev()
+        .find_map(|(key, context)| match context {
+            NamedContext::Folder(path) if key == name => Some(path),
+            _ => None,
+        })
+        .expect("the plan found it there");
+    let ignore = Ignore::of(path, &path.join("Dockerfile"))?;
+    Context::open(path, ignore, &workspace.cache("context"))
 }
 
 fn no_dockerfile(request: &BuildRequest, error: std::io::Error) -> BuildError {

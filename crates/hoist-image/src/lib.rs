@@ -25,10 +25,12 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agent;
 mod archive;
 mod bases;
 mod build;
 mod buildkit;
+mod bunzip;
 mod cache;
 mod chmod;
 mod compress;
@@ -46,9 +48,11 @@ mod ignore;
 mod images;
 mod inputs;
 mod layer;
+mod layouts;
 mod listed;
 mod mounts;
 mod pattern;
+mod remote;
 mod report;
 mod request;
 mod running;
@@ -67,5 +71,5 @@ pub use build::{build, inputs_digest, run};
 pub use error::{BuildError, BuildErrorKind, Location, Result};
 pub use event::{BuildEvent, OutputStream, Step};
 pub use images::{LocalImage, import, inspect, list, name, remove};
-pub use request::{BuildRequest, BuiltImage, Engine, Secret, SecretSource};
+pub use request::{BuildRequest, BuiltImage, Engine, NamedContext, Secret, SecretSource};
 pub use workspace::Workspace;

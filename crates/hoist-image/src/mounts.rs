@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use hoist_oci::Digest;
 use hoist_runtime::{Mount, MountSource};
 
+use crate::agent;
 use crate::cache::{KeyBuilder, Lock};
 use crate::config;
+use crate::context::Context;
 use crate::dockerfile::flags::{MountKind, RunMount, Sharing};
 use crate::dockerfile::instruction::Run;
 use crate::dockerfile::lines::Spanned;
@@ -21,18 +23,26 @@ use crate::select::{self, Selected};
 use crate::spool;
 use crate::stages::{Origin, origin_of};
 use crate::steps::scope;
-use crate::tree::{Node, NodeKind, Tree};
+use crate::tree::{Node, NodeKind, Rootfs, Tree};
 
 /// A mount that a step asks for, with its variables replaced.
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'a> {
     mount: RunMount,
     /// Absolute; empty for a secret that is only a variable.
     target: String,
     source: String,
     id: String,
-    layers: Option<Vec<Layer>>,
+    from: From<'a>,
     /// What the step depends on. Neither caches nor secrets add their contents.
     pub key: Vec<u8>,
+}
+
+/// Where the files of a mount come from.
+enum From<'a> {
+    Folder(&'a Context),
+    Layers(Vec<Layer>),
+    /// Nowhere: a cache begins empty.
+    Nothing,
 }
 
 /// Mounts that are ready, and what must live as long as they are used.
@@ -46,6 +56,7 @@ pub(crate) struct Ready {
 
 #[derive(Default)]
 pub(crate) struct Held {
+    _agents: Vec<agent::Forward>,
     _locks: Vec<Lock>,
     _folders: Vec<tempfile::TempDir>,
 }
@@ -53,11 +64,11 @@ pub(crate) struct Held {
 impl Build<'_> {
     /// Resolves the mounts of a step.
     pub(crate) fn mounts(
-        &mut self,
+        &self,
         state: &StageState,
         run: &Run,
         place: Place<'_>,
-    ) -> Result<Vec<Wanted>> {
+    ) -> Result<Vec<Wanted<'_>>> {
         let mut all = Vec::new();
         for mount in &run.mounts {
             let at = |error: BuildError| error.at(place.source.location(mount.range.clone()));
@@ -76,42 +87,37 @@ impl Build<'_> {
                 expand(&mount.id)?,
             );
             let cwd = &state.config.config.working_dir;
-            let layers = match &mount.from {
-                None => None,
-                Some(from) => Some(match origin_of(self.file, from, place.stage)? {
-                    Origin::Scratch => Vec::new(),
-                    Origin::Stage(stage) => self.finished(stage).layers.clone(),
+            let from = match &mount.from {
+                None if mount.kind == MountKind::Bind => From::Folder(self.context),
+                None => From::Nothing,
+                Some(from) => match origin_of(self.file, self.request, from, place.stage)? {
+                    Origin::Scratch => From::Layers(Vec::new()),
+                    Origin::Stage(stage) => From::Layers(self.finished(stage)?.layers.clone()),
+                    Origin::Folder(name) => From::Folder(&self.folders[&name]),
                     Origin::Image(name) => {
                         let platform = self.plans.stages[place.stage].platform.clone();
-                        layers_of(&self.image(&name, &platform).map_err(at)?)?
+                        From::Layers(layers_of(&self.image(&name, &platform).map_err(at)?)?)
                     }
-                }),
+                },
             };
             let id = match mount.kind {
                 MountKind::Secret => id
                     .or_else(|| source.clone())
                     .or_else(|| file_name(target.as_deref()))
                     .unwrap_or_default(),
+                MountKind::Ssh => id.unwrap_or_else(|| "default".into()),
                 _ => id.or_else(|| target.clone()).unwrap_or_default(),
             };
             let target = match (mount.kind, target) {
                 (MountKind::Secret, None) if mount.env.is_some() => String::new(),
                 (MountKind::Secret, None) => format!("/run/secrets/{id}"),
+                (MountKind::Ssh, None) => format!("/run/buildkit/ssh_agent.{}", all.len()),
                 (_, target) => config::working_dir(cwd, &target.unwrap_or_default()),
             };
             if target == "/" {
                 return Err(at(BuildError::new(
                     BuildErrorKind::Dockerfile,
                     "nothing can be mounted over the root of the image",
-                )));
-            }
-            if mount.kind == MountKind::Cache && layers.is_some() {
-                return Err(at(BuildError::new(
-                    BuildErrorKind::Unsupported,
-                    "a cache mount with `from` is not supported by the embedded engine",
-                )
-                .with_hint(
-                    "fill the cache in a step of its own, or build with --engine buildkit",
                 )));
             }
             let source = source.unwrap_or_else(|| "/".into());
@@ -132,9 +138,9 @@ impl Build<'_> {
             );
             match mount.kind {
                 MountKind::Bind => {
-                    key.field(self.bound_content(&layers, &source).map_err(at)?.as_bytes());
+                    key.field(self.bound_content(&from, &source).map_err(at)?.as_bytes());
                 }
-                MountKind::Cache | MountKind::Secret => {
+                MountKind::Cache | MountKind::Secret | MountKind::Ssh => {
                     key.field(id.as_bytes());
                 }
                 MountKind::Tmpfs => {}
@@ -145,32 +151,33 @@ impl Build<'_> {
                 target,
                 source,
                 id,
-                layers,
+                from,
                 key,
             });
         }
         Ok(all)
     }
 
-    fn bound_content(&self, layers: &Option<Vec<Layer>>, source: &str) -> Result<Digest> {
-        match layers {
-            None => select::digest(
-                self.context,
-                &select::select(self.context, source)?,
+    fn bound_content(&self, from: &From<'_>, source: &str) -> Result<Digest> {
+        match from {
+            From::Folder(context) => select::digest(
+                *context,
+                &select::select(*context, source)?,
                 &Ignore::default(),
             ),
             // The layers stand for their content: nothing needs to be unpacked to know it.
-            Some(layers) => {
+            From::Layers(layers) => {
                 let mut key = KeyBuilder::new("bound");
                 key.field(Self::content_key(layers).as_bytes())
                     .field(source.as_bytes());
                 Ok(key.key())
             }
+            From::Nothing => Ok(KeyBuilder::new("nothing").key()),
         }
     }
 
     /// Makes the mounts ready for a container.
-    pub(crate) fn prepare_mounts(&self, wanted: &[Wanted], place: Place<'_>) -> Result<Ready> {
+    pub(crate) fn prepare_mounts(&self, wanted: &[Wanted<'_>], place: Place<'_>) -> Result<Ready> {
         let mut ready = Ready {
             mounts: Vec::new(),
             env: Vec::new(),
@@ -184,7 +191,7 @@ impl Build<'_> {
         Ok(ready)
     }
 
-    fn prepare(&self, want: &Wanted, ready: &mut Ready) -> Result<()> {
+    fn prepare(&self, want: &Wanted<'_>, ready: &mut Ready) -> Result<()> {
         let mount = &want.mount;
         let source = match mount.kind {
             MountKind::Tmpfs => MountSource::Tmpfs {
@@ -221,10 +228,23 @@ impl Build<'_> {
                 }
                 MountSource::Bind(self.secret_file(want, &value, &mut ready.held)?)
             }
+            MountKind::Ssh => match self.agent(want, &mut ready.held)? {
+                None => return Ok(()),
+                Some(socket) => {
+                    // As in BuildKit, the first agent is the one that `ssh` finds.
+                    if !ready.env.iter().any(|(name, _)| name == "SSH_AUTH_SOCK") {
+                        ready
+                            .env
+                            .push(("SSH_AUTH_SOCK".into(), want.target.clone()));
+                    }
+                    MountSource::Bind(socket)
+                }
+            },
         };
         let read_only = match mount.kind {
             MountKind::Bind => mount.read_only.unwrap_or(true),
             MountKind::Secret => true,
+            MountKind::Ssh => false,
             _ => mount.read_only.unwrap_or(false),
         };
         ready.mounts.push(Mount {
@@ -260,7 +280,41 @@ impl Build<'_> {
         }
     }
 
-    fn secret_file(&self, want: &Wanted, value: &[u8], held: &mut Held) -> Result<PathBuf> {
+    /// A socket that leads to an agent of the caller: the container never sees the agent's own.
+    fn agent(&self, want: &Wanted<'_>, held: &mut Held) -> Result<Option<PathBuf>> {
+        let id = &want.id;
+        let Some((_, agent)) = self.request.ssh.iter().rev().find(|(known, _)| known == id) else {
+            if want.mount.required {
+                return Err(BuildError::new(
+                    BuildErrorKind::Context,
+                    format!("the SSH agent {id} is required and was not given"),
+                )
+                .with_hint(format!(
+                    "pass it with --ssh {id}, while SSH_AUTH_SOCK names the socket of ssh-agent"
+                )));
+            }
+            return Ok(None);
+        };
+        let failed =
+            |error| BuildError::io(format!("forward the SSH agent {}", agent.display()), error);
+        // The name of a socket has little room.
+        let folder = spool::folder(Path::new("/dev/shm"), "ssh")
+            .or_else(|_| spool::folder(&self.workspace.cache("spool"), "ssh"))
+            .map_err(failed)?;
+        let socket = folder.path().join("agent");
+        let forward = agent::forward(&self.runtime, &socket, agent).map_err(failed)?;
+        fs::set_permissions(
+            &socket,
+            fs::Permissions::from_mode(want.mount.mode.unwrap_or(0o600)),
+        )
+        .map_err(failed)?;
+        own(&socket, &want.mount).map_err(failed)?;
+        held._agents.push(forward);
+        held._folders.push(folder);
+        Ok(Some(socket))
+    }
+
+    fn secret_file(&self, want: &Wanted<'_>, value: &[u8], held: &mut Held) -> Result<PathBuf> {
         let failed = |error| BuildError::io(format!("make the secret {} ready", want.id), error);
         // In memory where that is possible.
         let memory = Path::new("/dev/shm");
@@ -279,9 +333,18 @@ impl Build<'_> {
         Ok(path)
     }
 
-    fn cache_folder(&self, want: &Wanted, held: &mut Held) -> Result<PathBuf> {
+    fn cache_folder(&self, want: &Wanted<'_>, held: &mut Held) -> Result<PathBuf> {
         let root = self.workspace.cache("mounts");
-        let name = Digest::of(want.id.as_bytes()).hex();
+        // A cache that begins with files of a stage is another one when they change.
+        let name = match &want.from {
+            From::Nothing => Digest::of(want.id.as_bytes()).hex(),
+            from => {
+                let mut key = KeyBuilder::new("cache");
+                key.field(want.id.as_bytes())
+                    .field(self.bound_content(from, &want.source)?.as_bytes());
+                key.key().hex()
+            }
+        };
         let id = &want.id;
         let report = self.report;
         let folder = match want.mount.sharing {
@@ -318,6 +381,23 @@ impl Build<'_> {
         };
         let failed = |error| BuildError::io(format!("make the cache {id}"), error);
         let fresh = !folder.exists();
+        if fresh && !matches!(want.from, From::Nothing) {
+            let tree = self.tree(&want.from)?;
+            let selected = select::select(&*tree, &want.source)?;
+            let [Selected::Node { path, node, .. }] = selected.as_slice() else {
+                return Err(BuildError::new(
+                    BuildErrorKind::Context,
+                    format!("{} is not one folder", want.source),
+                ));
+            };
+            // Whole or not at all: a build that is killed leaves no half of a cache.
+            let half = spool::folder(&root, "new").map_err(failed)?;
+            materialize(&*tree, path, node, &half.path().join("cache"))?;
+            match fs::rename(half.path().join("cache"), &folder) {
+                Err(error) if !folder.exists() => return Err(failed(error)),
+                _ => return Ok(folder),
+            }
+        }
         fs::create_dir_all(&folder).map_err(failed)?;
         if fresh {
             fs::set_permissions(
@@ -330,12 +410,17 @@ impl Build<'_> {
         Ok(folder)
     }
 
+    fn tree<'t>(&'t self, from: &From<'t>) -> Result<Box<dyn Tree + 't>> {
+        Ok(match from {
+            From::Folder(context) => Box::new(*context),
+            From::Layers(layers) => Box::new(self.rootfs(layers)?),
+            From::Nothing => Box::new(Rootfs::default()),
+        })
+    }
+
     /// A file or folder of the context or of another stage. What the command writes there is gone afterwards.
-    fn bound(&self, want: &Wanted, held: &mut Held) -> Result<PathBuf> {
-        let tree: Box<dyn Tree + '_> = match &want.layers {
-            None => Box::new(self.context),
-            Some(layers) => Box::new(self.rootfs(layers)?),
-        };
+    fn bound(&self, want: &Wanted<'_>, held: &mut Held) -> Result<PathBuf> {
+        let tree = self.tree(&want.from)?;
         let selected = select::select(&*tree, &want.source)?;
         let [Selected::Node { path, node, .. }] = selected.as_slice() else {
             return Err(BuildError::new(
@@ -344,7 +429,7 @@ impl Build<'_> {
             ));
         };
         let writable = want.mount.read_only == Some(false);
-        let one_layer = want.layers.as_ref().is_some_and(|layers| layers.len() == 1);
+        let one_layer = matches!(&want.from, From::Layers(layers) if layers.len() == 1);
         if !writable && (node.kind == NodeKind::File || one_layer) {
             return Ok(node.real.clone());
         }

@@ -1,5 +1,7 @@
 //! What a build tells while it runs, and how it hears that nobody waits for it any more.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, watch};
 
 use crate::error::{BuildError, BuildErrorKind, Location, Result};
@@ -10,6 +12,8 @@ use crate::event::BuildEvent;
 pub(crate) struct Reporter {
     events: mpsc::UnboundedSender<BuildEvent>,
     cancelled: watch::Receiver<()>,
+    /// Set when a part of the build failed, so that the others end.
+    stopped: Arc<watch::Sender<bool>>,
 }
 
 impl Reporter {
@@ -17,7 +21,11 @@ impl Reporter {
         events: mpsc::UnboundedSender<BuildEvent>,
         cancelled: watch::Receiver<()>,
     ) -> Reporter {
-        Reporter { events, cancelled }
+        Reporter {
+            events,
+            cancelled,
+            stopped: Arc::new(watch::Sender::new(false)),
+        }
     }
 
     pub(crate) fn send(&self, event: BuildEvent) {
@@ -32,19 +40,27 @@ impl Reporter {
         });
     }
 
-    /// Fails if the caller dropped the build.
+    /// Ends everything that still runs.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Fails if the caller dropped the build, or a part of it failed.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.cancelled.has_changed().is_err() {
+        if self.cancelled.has_changed().is_err() || *self.stopped.borrow() {
             Err(cancelled())
         } else {
             Ok(())
         }
     }
 
-    /// Returns when the caller drops the build.
+    /// Returns when the caller drops the build, or a part of it failed.
     pub(crate) async fn gone(&self) {
-        let mut cancelled = self.cancelled.clone();
-        while cancelled.changed().await.is_ok() {}
+        let (mut cancelled, mut stopped) = (self.cancelled.clone(), self.stopped.subscribe());
+        tokio::select! {
+            () = async { while cancelled.changed().await.is_ok() {} } => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
     }
 }
 

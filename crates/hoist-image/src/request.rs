@@ -43,6 +43,36 @@ pub enum SecretSource {
     Environment(String),
 }
 
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder of this machine, with its own `.dockerignore`.
+    Folder(PathBuf),
+    /// Another image.
+    Image(String),
+    /// An image in an OCI layout on disk; the tag, where there are several.
+    Layout(PathBuf, Option<String>),
+}
+
+impl std::str::FromStr for NamedContext {
+    type Err = std::convert::Infallible;
+
+    /// Reads `docker-image://NAME`, `oci-layout://FOLDER[:TAG]`, or a folder.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(name) = text.strip_prefix("docker-image://") {
+            return Ok(NamedContext::Image(name.into()));
+        }
+        if let Some(rest) = text.strip_prefix("oci-layout://") {
+            let named = rest.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+            return Ok(match named {
+                Some((folder, tag)) => NamedContext::Layout(folder.into(), Some(tag.into())),
+                None => NamedContext::Layout(rest.into(), None),
+            });
+        }
+        Ok(NamedContext::Folder(text.into()))
+    }
+}
+
 /// Everything that a build needs to know.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -58,8 +88,14 @@ pub struct BuildRequest {
     pub platform: Platform,
     /// Labels added to the image, over those of the Dockerfile.
     pub labels: Vec<(String, String)>,
+    /// Annotations of the manifest.
+    pub annotations: Vec<(String, String)>,
     /// Secrets that steps may mount.
     pub secrets: Vec<Secret>,
+    /// Agents for `RUN --mount=type=ssh`: their ids (`default` is the usual one) and sockets.
+    pub ssh: Vec<(String, PathBuf)>,
+    /// Named contexts: what `FROM name` and `--from=name` mean before stages and registries are asked.
+    pub contexts: Vec<(String, NamedContext)>,
     /// Runs every step again.
     pub no_cache: bool,
     /// The engine.
@@ -82,6 +118,9 @@ impl BuildRequest {
             build_args: Vec::new(),
             platform: Platform::host(),
             labels: Vec::new(),
+            annotations: Vec::new(),
+            ssh: Vec::new(),
+            contexts: Vec::new(),
             secrets: Vec::new(),
             no_cache: false,
             engine: Engine::default(),

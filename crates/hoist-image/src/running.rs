@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use hoist_oci::spec::ImageConfig;
 use hoist_runtime::{ContainerSpec, Mount, MountSource, Network, RootFs};
@@ -31,7 +32,7 @@ const PIPES: &str = "/dev/pipes";
 
 impl Build<'_> {
     pub(crate) fn run_step(
-        &mut self,
+        &self,
         state: &mut StageState,
         instruction: &Instruction,
         run: &Run,
@@ -76,12 +77,12 @@ impl Build<'_> {
     }
 
     fn execute(
-        &mut self,
+        &self,
         state: &mut StageState,
         run: &Run,
         script: &Script,
         variables: &[(String, String)],
-        wanted: &[crate::mounts::Wanted],
+        wanted: &[crate::mounts::Wanted<'_>],
         place: Place<'_>,
     ) -> Result<Option<StoredLayer>> {
         let runtime_failed = |doing: &str| {
@@ -154,7 +155,9 @@ impl Build<'_> {
                 cwd.clone()
             },
             user: state.config.config.user.clone(),
-            hostname: "buildkitsandbox".into(),
+            hostname: given(self.request, "BUILDKIT_SANDBOX_HOSTNAME")
+                .cloned()
+                .unwrap_or_else(|| "buildkitsandbox".into()),
             mounts,
             network: if run.no_network {
                 Network::None
@@ -165,11 +168,17 @@ impl Build<'_> {
             allow_new_privileges: true,
             ..ContainerSpec::default()
         };
-        let containers = match &self.containers {
-            Some(group) => group.containers.clone(),
-            None => {
-                let group = Group::new(self.workspace, self.request)?;
-                self.containers.insert(group).containers.clone()
+        let containers = {
+            let mut group = self
+                .containers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            match &*group {
+                Some(group) => group.containers.clone(),
+                None => group
+                    .insert(Group::new(self.workspace, self.request)?)
+                    .containers
+                    .clone(),
             }
         };
         let report = self.report;

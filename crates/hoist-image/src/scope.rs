@@ -20,6 +20,19 @@ pub(crate) const PROXIES: [&str; 10] = [
     "all_proxy",
 ];
 
+/// The arguments that have a value by themselves, once they are declared.
+pub(crate) const AUTOMATIC: [&str; 9] = [
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
 /// The values that the platform arguments have by themselves.
 pub(crate) fn platform_arguments(target: &Platform, stage: &str) -> Vec<(String, String)> {
     let mut arguments = Vec::new();

@@ -9,7 +9,8 @@ use crate::context::hash_node;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::{Ignore, Verdict};
 use crate::pattern::Pattern;
-use crate::tree::{self, Node, Tree};
+use crate::remote::Fetched;
+use crate::tree::{self, Node, NodeKind, Tree};
 
 /// One file or folder to copy.
 #[derive(Debug)]
@@ -25,9 +26,28 @@ pub(crate) enum Selected {
     },
     /// The body of a heredoc.
     Inline { name: String, content: String },
+    /// A file from an address.
+    Fetched { name: String, node: Node },
 }
 
 impl Selected {
+    /// What an address gave: only its owner may read it, whatever the server says of it (Dockerfile reference, "ADD").
+    pub(crate) fn of_file(file: &Fetched) -> Selected {
+        Selected::Fetched {
+            name: file.name.clone(),
+            node: Node {
+                real: file.path.clone(),
+                kind: NodeKind::File,
+                mode: 0o600,
+                uid: 0,
+                gid: 0,
+                mtime: (file.changed, 0),
+                size: file.size,
+                links: None,
+            },
+        }
+    }
+
     pub(crate) fn is_folder(&self) -> bool {
         matches!(self, Selected::Node { node, .. } if node.is_folder())
     }
@@ -111,6 +131,8 @@ pub(crate) fn digest(tree: &dyn Tree, selected: &[Selected], exclude: &Ignore) -
             Selected::Inline { name, content } => {
                 hasher.update(format!("inline {name} {}\0{content}", content.len()).as_bytes());
             }
+            // Its digest is a part of the key by itself.
+            Selected::Fetched { name, .. } => hasher.update(format!("fetched {name}\0").as_bytes()),
             Selected::Node {
                 name,
                 path,

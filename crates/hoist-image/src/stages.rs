@@ -7,7 +7,7 @@ use hoist_oci::spec::Platform;
 use crate::dockerfile::instruction::{Dockerfile, Instruction, Kind};
 use crate::dockerfile::lines::Spanned;
 use crate::error::{BuildError, BuildErrorKind, Result, did_you_mean};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, NamedContext};
 use crate::scope::{Scope, platform_arguments};
 
 /// What a stage or a copy starts from.
@@ -19,6 +19,8 @@ pub(crate) enum Origin {
     Stage(usize),
     /// An image by its name.
     Image(String),
+    /// A folder of the command line, by its name there.
+    Folder(String),
 }
 
 /// One stage, resolved.
@@ -43,6 +45,8 @@ pub(crate) struct StagePlans {
     pub used_args: Vec<String>,
     /// The images that needed stages start from or copy from, sorted.
     pub images: BTreeSet<String>,
+    /// The folders of the command line that they use.
+    pub folders: BTreeSet<String>,
 }
 
 /// Resolves every `FROM`, and finds the stages that the target needs.
@@ -61,6 +65,7 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
         global_args: Vec::new(),
         used_args: Vec::new(),
         images: BTreeSet::new(),
+        folders: BTreeSet::new(),
     };
     for instruction in &file.global_args {
         let Kind::Arg(args) = &instruction.kind else {
@@ -120,10 +125,11 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
                 })?
             }
         };
-        let origin = match stage_before(file, &image, index) {
-            Some(stage) => Origin::Stage(stage),
-            None if image == "scratch" => Origin::Scratch,
-            None => Origin::Image(image),
+        let origin = match (stage_before(file, &image, index), named(request, &image)) {
+            (Some(stage), _) => Origin::Stage(stage),
+            (None, Some(origin)) => origin,
+            (None, None) if image == "scratch" => Origin::Scratch,
+            (None, None) => Origin::Image(image),
         };
         let platform = match origin {
             // A stage goes on for the platform that it was begun for.
@@ -148,13 +154,15 @@ pub(crate) fn plan(file: &Dockerfile, request: &BuildRequest) -> Result<StagePla
         match &plans.stages[index].origin {
             Origin::Stage(base) => open.push(*base),
             Origin::Image(name) => drop(plans.images.insert(name.clone())),
+            Origin::Folder(name) => drop(plans.folders.insert(name.clone())),
             Origin::Scratch => {}
         }
         for instruction in &file.stages[index].instructions {
             for from in froms(instruction) {
-                match origin_of(file, from, index)? {
+                match origin_of(file, request, from, index)? {
                     Origin::Stage(stage) => open.push(stage),
                     Origin::Image(name) => drop(plans.images.insert(name)),
+                    Origin::Folder(name) => drop(plans.folders.insert(name)),
                     Origin::Scratch => {}
                 }
             }
@@ -173,6 +181,24 @@ pub(crate) fn given<'a>(request: &'a BuildRequest, name: &str) -> Option<&'a Str
         .map(|(_, value)| value)
 }
 
+/// The address under which an image of an OCI layout is known to the rest of a build.
+pub(crate) const LAYOUT: &str = "oci-layout://";
+
+/// What the command line says that a name means.
+fn named(request: &BuildRequest, name: &str) -> Option<Origin> {
+    let bare = |name: &str| name.to_lowercase().trim_end_matches(":latest").to_owned();
+    let (key, context) = request
+        .contexts
+        .iter()
+        .rev()
+        .find(|(key, _)| bare(key) == bare(name))?;
+    Some(match context {
+        NamedContext::Folder(_) => Origin::Folder(key.clone()),
+        NamedContext::Image(name) => Origin::Image(name.clone()),
+        NamedContext::Layout(..) => Origin::Image(format!("{LAYOUT}{key}")),
+    })
+}
+
 /// The other stages and images that an instruction reads: the words of `--from` and of mounts.
 fn froms(instruction: &Instruction) -> Vec<&Spanned> {
     match &instruction.kind {
@@ -187,7 +213,12 @@ fn froms(instruction: &Instruction) -> Vec<&Spanned> {
 }
 
 /// What `--from` means in a stage.
-pub(crate) fn origin_of(file: &Dockerfile, from: &Spanned, stage: usize) -> Result<Origin> {
+pub(crate) fn origin_of(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    from: &Spanned,
+    stage: usize,
+) -> Result<Origin> {
     let refused = |message: String| {
         BuildError::new(BuildErrorKind::Dockerfile, message)
             .at(file.source.location(from.range.clone()))
@@ -201,6 +232,9 @@ pub(crate) fn origin_of(file: &Dockerfile, from: &Spanned, stage: usize) -> Resu
     }
     if let Some(before) = stage_before(file, &from.text, stage) {
         return Ok(Origin::Stage(before));
+    }
+    if let Some(origin) = named(request, &from.text) {
+        return Ok(origin);
     }
     let names = || {
         file.stages[..stage]

@@ -1,14 +1,17 @@
 //! What each instruction does to its stage.
 
+use std::sync::PoisonError;
+
 use hoist_oci::Digest;
 
 use crate::cache::KeyBuilder;
 use crate::config;
 use crate::copy;
-use crate::dockerfile::instruction::{Command, Instruction, Kind, Pair};
+use crate::dockerfile::expand;
+use crate::dockerfile::instruction::{Command, CopySource, Instruction, Kind, Pair};
 use crate::dockerfile::lines::Spanned;
 use crate::embedded::{Build, Layer, Place, StageState};
-use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::error::{BuildError, BuildErrorKind, Result, did_you_mean};
 use crate::layer;
 use crate::scope::Scope;
 use crate::stages::given;
@@ -33,7 +36,7 @@ pub(crate) fn key(kind: &str, layers: &[Layer]) -> KeyBuilder {
 
 impl Build<'_> {
     pub(crate) fn instruction(
-        &mut self,
+        &self,
         state: &mut StageState,
         instruction: &Instruction,
         place: Place<'_>,
@@ -42,6 +45,7 @@ impl Build<'_> {
             BuildError::new(BuildErrorKind::Dockerfile, message)
                 .at(place.source.location(word.range.clone()))
         };
+        self.warn_unset(state, instruction, place)?;
         let created_by = match &instruction.kind {
             Kind::Run(run) => return self.run_step(state, instruction, run, place),
             Kind::Copy(copy) => return self.copy_step(state, instruction, copy, place),
@@ -158,8 +162,44 @@ impl Build<'_> {
         Ok(())
     }
 
+    /// Tells of variables that nothing sets: the build check `UndefinedVar`.
+    fn warn_unset(
+        &self,
+        state: &StageState,
+        instruction: &Instruction,
+        place: Place<'_>,
+    ) -> Result<()> {
+        if !self.file.check.wants("UndefinedVar") {
+            return Ok(());
+        }
+        for word in expanded_words(&instruction.kind) {
+            let scope = scope(state, place);
+            for name in expand::unset(&word.text, place.escape, &scope) {
+                let known = state
+                    .config
+                    .config
+                    .env
+                    .iter()
+                    .filter_map(|pair| pair.split_once('=').map(|(name, _)| name))
+                    .chain(state.args.iter().map(|(name, _)| name.as_str()));
+                let message = match did_you_mean(&name, known) {
+                    Some(near) => format!(
+                        "the variable ${name} is not set; did you mean ${near}? (UndefinedVar)"
+                    ),
+                    None => format!("the variable ${name} is not set (UndefinedVar)"),
+                };
+                let location = place.source.location(word.range.clone());
+                if self.file.check.error {
+                    return Err(BuildError::new(BuildErrorKind::Dockerfile, message).at(location));
+                }
+                self.report.warn(message, Some(location));
+            }
+        }
+        Ok(())
+    }
+
     fn arg(
-        &mut self,
+        &self,
         state: &mut StageState,
         args: &[(Spanned, Option<Spanned>)],
         place: Place<'_>,
@@ -167,7 +207,10 @@ impl Build<'_> {
         let mut shown = Vec::new();
         for (name, default) in args {
             let name = scope(state, place).expand(name)?;
-            self.used_args.push(name.clone());
+            self.used_args
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(name.clone());
             let default = match default {
                 Some(default) => Some(scope(state, place).expand(default)?),
                 None => None,
@@ -204,7 +247,7 @@ impl Build<'_> {
     }
 
     fn workdir(
-        &mut self,
+        &self,
         state: &mut StageState,
         instruction: &Instruction,
         word: &Spanned,
@@ -266,6 +309,31 @@ impl Build<'_> {
     /// The content that a list of layers stands for.
     pub(crate) fn content_key(layers: &[Layer]) -> Digest {
         key("content", layers).key()
+    }
+}
+
+/// The words of an instruction in which variables are replaced.
+fn expanded_words(kind: &Kind) -> Vec<&Spanned> {
+    match kind {
+        Kind::Env(pairs) | Kind::Label(pairs) => pairs.iter().map(|pair| &pair.value).collect(),
+        Kind::Arg(args) => args
+            .iter()
+            .filter_map(|(_, value)| value.as_ref())
+            .collect(),
+        Kind::Copy(copy) => copy
+            .sources
+            .iter()
+            .filter_map(|source| match source {
+                CopySource::Path(word) => Some(word),
+                CopySource::Heredoc(_) => None,
+            })
+            .chain([&copy.dest])
+            .chain(&copy.chown)
+            .chain(&copy.chmod)
+            .collect(),
+        Kind::Workdir(word) | Kind::User(word) | Kind::StopSignal(word) => vec![word],
+        Kind::Volume(words) => words.iter().collect(),
+        _ => Vec::new(),
     }
 }
 

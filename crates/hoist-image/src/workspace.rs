@@ -31,7 +31,15 @@ impl Workspace {
         fs::create_dir_all(home).map_err(failed)?;
         // Unpacked layers keep set-id files: nobody else may reach them.
         let home = fs::canonicalize(home).map_err(failed)?;
-        for folder in ["steps", "locks", "context", "selections", "spool", "mounts"] {
+        for folder in [
+            "steps",
+            "locks",
+            "context",
+            "selections",
+            "spool",
+            "mounts",
+            "remote",
+        ] {
             let path = home.join("cache").join(folder);
             fs::create_dir_all(&path).map_err(failed)?;
         }

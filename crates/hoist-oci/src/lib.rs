@@ -28,6 +28,7 @@
 mod blob;
 mod compression;
 mod digest;
+mod download;
 mod layers;
 mod progress;
 mod reference;
@@ -38,6 +39,7 @@ mod store;
 pub use blob::BlobWriter;
 pub use compression::{Compression, Encoder, UnknownCompression};
 pub use digest::{Digest, DigestError, Hasher};
+pub use download::{DownloadError, Downloaded, download};
 pub use progress::{How, Progress, ProgressEvent, Silent};
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError, is_component, is_tag};
 pub use registry::{

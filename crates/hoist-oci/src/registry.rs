@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 pub use self::error::RegistryError;
 pub use self::push::{ExistingTag, PushOptions, PushReport};
+pub(crate) use self::transport::http_client;
 use self::transport::{Action, Endpoint, Scope};
 use crate::spec::{Descriptor, media_type};
 use crate::{Digest, ImageRef};

@@ -68,6 +68,14 @@ pub(crate) fn words(
         .unwrap_or_default())
 }
 
+/// The names that a word uses plainly (`$x`, `${x}`) and that have no value, each once.
+pub(crate) fn unset(text: &str, escape: char, values: &dyn Lookup) -> Vec<String> {
+    let mut lexer = Lexer::new(text, escape, values, Style::default());
+    // What cannot be expanded is an error elsewhere.
+    let _ = lexer.until(None, false);
+    lexer.unset
+}
+
 #[derive(Default)]
 struct Words {
     done: Vec<String>,
@@ -119,6 +127,8 @@ struct Lexer<'a> {
     splitting: Option<Words>,
     /// Inside `${x:-...}` the inner text belongs to a value, which the outer level adds.
     nested: usize,
+    /// Names without a value that were used plainly.
+    unset: Vec<String>,
 }
 
 impl<'a> Lexer<'a> {
@@ -131,6 +141,7 @@ impl<'a> Lexer<'a> {
             style,
             splitting: None,
             nested: 0,
+            unset: Vec::new(),
         }
     }
 
@@ -313,6 +324,12 @@ impl<'a> Lexer<'a> {
         name
     }
 
+    fn note(&mut self, name: &str, value: Option<&str>) {
+        if value.is_none() && !self.unset.iter().any(|known| known == name) {
+            self.unset.push(name.into());
+        }
+    }
+
     fn inner(&mut self, stop: char, raw_escapes: bool) -> Result<String, ExpandError> {
         self.nested += 1;
         let result = self.until(Some(stop), raw_escapes);
@@ -328,7 +345,9 @@ impl<'a> Lexer<'a> {
             if name.is_empty() {
                 return Ok("$".into());
             }
-            return Ok(match self.values.value(&name) {
+            let value = self.values.value(&name);
+            self.note(&name, value);
+            return Ok(match value {
                 Some(value) => value.into(),
                 None if self.style.keep_unset => format!("${name}"),
                 None => String::new(),
@@ -351,11 +370,14 @@ impl<'a> Lexer<'a> {
         let colon = if empty_is_unset { ":" } else { "" };
         match modifier {
             None => self.error("'}' is missing"),
-            Some('}') if !empty_is_unset => Ok(match value {
-                Some(value) => value.into(),
-                None if self.style.keep_unset => self.text[start..self.at].into(),
-                None => String::new(),
-            }),
+            Some('}') if !empty_is_unset => {
+                self.note(&name, value);
+                Ok(match value {
+                    Some(value) => value.into(),
+                    None if self.style.keep_unset => self.text[start..self.at].into(),
+                    None => String::new(),
+                })
+            }
             Some(modifier @ ('+' | '-' | '?')) => {
                 let word = self.inner('}', false)?;
                 if value.is_none() && self.style.keep_unset {

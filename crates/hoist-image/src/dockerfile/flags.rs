@@ -182,6 +182,7 @@ pub(crate) enum MountKind {
     Cache,
     Tmpfs,
     Secret,
+    Ssh,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,6 +235,7 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
         env: None,
         range: value.range.clone(),
     };
+    let mut given = Vec::new();
     for field in value.text.split(',') {
         let (key, text) = field
             .split_once('=')
@@ -246,6 +248,7 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
                 None => error.with_hint(format!("the fields are {}", MOUNT_KEYS.join(", "))),
             });
         }
+        given.push(key.clone());
         let flag = match text {
             None | Some("true" | "1") => Some(true),
             Some("false" | "0") => Some(false),
@@ -268,14 +271,10 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
                     "cache" => MountKind::Cache,
                     "tmpfs" => MountKind::Tmpfs,
                     "secret" => MountKind::Secret,
-                    "ssh" => {
-                        return Err(BuildError::new(BuildErrorKind::Unsupported, "--mount=type=ssh is not supported by the embedded engine")
-                            .at(source.location(value.range.clone()))
-                            .with_hint("give the key as a secret (--mount=type=secret), or build with --engine buildkit"));
-                    }
+                    "ssh" => MountKind::Ssh,
                     other => {
                         return Err(fail(format!("--mount has no type '{other}'"))
-                            .with_hint("the types are bind, cache, tmpfs and secret"));
+                            .with_hint("the types are bind, cache, tmpfs, secret and ssh"));
                     }
                 }
             }
@@ -314,7 +313,7 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
             }
         }
     }
-    if mount.target.is_none() && !matches!(mount.kind, MountKind::Secret) {
+    if mount.target.is_none() && !matches!(mount.kind, MountKind::Secret | MountKind::Ssh) {
         return Err(
             fail("--mount needs a target".into()).with_hint("write --mount=type=...,target=/path")
         );
@@ -327,13 +326,56 @@ pub(crate) fn run_mount(source: &SourceText, value: &Spanned) -> Result<RunMount
         return Err(fail("--mount=type=secret needs an id".into())
             .with_hint("write --mount=type=secret,id=NAME"));
     }
-    if mount.kind == MountKind::Bind
-        && mount.read_only == Some(false)
-        && mount.sharing != Sharing::Shared
-    {
-        return Err(fail("sharing is for --mount=type=cache".into()));
-    }
+    check_fields(&mount, &given, &fail)?;
     Ok(mount)
+}
+
+/// Refuses fields that mean nothing for the type of the mount.
+fn check_fields(
+    mount: &RunMount,
+    given: &[String],
+    fail: &dyn Fn(String) -> BuildError,
+) -> Result<()> {
+    let (kind, allowed): (&str, &[&str]) = match mount.kind {
+        MountKind::Bind => (
+            "bind",
+            &["source", "src", "from", "ro", "readonly", "rw", "readwrite"],
+        ),
+        MountKind::Cache => (
+            "cache",
+            &[
+                "id",
+                "sharing",
+                "source",
+                "src",
+                "from",
+                "ro",
+                "readonly",
+                "rw",
+                "readwrite",
+                "mode",
+                "uid",
+                "gid",
+            ],
+        ),
+        MountKind::Tmpfs => ("tmpfs", &["size", "ro", "readonly", "rw", "readwrite"]),
+        MountKind::Secret => (
+            "secret",
+            &[
+                "id", "source", "src", "env", "required", "ro", "readonly", "mode", "uid", "gid",
+            ],
+        ),
+        MountKind::Ssh => ("ssh", &["id", "required", "mode", "uid", "gid"]),
+    };
+    let always = ["type", "target", "dst", "destination"];
+    match given
+        .iter()
+        .find(|key| !always.contains(&key.as_str()) && !allowed.contains(&key.as_str()))
+    {
+        None => Ok(()),
+        Some(key) => Err(fail(format!("--mount=type={kind} has no field '{key}'"))
+            .with_hint(format!("its fields are target, {}", allowed.join(", ")))),
+    }
 }
 
 /// Bytes, with an optional unit of 1024s.
@@ -414,10 +456,6 @@ mod tests {
             ("type=cache", "--mount needs a target"),
             ("type=secret", "--mount=type=secret needs an id"),
             ("type=cache,traget=/x", "--mount has no field 'traget'"),
-            (
-                "type=ssh",
-                "--mount=type=ssh is not supported by the embedded engine",
-            ),
             (
                 "type=cache,target=/x,uid=a",
                 "the field uid of --mount is a number",

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::flags::RunMount;
 use super::lines::{Heredoc, Mapped, SourceText, Spanned};
+use super::lint::{Check, Finding};
 use crate::error::BuildError;
 
 /// Every instruction there is.
@@ -38,6 +39,9 @@ pub(crate) struct Dockerfile {
     pub stages: Vec<Stage>,
     /// What is right, but not done by the embedded engine, by the number of its stage.
     pub unsupported: Vec<(usize, BuildError)>,
+    /// What is allowed, but hardly meant.
+    pub findings: Vec<Finding>,
+    pub check: Check,
 }
 
 /// From one `FROM` to the next.
@@ -126,6 +130,10 @@ pub(crate) struct Copy {
     pub exclude: Vec<Spanned>,
     /// `ADD --unpack`: `None` unpacks local archives only.
     pub unpack: Option<bool>,
+    /// `ADD --checksum`: what an address must give.
+    pub checksum: Option<Spanned>,
+    /// `ADD --keep-git-dir`.
+    pub keep_git_dir: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default)]

@@ -55,6 +55,11 @@ impl SourceText {
         }
     }
 
+    /// The text of a range of bytes as it stands in the file.
+    pub(super) fn written(&self, range: Range<usize>) -> &str {
+        self.text.get(range).unwrap_or_default()
+    }
+
     fn line(&self, index: usize) -> &str {
         let end = self
             .starts
@@ -198,7 +203,11 @@ impl RawInstruction {
 pub(crate) struct RawDockerfile {
     pub source: SourceText,
     pub escape: char,
+    /// The value of the parser directive `check`.
+    pub check: Option<Spanned>,
     pub instructions: Vec<RawInstruction>,
+    /// Empty lines between a continued line and what continues it.
+    pub gaps: Vec<Range<usize>>,
 }
 
 /// Splits a Dockerfile's text.
@@ -208,11 +217,12 @@ pub(crate) fn split(file: &Path, text: String) -> Result<RawDockerfile> {
         .map(String::from)
         .unwrap_or(text);
     let source = SourceText::new(file, text);
-    let escape = directives(&source)?;
+    let (escape, check) = directives(&source)?;
     let mut reader = Reader {
         source: &source,
         escape,
         next: 0,
+        gaps: Vec::new(),
     };
     let mut instructions = Vec::new();
     while let Some(line) = reader.logical_line() {
@@ -225,10 +235,13 @@ pub(crate) fn split(file: &Path, text: String) -> Result<RawDockerfile> {
         }
         instructions.push(raw);
     }
+    let gaps = reader.gaps;
     Ok(RawDockerfile {
         source,
         escape,
+        check,
         instructions,
+        gaps,
     })
 }
 
@@ -239,8 +252,9 @@ pub(crate) fn split_one(raw: &RawInstruction, escape: char) -> RawInstruction {
     inner
 }
 
-fn directives(source: &SourceText) -> Result<char> {
+fn directives(source: &SourceText) -> Result<(char, Option<Spanned>)> {
     let mut escape = '\\';
+    let mut check = None;
     let mut seen: Vec<String> = Vec::new();
     for index in 0..source.starts.len() {
         let line = source.line(index);
@@ -262,6 +276,12 @@ fn directives(source: &SourceText) -> Result<char> {
                 format!("the parser directive '{name}' is given twice"),
             ));
         }
+        if name == "check" {
+            check = Some(Spanned {
+                text: value.trim().into(),
+                range: start..start + line.len(),
+            });
+        }
         if name == "escape" {
             escape = match value.trim() {
                 "\\" => '\\',
@@ -278,7 +298,7 @@ fn directives(source: &SourceText) -> Result<char> {
         }
         seen.push(name);
     }
-    Ok(escape)
+    Ok((escape, check))
 }
 
 struct Reader<'a> {
@@ -286,15 +306,17 @@ struct Reader<'a> {
     escape: char,
     /// Index of the next physical line.
     next: usize,
+    gaps: Vec<Range<usize>>,
 }
 
-impl Reader<'_> {
-    fn physical(&mut self) -> Option<(usize, &str)> {
-        let start = *self.source.starts.get(self.next)?;
-        if start >= self.source.text.len() {
+impl<'a> Reader<'a> {
+    fn physical(&mut self) -> Option<(usize, &'a str)> {
+        let source = self.source;
+        let start = *source.starts.get(self.next)?;
+        if start >= source.text.len() {
             return None;
         }
-        let line = self.source.line(self.next);
+        let line = source.line(self.next);
         self.next += 1;
         Some((start, line))
     }
@@ -319,6 +341,8 @@ impl Reader<'_> {
                 let bare = line.trim();
                 // Empty lines and comments between continuations vanish.
                 if bare.is_empty() || bare.starts_with('#') {
+                    let gap = bare.is_empty().then_some(start..start + line.len());
+                    self.gaps.extend(gap);
                     continue;
                 }
                 let (part, again) = continued(line, escape);

@@ -4,23 +4,28 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
-use super::flags::{FlagReader, network, run_mount};
-use super::instruction::{
-    Command, Copy, CopySource, Dockerfile, From, Healthcheck, Instruction, KEYWORDS, Kind, Pair,
-    Run, Stage,
-};
-use super::lines::{self, Mapped, RawInstruction, SourceText, Spanned};
+use super::flags::FlagReader;
+use super::instruction::{Dockerfile, From, Instruction, KEYWORDS, Kind, Pair, Stage};
+use super::lines::{self, RawInstruction, SourceText, Spanned};
+use super::lint::{self, Check};
+use super::usage::usage;
 use crate::error::{BuildError, BuildErrorKind, Result, did_you_mean};
 
 /// Parses a Dockerfile.
 pub(crate) fn parse(file: &Path, text: String) -> Result<Dockerfile> {
     let raw = lines::split(file, text)?;
+    let check = match &raw.check {
+        None => Check::default(),
+        Some(word) => Check::read(&raw.source, word)?,
+    };
     let mut dockerfile = Dockerfile {
+        check,
         source: raw.source,
         escape: raw.escape,
         global_args: Vec::new(),
         stages: Vec::new(),
         unsupported: Vec::new(),
+        findings: Vec::new(),
     };
     for raw in &raw.instructions {
         let parser = Parser {
@@ -65,22 +70,24 @@ pub(crate) fn parse(file: &Path, text: String) -> Result<Dockerfile> {
             .at(dockerfile.source.location(0..0))
             .with_hint("begin with FROM and a base image, or FROM scratch"));
     }
+    dockerfile.findings = lint::check(&dockerfile, &raw.instructions, &raw.gaps)?;
     Ok(dockerfile)
 }
 
-struct Parser<'a> {
-    source: &'a SourceText,
+/// One instruction on its way from words to meaning.
+pub(super) struct Parser<'a> {
+    pub(super) source: &'a SourceText,
     escape: char,
-    raw: &'a RawInstruction,
-    unsupported: RefCell<Vec<BuildError>>,
+    pub(super) raw: &'a RawInstruction,
+    pub(super) unsupported: RefCell<Vec<BuildError>>,
 }
 
 impl Parser<'_> {
-    fn error(&self, range: Range<usize>, message: impl Into<String>) -> BuildError {
+    pub(super) fn error(&self, range: Range<usize>, message: impl Into<String>) -> BuildError {
         BuildError::new(BuildErrorKind::Dockerfile, message).at(self.source.location(range))
     }
 
-    fn flags(&self) -> FlagReader<'_> {
+    pub(super) fn flags(&self) -> FlagReader<'_> {
         FlagReader::new(self.source, self.raw)
     }
 
@@ -95,13 +102,7 @@ impl Parser<'_> {
     fn kind(&self) -> Result<Kind> {
         let keyword = self.raw.keyword.as_str();
         if !KEYWORDS.contains(&keyword) {
-            let word = self.source.location(self.raw.keyword_range.clone());
-            let written: String = word
-                .text
-                .chars()
-                .skip(word.column - 1)
-                .take(word.width)
-                .collect();
+            let written = self.source.written(self.raw.keyword_range.clone());
             let error = self.error(
                 self.raw.keyword_range.clone(),
                 format!("unknown instruction {written}"),
@@ -153,7 +154,7 @@ impl Parser<'_> {
         })
     }
 
-    fn whole(&self) -> Spanned {
+    pub(super) fn whole(&self) -> Spanned {
         let args = &self.raw.args;
         Spanned {
             text: args.text.clone(),
@@ -219,12 +220,6 @@ impl Parser<'_> {
                         .with_hint(
                             "a name begins with a letter and has letters, digits, '-', '_' and '.'",
                         ));
-                }
-                if name == "scratch" || name == "context" {
-                    return Err(self.error(
-                        word.range.clone(),
-                        format!("'{name}' is reserved and cannot be the name of a stage"),
-                    ));
                 }
                 Some(name)
             }
@@ -302,13 +297,6 @@ impl Parser<'_> {
         Ok(pairs)
     }
 
-    fn command(&self, args: &Mapped) -> Command {
-        match lines::json_array(&args.text) {
-            Some(words) => Command::Exec(words),
-            None => Command::Shell(args.text.clone()),
-        }
-    }
-
     fn shell(&self) -> Result<Vec<String>> {
         lines::json_array(&self.raw.args.text)
             .filter(|words| !words.is_empty())
@@ -333,195 +321,6 @@ impl Parser<'_> {
             Some(word) => Err(self.error(word.range.clone(), "VOLUME has an empty path")),
             None => Ok(words),
         }
-    }
-
-    fn run(&self) -> Result<Run> {
-        let mut flags = self.flags();
-        let mut mounts = Vec::new();
-        while let Some(value) = flags.value("mount")? {
-            match run_mount(self.source, &value) {
-                Err(error) if error.kind() == BuildErrorKind::Unsupported => {
-                    self.unsupported.borrow_mut().push(error)
-                }
-                mount => mounts.push(mount?),
-            }
-        }
-        let no_network = match flags.value("network")? {
-            None => false,
-            Some(value) => network(self.source, &value)?,
-        };
-        if let Some(value) = flags
-            .value("security")?
-            .filter(|value| value.text != "sandbox")
-        {
-            let error = BuildError::new(BuildErrorKind::Unsupported, format!("--security={} is refused", value.text))
-                .at(self.source.location(value.range))
-                .with_hint("steps always run in a sandbox, because a Dockerfile must not be able to change the machine that builds it");
-            self.unsupported.borrow_mut().push(error);
-        }
-        flags.done(&["mount", "network", "security"])?;
-        let command = self.command(&self.raw.args);
-        if command == Command::Exec(Vec::new()) {
-            return Err(self
-                .error(self.whole().range, "RUN has nothing to run")
-                .with_hint(usage("RUN")));
-        }
-        Ok(Run {
-            command,
-            heredocs: self.raw.heredocs.clone(),
-            mounts,
-            no_network,
-        })
-    }
-
-    fn copy(&self, add: bool) -> Result<Copy> {
-        let keyword = if add { "ADD" } else { "COPY" };
-        let mut flags = self.flags();
-        let from = if add { None } else { flags.value("from")? };
-        let chown = flags.value("chown")?;
-        let chmod = flags.value("chmod")?;
-        // Every copy makes a layer of its own here, so `--link` changes nothing.
-        flags.boolean("link")?;
-        let parents = !add && flags.boolean("parents")?.unwrap_or(false);
-        let mut exclude = Vec::new();
-        while let Some(pattern) = flags.value("exclude")? {
-            exclude.push(pattern);
-        }
-        let unpack = if add { flags.boolean("unpack")? } else { None };
-        let only_remote = if add {
-            [
-                flags.value("checksum")?,
-                flags.boolean("keep-git-dir")?.map(|_| self.whole()),
-            ]
-        } else {
-            [None, None]
-        };
-        flags.done(if add {
-            &[
-                "chown",
-                "chmod",
-                "link",
-                "exclude",
-                "unpack",
-                "checksum",
-                "keep-git-dir",
-            ]
-        } else {
-            &["from", "chown", "chmod", "link", "parents", "exclude"]
-        })?;
-        let mut words = match lines::json_array(&self.raw.args.text) {
-            Some(words) => words
-                .into_iter()
-                .map(|text| Spanned {
-                    text,
-                    range: self.whole().range,
-                })
-                .collect(),
-            None => lines::plain_words(&self.raw.args),
-        };
-        let dest = match words.pop() {
-            Some(dest) if !words.is_empty() => dest,
-            other => {
-                let range = other.map_or_else(|| self.raw.keyword_range.clone(), |word| word.range);
-                return Err(self
-                    .error(range, format!("{keyword} needs a source and a destination"))
-                    .with_hint(usage(keyword)));
-            }
-        };
-        let mut heredocs = self.raw.heredocs.iter();
-        let mut sources = Vec::new();
-        let mut remote = false;
-        for word in words {
-            if add && is_remote(&word.text) {
-                let message = format!(
-                    "ADD of the address {} is not supported by the embedded engine",
-                    word.text
-                );
-                let error = BuildError::new(BuildErrorKind::Unsupported, message)
-                    .at(self.source.location(word.range))
-                    .with_hint(
-                        "fetch it in a RUN step, or before the build; --engine buildkit can do it",
-                    );
-                self.unsupported.borrow_mut().push(error);
-                remote = true;
-                continue;
-            }
-            match lines::heredoc_name(&word.text)
-                .filter(|_| !self.raw.heredocs.is_empty())
-                .and_then(|_| heredocs.next())
-            {
-                Some(heredoc) => sources.push(CopySource::Heredoc(heredoc.clone())),
-                None => sources.push(CopySource::Path(word)),
-            }
-        }
-        if let Some(flag) = only_remote.into_iter().flatten().next().filter(|_| !remote) {
-            return Err(self.error(
-                flag.range,
-                "--checksum and --keep-git-dir are for addresses, and no source is one",
-            ));
-        }
-        Ok(Copy {
-            add,
-            sources,
-            dest,
-            from,
-            chown,
-            chmod,
-            parents,
-            exclude,
-            unpack,
-        })
-    }
-
-    fn healthcheck(&self) -> Result<Healthcheck> {
-        let mut flags = self.flags();
-        let mut check = Healthcheck {
-            command: None,
-            interval: flags.duration("interval")?,
-            timeout: flags.duration("timeout")?,
-            start_period: flags.duration("start-period")?,
-            start_interval: flags.duration("start-interval")?,
-            retries: flags.count("retries")?,
-        };
-        flags.done(&[
-            "interval",
-            "timeout",
-            "start-period",
-            "start-interval",
-            "retries",
-        ])?;
-        let args = &self.raw.args;
-        let end = args
-            .text
-            .find(char::is_whitespace)
-            .unwrap_or(args.text.len());
-        let rest = args.trimmed_from(end);
-        match args.text[..end].to_ascii_uppercase().as_str() {
-            "NONE" if rest.text.is_empty() && self.raw.flags.is_empty() => {}
-            "NONE" => {
-                return Err(self.error(
-                    self.whole().range,
-                    "HEALTHCHECK NONE takes neither flags nor arguments",
-                ));
-            }
-            "CMD" => {
-                check.command = Some(self.command(&rest));
-                if rest.text.is_empty() || check.command == Some(Command::Exec(Vec::new())) {
-                    return Err(self
-                        .error(self.whole().range, "HEALTHCHECK CMD needs a command")
-                        .with_hint(usage("HEALTHCHECK")));
-                }
-            }
-            other => {
-                return Err(self
-                    .error(
-                        args.range(0..end),
-                        format!("HEALTHCHECK is followed by CMD or NONE, not by '{other}'"),
-                    )
-                    .with_hint(usage("HEALTHCHECK")));
-            }
-        }
-        Ok(check)
     }
 
     fn onbuild(&self) -> Result<Kind> {
@@ -573,40 +372,9 @@ fn split_pair(word: &Spanned) -> (Spanned, Option<Spanned>) {
     }
 }
 
-fn is_remote(source: &str) -> bool {
-    let lower = source.to_ascii_lowercase();
-    ["http://", "https://", "git://", "ssh://"]
-        .iter()
-        .any(|scheme| lower.starts_with(scheme))
-        || lower.starts_with("git@")
-}
-
-fn usage(keyword: &str) -> String {
-    let form = match keyword {
-        "ADD" => "ADD [--chown=user:group] [--chmod=mode] SOURCE... DESTINATION",
-        "ARG" => "ARG NAME[=default]",
-        "COPY" => "COPY [--from=stage] [--chown=user:group] [--chmod=mode] SOURCE... DESTINATION",
-        "ENTRYPOINT" => "ENTRYPOINT [\"program\", \"argument\"]",
-        "ENV" => "ENV NAME=value",
-        "EXPOSE" => "EXPOSE port[/protocol]",
-        "FROM" => "FROM [--platform=os/architecture] IMAGE [AS name]",
-        "HEALTHCHECK" => "HEALTHCHECK [--interval=30s] CMD command, or HEALTHCHECK NONE",
-        "LABEL" => "LABEL name=value",
-        "MAINTAINER" => "MAINTAINER name",
-        "ONBUILD" => "ONBUILD INSTRUCTION",
-        "RUN" => "RUN command, or RUN [\"program\", \"argument\"]",
-        "SHELL" => "SHELL [\"/bin/bash\", \"-c\"]",
-        "STOPSIGNAL" => "STOPSIGNAL signal",
-        "USER" => "USER user[:group]",
-        "VOLUME" => "VOLUME path",
-        "WORKDIR" => "WORKDIR path",
-        _ => "INSTRUCTION arguments",
-    };
-    format!("write {form}")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::instruction::{Command, Run};
     use super::*;
 
     fn file(text: &str) -> Dockerfile {
@@ -709,173 +477,14 @@ mod tests {
     }
 
     #[test]
-    fn wrong_files_are_refused_with_place_and_hint() {
-        for (text, line, column, message, hint) in [
-            ("", 1, 1, "the Dockerfile is empty", "begin with FROM"),
-            (
-                "ARG a\n",
-                1,
-                1,
-                "the Dockerfile has no FROM",
-                "begin with FROM",
-            ),
-            (
-                "RUN x\nFROM a\n",
-                1,
-                1,
-                "RUN comes before the first FROM",
-                "only ARG",
-            ),
-            (
-                "FROM a\n  RNU x\n",
-                2,
-                3,
-                "unknown instruction RNU",
-                "did you mean RUN?",
-            ),
-            (
-                "FROM a\nbanana x\n",
-                2,
-                1,
-                "unknown instruction banana",
-                "the instructions are",
-            ),
-            (
-                "FROM a b\n",
-                1,
-                8,
-                "'b' is not expected after the image",
-                "FROM [--platform",
-            ),
-            (
-                "FROM a AS 1x\n",
-                1,
-                11,
-                "'1x' cannot be the name of a stage",
-                "begins with a letter",
-            ),
-            (
-                "FROM --plattform=x a\n",
-                1,
-                6,
-                "FROM has no flag --plattform",
-                "did you mean --platform?",
-            ),
-            (
-                "FROM a\nCOPY x\n",
-                2,
-                6,
-                "COPY needs a source and a destination",
-                "COPY",
-            ),
-            (
-                "FROM a\nCOPY --form=b x y\n",
-                2,
-                6,
-                "COPY has no flag --form",
-                "did you mean --from?",
-            ),
-            (
-                "FROM a\nENV X\n",
-                2,
-                5,
-                "ENV X has no value",
-                "ENV NAME=value",
-            ),
-            ("FROM a\nENV X=1 Y\n", 2, 9, "'Y' has no '='", "quotes"),
-            (
-                "FROM a\nUSER a b\n",
-                2,
-                8,
-                "USER takes one argument, and 'b' is a second one",
-                "USER user",
-            ),
-            (
-                "FROM a\nSHELL bash\n",
-                2,
-                7,
-                "SHELL takes a JSON array of strings",
-                "SHELL",
-            ),
-            (
-                "FROM a\nRUN\n",
-                2,
-                1,
-                "RUN needs an argument",
-                "RUN command",
-            ),
-            (
-                "FROM a\nHEALTHCHECK --interval=5 CMD x\n",
-                2,
-                13,
-                "'5' is no duration",
-                "30s",
-            ),
-            (
-                "FROM a\nHEALTHCHECK curl x\n",
-                2,
-                13,
-                "HEALTHCHECK is followed by CMD or NONE, not by 'CURL'",
-                "HEALTHCHECK",
-            ),
-            (
-                "FROM a\nEXPOSE --x 80\n",
-                2,
-                8,
-                "EXPOSE has no flag --x",
-                "",
-            ),
-        ] {
-            let got = refused(text);
-            assert_eq!(
-                (got.0, got.1, got.2.as_str()),
-                (line, column, message),
-                "{text:?}"
-            );
-            assert!(got.3.contains(hint), "{text:?}: {}", got.3);
-        }
-    }
-
-    #[test]
-    fn what_only_the_other_engine_does_is_noted_with_its_place() {
-        let file = file(
-            "FROM a\nADD --checksum=sha256:0 https://x/y /z\nFROM b\nRUN --security=insecure --mount=type=ssh x\nADD git@host:x.git /y\n",
-        );
-        let noted: Vec<_> = file
-            .unsupported
-            .iter()
-            .map(|(stage, error)| {
-                (
-                    *stage,
-                    error.line().unwrap(),
-                    error.column().unwrap(),
-                    error.message(),
-                )
-            })
-            .collect();
+    fn what_is_refused_for_safety_is_noted_with_its_place() {
+        let file = file("FROM a\nFROM b\nRUN --security=insecure --mount=type=ssh x\n");
+        let [(stage, error)] = file.unsupported.as_slice() else {
+            panic!("{:?}", file.unsupported)
+        };
         assert_eq!(
-            noted,
-            [
-                (
-                    0,
-                    2,
-                    25,
-                    "ADD of the address https://x/y is not supported by the embedded engine"
-                ),
-                (
-                    1,
-                    4,
-                    25,
-                    "--mount=type=ssh is not supported by the embedded engine"
-                ),
-                (1, 4, 5, "--security=insecure is refused"),
-                (
-                    1,
-                    5,
-                    5,
-                    "ADD of the address git@host:x.git is not supported by the embedded engine"
-                ),
-            ]
+            (*stage, error.line(), error.column(), error.message()),
+            (1, Some(3), Some(5), "--security=insecure is refused")
         );
     }
 }

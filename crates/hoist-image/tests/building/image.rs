@@ -186,7 +186,10 @@ async fn arguments_are_scoped_as_in_docker() {
         (value.as_str(), warnings),
         (
             "[]",
-            vec!["the build argument A is used by no ARG".to_owned()]
+            vec![
+                "the variable $A is not set (UndefinedVar)".to_owned(),
+                "the build argument A is used by no ARG".to_owned()
+            ]
         )
     );
 }

@@ -164,12 +164,7 @@ impl Registry {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls())
-            .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(15))
-            .build()
-            .map_err(RegistryError::Client)?;
+        let client = http_client().map_err(RegistryError::Client)?;
         Ok(self.client.get_or_init(|| client))
     }
 
@@ -340,6 +335,15 @@ fn is_loopback(host: &str) -> bool {
         || address
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A client with the machine's own certificate authorities.
+pub(crate) fn http_client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .tls_backend_preconfigured(tls())
+        .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(15))
+        .build()
 }
 
 /// The machine's own certificate authorities, checked with ring. A machine that has none (a bare container) can still

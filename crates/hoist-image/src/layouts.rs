@@ -1,0 +1,133 @@
+//! Images in OCI layouts on disk: taken into the store, and written out of it.
+//!
+//! <https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>
+
+use std::io;
+use std::path::Path;
+
+use hoist_oci::spec::{Descriptor, Index, Manifest, media_type};
+use hoist_oci::{Digest, Store};
+
+use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::request::{BuildRequest, NamedContext};
+use crate::workspace::Workspace;
+
+/// Takes the image of a named context into the store.
+pub(crate) fn load(workspace: &Workspace, request: &BuildRequest, key: &str) -> Result<Descriptor> {
+    let (folder, tag) = request
+        .contexts
+        .iter()
+        .rev()
+        .find_map(|(name, context)| match context {
+            NamedContext::Layout(folder, tag) if name == key => Some((folder, tag)),
+            _ => None,
+        })
+        .expect("the plan found it there");
+    let failed = |error| {
+        BuildError::from_source(
+            BuildErrorKind::Image,
+            format!("read the OCI layout {}", folder.display()),
+            error,
+        )
+    };
+    if !folder.join("oci-layout").exists() {
+        return Err(BuildError::new(
+            BuildErrorKind::Image,
+            format!("{} is no OCI layout: it has no file oci-layout", folder.display()),
+        )
+        .with_hint("`skopeo copy docker-archive:FILE oci:FOLDER:TAG` and `hoist image export NAME FOLDER` write one"));
+    }
+    let layout = Store::open(folder).map_err(failed)?;
+    let tags = layout.tags().map_err(failed)?;
+    let found = match tag {
+        Some(tag) => tags.iter().find(|(name, _)| name == tag),
+        None if tags.len() == 1 => tags.first(),
+        None => None,
+    };
+    let Some((_, image)) = found else {
+        let names: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(BuildError::new(
+            BuildErrorKind::Image,
+            format!(
+                "the OCI layout {} does not say which image is meant",
+                folder.display()
+            ),
+        )
+        .with_hint(format!(
+            "write oci-layout://{}:TAG; the tags are {}",
+            folder.display(),
+            names.join(", ")
+        )));
+    };
+    copy(&layout, &workspace.store, image)?;
+    Ok(image.clone())
+}
+
+/// Copies an image, or an index of images, with all that it refers to.
+pub(crate) fn copy(from: &Store, to: &Store, image: &Descriptor) -> Result<()> {
+    let failed = |error| {
+        BuildError::from_source(
+            BuildErrorKind::Image,
+            format!("copy the image {}", image.digest),
+            error,
+        )
+    };
+    if media_type::is_index(&image.media_type) {
+        let index: Index = from.read_json(&image.digest).map_err(failed)?;
+        for manifest in &index.manifests {
+            // An index may name platforms that nobody fetched.
+            if from.has(&manifest.digest) {
+                copy(from, to, manifest)?;
+            }
+        }
+    } else {
+        let manifest: Manifest = from.read_json(&image.digest).map_err(failed)?;
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            copy_blob(from, to, &blob.digest)?;
+        }
+    }
+    copy_blob(from, to, &image.digest)
+}
+
+fn copy_blob(from: &Store, to: &Store, digest: &Digest) -> Result<()> {
+    if to.has(digest) {
+        return Ok(());
+    }
+    let failed = |error| {
+        BuildError::from_source(BuildErrorKind::Io, format!("copy the blob {digest}"), error)
+    };
+    let mut source = from.open_blob(digest).map_err(failed)?;
+    let mut writer = to.writer().map_err(failed)?;
+    io::copy(&mut source, &mut writer)
+        .map_err(|error| BuildError::io(format!("copy the blob {digest}"), error))?;
+    let (written, _) = writer.commit().map_err(failed)?;
+    if written != *digest {
+        return Err(BuildError::new(
+            BuildErrorKind::Image,
+            format!(
+                "the blob {digest} of {} is damaged: it has the digest {written}",
+                from.root().display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Writes an image into an OCI layout in a folder, which is made if it is not there.
+pub(crate) fn export(
+    workspace: &Workspace,
+    image: &Descriptor,
+    folder: &Path,
+    tag: &str,
+) -> Result<()> {
+    let failed = |error| {
+        BuildError::from_source(
+            BuildErrorKind::Io,
+            format!("write the OCI layout {}", folder.display()),
+            error,
+        )
+    };
+    let layout = Store::open(folder).map_err(failed)?;
+    copy(&workspace.store, &layout, image)?;
+    layout.tag(tag, image).map_err(failed)
+}

@@ -12,7 +12,7 @@ const WITHHELD: Millis = 6 * 3_600_000;
 impl Turn<'_> {
     /// Writes an event of the service; `what` follows `(service NAME) `.
     pub fn announce(&mut self, service: &mut Service, what: &str) {
-        let message = format!("(service {}) {what}", service.name);
+        let message = ["(service ", &service.name, ") ", what].concat();
         self.announce_whole(service, message);
     }
 
@@ -42,9 +42,11 @@ impl Turn<'_> {
 
     /// Forgets conditions whose name begins so: they are resolved.
     pub fn resolve(service: &mut Service, condition: &str) {
-        service
-            .announced
-            .retain(|name, _| !name.starts_with(condition));
+        if !service.announced.is_empty() {
+            service
+                .announced
+                .retain(|name, _| !name.starts_with(condition));
+        }
     }
 
     /// Writes what happened to the targets in this step.
@@ -81,7 +83,7 @@ impl Turn<'_> {
     }
 
     /// Writes that tasks were started, `replaced` of them in place of unhealthy ones.
-    pub fn announce_started(&mut self, service: &mut Service, ids: &[String], replaced: usize) {
+    pub fn announce_started(&mut self, service: &mut Service, ids: &[String], replaced: u32) {
         if ids.is_empty() {
             return;
         }
@@ -131,6 +133,10 @@ impl Turn<'_> {
 }
 
 fn list(ids: &[String]) -> String {
-    let each: Vec<String> = ids.iter().map(|id| format!("(task {id})")).collect();
-    each.join(" ")
+    let mut text = String::with_capacity(ids.len() * 40);
+    for id in ids {
+        let gap = if text.is_empty() { "" } else { " " };
+        text.extend([gap, "(task ", id, ")"]);
+    }
+    text
 }

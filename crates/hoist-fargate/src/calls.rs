@@ -6,6 +6,7 @@ use crate::life::Birth;
 use crate::request::{self, flag, number, required, text};
 use crate::rollout::GivenUp;
 use crate::step::Turn;
+use crate::table::Key;
 use crate::world::Kind;
 use crate::{
     Action, Answer, Arn, Call, Cluster, DeploymentStatus, Refusal, RolloutState, Service,
@@ -254,25 +255,31 @@ impl Turn<'_> {
             region: region.to_owned(),
             cluster: cluster.arn.clone(),
             status: ServiceStatus::Active,
-            task_definition: definition,
+            task_definition: definition.clone(),
             desired_count: number(request, "desiredCount").unwrap_or(0),
             created_at: self.now,
             client_token: token,
             ..Service::default()
         };
-        self.read_settings(&mut service, kept)?;
+        self.read_settings(&mut service, &definition, kept)?;
         self.begin(&mut service);
         let arn = service.arn.clone();
         self.world.touch(Kind::Service, &arn);
         self.world.services.insert(arn.clone(), service);
+        self.queue_service(&arn);
         Ok(Answer::Service(arn))
     }
 
     /// Reads what the scheduler needs of the members of a service.
-    fn read_settings(&self, service: &mut Service, kept: Request) -> Result<(), Refusal> {
+    fn read_settings(
+        &self,
+        service: &mut Service,
+        definition: &str,
+        kept: Request,
+    ) -> Result<(), Refusal> {
         let configuration = request::configuration(&kept)?;
         let load_balancers = request::load_balancers(&kept);
-        let definition = self.world.task_definition(&service.task_definition);
+        let definition = self.world.task_definition(definition);
         for balancer in &load_balancers {
             if definition.is_some_and(|it| it.container(&balancer.container).is_none()) {
                 return Err(Refusal::invalid(format!(
@@ -306,32 +313,14 @@ impl Turn<'_> {
 
     fn update_service(&mut self, region: &str, request: &Request) -> Answered {
         let arn = self.find_active_service(region, request)?;
-        let Some(mut service) = self.world.services.get(&arn).cloned() else {
-            return Err(Refusal::new(
-                "ServiceNotFoundException",
-                "Service not found.",
-            ));
+        let definition = match text(request, "taskDefinition") {
+            Some(name) => Some(self.usable_definition(region, name)?.arn.clone()),
+            None => None,
         };
-        let old_definition = service.task_definition.clone();
-        if let Some(name) = text(request, "taskDefinition") {
-            service.task_definition = self.usable_definition(region, name)?.arn.clone();
-        }
-        let mut kept = service.request.clone();
-        request::keep(&mut kept, request);
-        let reshaped = request::REVISION_MEMBERS
-            .iter()
-            .any(|member| kept.get(*member) != service.request.get(*member));
-        self.read_settings(&mut service, kept)?;
-        if let Some(count) = number(request, "desiredCount") {
-            service.desired_count = count;
-        }
-        if reshaped
-            || flag(request, "forceNewDeployment")
-            || service.task_definition != old_definition
-        {
-            self.begin(&mut service);
-        }
-        self.world.services.insert(arn.clone(), service);
+        let (key, mut service) = self.take_service(&arn)?;
+        let updated = self.update(&mut service, definition, request);
+        self.world.services.put(key, service);
+        updated?;
         self.world.touch(Kind::Service, &arn);
         // The grace period, among others, decides about tasks that run already.
         let tasks: Vec<Arn> = self
@@ -347,6 +336,39 @@ impl Turn<'_> {
         Ok(Answer::Service(arn))
     }
 
+    fn take_service(&mut self, arn: &str) -> Result<(Key, Box<Service>), Refusal> {
+        let services = &mut self.world.services;
+        let found = services
+            .key(arn)
+            .and_then(|key| Some((key, services.take(key)?)));
+        found.ok_or_else(|| Refusal::new("ServiceNotFoundException", "Service not found."))
+    }
+
+    /// Lays the request over a service, and begins a deployment if that changes what runs. A refusal changes nothing.
+    fn update(
+        &mut self,
+        service: &mut Service,
+        definition: Option<Arn>,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        let definition = definition.unwrap_or_else(|| service.task_definition.clone());
+        let mut kept = service.request.clone();
+        request::keep(&mut kept, request);
+        let reshaped = request::REVISION_MEMBERS
+            .iter()
+            .any(|member| kept.get(*member) != service.request.get(*member));
+        self.read_settings(service, &definition, kept)?;
+        if let Some(count) = number(request, "desiredCount") {
+            service.desired_count = count;
+        }
+        if reshaped || flag(request, "forceNewDeployment") || service.task_definition != definition
+        {
+            service.task_definition = definition;
+            self.begin(service);
+        }
+        Ok(())
+    }
+
     fn delete_service(&mut self, region: &str, request: &Request) -> Answered {
         let cluster = self.world.find_cluster(region, text(request, "cluster"))?;
         let draining = self
@@ -357,13 +379,9 @@ impl Turn<'_> {
             return Ok(Answer::Service(service.arn.clone()));
         }
         let arn = self.find_active_service(region, request)?;
-        let Some(mut service) = self.world.services.get(&arn).cloned() else {
-            return Err(Refusal::new(
-                "ServiceNotFoundException",
-                "Service not found.",
-            ));
-        };
+        let (key, mut service) = self.take_service(&arn)?;
         if service.desired_count > 0 && !flag(request, "force") {
+            self.world.services.put(key, service);
             return Err(Refusal::invalid(
                 "The service cannot be stopped while it is scaled above 0.",
             ));
@@ -379,7 +397,7 @@ impl Turn<'_> {
             deployment.desired_count = 0;
             deployment.launch_after = None;
         }
-        self.world.services.insert(arn.clone(), service);
+        self.world.services.put(key, service);
         self.world.touch(Kind::Service, &arn);
         self.queue_service(&arn);
         Ok(Answer::Service(arn))
@@ -407,9 +425,10 @@ impl Turn<'_> {
         ] {
             kept.shift_remove(member);
         }
+        let request_of_task = self.shape_request(kept, &definition);
         let arns = (0..count)
             .map(|_| {
-                self.launch(Birth {
+                let (_, id) = self.launch(Birth {
                     region,
                     cluster: &cluster.arn,
                     cluster_name: &cluster.name,
@@ -420,9 +439,10 @@ impl Turn<'_> {
                     service: None,
                     revision: None,
                     load_balancers: &[],
-                    request: kept.clone(),
-                })
-                .0
+                    request: request_of_task.clone(),
+                });
+                self.world
+                    .arn(region, "task", &format!("{}/{id}", cluster.name))
             })
             .collect();
         Ok(Answer::Tasks(arns))
@@ -462,29 +482,25 @@ impl Turn<'_> {
         if status == ServiceDeploymentStatus::RollbackInProgress {
             return Ok(Answer::ServiceDeployment(arn));
         }
-        let Some(mut service) = self.world.services.get(&service_arn).cloned() else {
-            return Err(Refusal::new(
-                "ServiceNotFoundException",
-                "Service not found.",
-            ));
-        };
         if text(request, "stopType") == Some("ABORT") {
             return Err(Refusal::new(
                 "UnsupportedFeatureException",
                 "The stop type ABORT is not supported. Use ROLLBACK.",
             ));
         }
+        let (key, mut service) = self.take_service(&service_arn)?;
         let running = service.primary().is_some_and(|it| {
             it.status == DeploymentStatus::Primary && it.rollout_state == RolloutState::InProgress
         });
         if !running || !self.can_roll_back(&service) {
+            self.world.services.put(key, service);
             return Err(Refusal::new(
                 "ConflictException",
                 "The service deployment cannot be rolled back because there is no completed service deployment to roll back to.",
             ));
         }
         self.give_up(&mut service, GivenUp::Request);
-        self.world.services.insert(service_arn.clone(), service);
+        self.world.services.put(key, service);
         self.world.touch(Kind::Service, &service_arn);
         self.queue_service(&service_arn);
         Ok(Answer::ServiceDeployment(arn))
@@ -500,7 +516,7 @@ impl Turn<'_> {
         } else if let Some(it) = world.services.get_mut(&arn) {
             (Kind::Service, &mut it.request)
         } else if let Some(it) = world.tasks.get_mut(&arn) {
-            (Kind::Task, &mut it.request)
+            (Kind::Task, it.request.change())
         } else {
             return Err(Refusal::invalid(
                 "The specified resource could not be found.",

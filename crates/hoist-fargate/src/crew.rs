@@ -2,11 +2,12 @@
 
 use crate::rollout::has_failed;
 use crate::step::Turn;
-use crate::{Arn, Millis, Service, TaskStatus};
+use crate::table::Key;
+use crate::{Millis, Service, TaskStatus};
 
 /// A task that is meant to run.
 pub(crate) struct Seen {
-    pub arn: Arn,
+    pub key: Key,
     /// The place of its deployment among those of the service; the PRIMARY's is 0.
     pub deployment: usize,
     pub created_at: Millis,
@@ -75,15 +76,16 @@ impl Crew {
 
 impl Turn<'_> {
     pub fn crew(&self, service: &Service) -> Crew {
+        let crowd = self.world.crowds.get(&service.arn);
         let mut crew = Crew {
-            tasks: Vec::new(),
+            tasks: Vec::with_capacity(crowd.map_or(0, |it| it.live.len())),
             others: Vec::new(),
             has_news: false,
             has_unhealthy_news: false,
             stopped_running: Vec::new(),
             stopped_pending: 0,
         };
-        for it in self.world.live_tasks_of(&service.arn) {
+        for (key, it) in self.world.live_tasks_of(&service.arn) {
             let deployment = service
                 .deployments
                 .iter()
@@ -94,7 +96,7 @@ impl Turn<'_> {
             crew.has_unhealthy_news |= it.unhealthy_at.is_some() && !it.unhealthy_announced;
             if it.is_wanted() {
                 crew.tasks.push(Seen {
-                    arn: it.arn.clone(),
+                    key,
                     deployment,
                     created_at: it.created_at,
                     status: it.status,
@@ -105,8 +107,7 @@ impl Turn<'_> {
                 crew.others.push((deployment, it.status));
             }
         }
-        crew.tasks
-            .sort_by(|a, b| (a.created_at, &a.arn).cmp(&(b.created_at, &b.arn)));
+        crew.tasks.sort_by_key(|it| (it.created_at, it.key));
         crew
     }
 }

@@ -38,7 +38,7 @@ impl Turn<'_> {
 
     /// Takes the answer of a check. A failure within the start period does not count until the first success.
     pub fn health_checked(&mut self, arn: &str, name: &str, passed: bool) {
-        let Some(mut task) = self.world.take_task(arn) else {
+        let Some((key, mut task)) = self.world.take_task(arn) else {
             return;
         };
         let check = self
@@ -46,26 +46,27 @@ impl Turn<'_> {
             .task_definitions
             .get(&task.task_definition)
             .and_then(|it| check_of(it, name))
-            .cloned();
+            .map(|it| (it.interval, it.start_period, it.retries));
         let now = self.now;
-        if let (Some(check), Some(container)) = (check, task.container_mut(name))
+        if let (Some((interval, start_period, retries)), Some(container)) =
+            (check, task.container_mut(name))
             && container.checking
             && container.status == ContainerStatus::Running
         {
             container.checking = false;
             if !container.stopping {
-                container.next_check_at = Some(now + check.interval);
+                container.next_check_at = Some(now + interval);
             }
             let forgiven = container.health == Health::Unknown
                 && container
                     .started_at
-                    .is_some_and(|at| now < at + check.start_period);
+                    .is_some_and(|at| now < at + start_period);
             if passed {
                 container.failing_checks = 0;
                 container.health = Health::Healthy;
             } else if !forgiven {
                 container.failing_checks += 1;
-                if container.failing_checks >= check.retries {
+                if container.failing_checks >= retries {
                     container.health = Health::Unhealthy;
                 }
             }
@@ -76,7 +77,7 @@ impl Turn<'_> {
             }
             self.queue_task(arn);
         }
-        self.world.put_task(task);
+        self.world.tasks.put(key, task);
     }
 
     /// The health of a task: that of its essential containers that have a check.
@@ -109,6 +110,9 @@ impl Turn<'_> {
         }
         if task.healthy {
             task.healthy_at.get_or_insert(self.now);
+        }
+        if !task.fails_checks() {
+            return;
         }
         let grace = self.grace_of(service);
         let grace_over = task.started_at.is_some_and(|at| self.now >= at + grace);

@@ -25,7 +25,11 @@ impl Ids {
 
     /// 32 hexadecimal digits, as task ids are.
     pub(crate) fn hex32(&mut self) -> String {
-        format!("{:016x}{:016x}", self.next(), self.next())
+        let (a, b) = (self.next(), self.next());
+        let mut text = String::with_capacity(32);
+        push_hex(&mut text, a, 16);
+        push_hex(&mut text, b, 16);
+        text
     }
 
     /// 19 decimal digits, as in `ecs-svc/<n>` and service revisions.
@@ -46,14 +50,25 @@ impl Ids {
     /// A version 4 UUID.
     pub(crate) fn uuid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            0x8000 | (b >> 50),
-            b & 0xffff_ffff_ffff
-        )
+        let mut text = String::with_capacity(36);
+        push_hex(&mut text, a >> 32, 8);
+        text.push('-');
+        push_hex(&mut text, a >> 16, 4);
+        text.push_str("-4");
+        push_hex(&mut text, a, 3);
+        text.push('-');
+        push_hex(&mut text, 0x8000 | (b >> 50), 4);
+        text.push('-');
+        push_hex(&mut text, b, 12);
+        text
+    }
+}
+
+/// The lowest `digits` hexadecimal digits of a number. `format!` takes ten times as long, and every task has several ids.
+fn push_hex(text: &mut String, number: u64, digits: u32) {
+    for digit in (0..digits).rev() {
+        let value = (number >> (4 * digit)) & 0xf;
+        text.push(char::from(b"0123456789abcdef"[value as usize]));
     }
 }
 

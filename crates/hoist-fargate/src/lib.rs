@@ -40,12 +40,14 @@ mod event;
 mod health;
 mod ids;
 mod life;
+mod members;
 mod pace;
 mod request;
 mod rolling;
 mod rollout;
 mod service;
 mod step;
+mod table;
 mod task;
 mod world;
 
@@ -54,6 +56,7 @@ pub use definition::{
     Cluster, Condition, ContainerDefinition, Dependency, HealthCheck, TaskDefinition,
 };
 pub use event::{Action, Answer, Call, Event, Refusal};
+pub use members::Members;
 pub use pace::{Millis, Pace};
 pub use service::{
     Breaker, BreakerStatus, Completed, Deployment, DeploymentConfiguration, DeploymentStatus,

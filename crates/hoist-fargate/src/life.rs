@@ -1,10 +1,11 @@
 //! The life of a task, from PROVISIONING to STOPPED.
 
 use crate::step::Turn;
+use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Arn, Command, Condition, Container, ContainerStatus, Health, LoadBalancer, Millis, StopCode,
-    Target, Task, TaskStatus,
+    Arn, Command, Condition, Container, ContainerStatus, Health, LoadBalancer, Members, Millis,
+    StopCode, Target, Task, TaskStatus,
 };
 use serde_json::{Map, Value};
 
@@ -29,19 +30,19 @@ pub(crate) struct Birth<'a> {
     pub service: Option<Arn>,
     pub revision: Option<Arn>,
     pub load_balancers: &'a [LoadBalancer],
-    pub request: Map<String, Value>,
+    pub request: Members,
 }
 
 impl Turn<'_> {
-    /// Makes a task and has its network made; returns its ARN and id.
-    pub fn launch(&mut self, birth: Birth<'_>) -> (Arn, String) {
+    /// Makes a task and has its network made; returns its place and id.
+    pub fn launch(&mut self, birth: Birth<'_>) -> (Key, String) {
         let mut ids = std::mem::take(&mut self.world.settings.ids);
         let id = ids.hex32();
         self.world.touch(Kind::Settings, "");
         let arn = self.world.arn(
             birth.region,
             "task",
-            &format!("{}/{id}", birth.cluster_name),
+            &[birth.cluster_name, "/", &id].concat(),
         );
         let containers = self
             .world
@@ -56,7 +57,7 @@ impl Turn<'_> {
                     arn: self.world.arn(
                         birth.region,
                         "container",
-                        &format!("{}/{id}/{uuid}", birth.cluster_name),
+                        &[birth.cluster_name, "/", &id, "/", &uuid].concat(),
                     ),
                     image: definition.image.clone(),
                     essential: definition.essential,
@@ -65,8 +66,6 @@ impl Turn<'_> {
             })
             .collect();
         self.world.settings.ids = ids;
-        let mut request = birth.request;
-        self.shape_request(&mut request, birth.definition);
         let targets = birth
             .load_balancers
             .iter()
@@ -94,29 +93,22 @@ impl Turn<'_> {
             created_at: self.now,
             status_since: self.now,
             version: 1,
-            request,
+            request: birth.request,
             ..Task::default()
         };
-        if let Some(service) = birth.service {
-            for index in [
-                &mut self.world.tasks_of_service,
-                &mut self.world.live_of_service,
-            ] {
-                index
-                    .entry(service.clone())
-                    .or_default()
-                    .insert(arn.clone());
-            }
-        }
         self.world.touch(Kind::Task, &arn);
-        self.world.tasks.insert(arn.clone(), task);
-        self.commands
-            .push(Command::ProvisionTask { task: arn.clone() });
-        (arn, id)
+        let key = self.world.tasks.insert(arn.clone(), task);
+        if let Some(service) = birth.service {
+            let crowd = self.world.crowds.entry(service).or_default();
+            crowd.all.insert(key);
+            crowd.live.push(key);
+        }
+        self.commands.push(Command::ProvisionTask { task: arn });
+        (key, id)
     }
 
     /// Leaves of a service's or RunTask's members those that shape a task, with the tags that `propagateTags` gives it.
-    fn shape_request(&self, request: &mut Map<String, Value>, definition: &str) {
+    pub fn shape_request(&self, mut request: Map<String, Value>, definition: &str) -> Members {
         for member in SERVICE_ONLY {
             request.shift_remove(*member);
         }
@@ -135,6 +127,7 @@ impl Turn<'_> {
             }
             request.insert("tags".to_owned(), Value::Array(tags));
         }
+        request.into()
     }
 
     /// Decides that a task stops; the first decision gives code and reason.
@@ -156,9 +149,9 @@ impl Turn<'_> {
 
     /// [`Turn::stop`] for a task in the world.
     pub fn stop_task(&mut self, arn: &str, code: StopCode, reason: &str) {
-        if let Some(mut task) = self.world.take_task(arn) {
+        if let Some((key, mut task)) = self.world.take_task(arn) {
             self.stop(&mut task, code, reason);
-            self.world.put_task(task);
+            self.world.tasks.put(key, task);
         }
     }
 
@@ -446,7 +439,7 @@ impl Turn<'_> {
     }
 
     pub fn image_pulled(&mut self, arn: &str, container: &str, digest: Option<String>) {
-        let Some(mut task) = self.world.take_task(arn) else {
+        let Some((key, mut task)) = self.world.take_task(arn) else {
             return;
         };
         if task.status == TaskStatus::Activating
@@ -458,7 +451,7 @@ impl Turn<'_> {
             self.queue_task(arn);
             self.pin(&task, container, digest);
         }
-        self.world.put_task(task);
+        self.world.tasks.put(key, task);
     }
 
     pub fn container_started(&mut self, task: &mut Task, name: &str, runtime_id: String) -> bool {
@@ -549,9 +542,12 @@ impl Turn<'_> {
                 if let (Some(at), None) = (task.started_at, task.healthy_at) {
                     times.push(at + pace.settle);
                 }
-                if let (Some(at), None, Some(service)) =
-                    (task.started_at, task.unhealthy_at, &task.service)
-                {
+                if let (Some(at), None, Some(service), true) = (
+                    task.started_at,
+                    task.unhealthy_at,
+                    &task.service,
+                    task.fails_checks(),
+                ) {
                     let grace = self.grace_of(service);
                     times.push(at + grace);
                 }
@@ -609,7 +605,7 @@ fn readiness(other: &Container, condition: Condition) -> Readiness {
 impl Turn<'_> {
     /// A target group would not take a task: the service says so, and the task is replaced as one that cannot start.
     pub fn target_refused(&mut self, arn: &str, target_group: &str, port: u16, reason: &str) {
-        let Some(mut task) = self.world.take_task(arn) else {
+        let Some((key, mut task)) = self.world.take_task(arn) else {
             return;
         };
         let refused = task.targets.iter_mut().find(|it| {
@@ -629,13 +625,14 @@ impl Turn<'_> {
                 format!("ResourceInitializationError: {what}"),
             );
             if let Some(service) = task.service.clone()
-                && let Some(mut service) = self.world.services.remove(&service)
+                && let Some(at) = self.world.services.key(&service)
+                && let Some(mut service) = self.world.services.take(at)
             {
                 self.announce_condition(&mut service, "place target", &what);
                 self.world.touch(Kind::Service, &service.arn);
-                self.world.services.insert(service.arn.clone(), service);
+                self.world.services.put(at, service);
             }
         }
-        self.world.put_task(task);
+        self.world.tasks.put(key, task);
     }
 }

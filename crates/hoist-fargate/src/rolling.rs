@@ -7,9 +7,10 @@
 use crate::crew::{Crew, Seen};
 use crate::life::Birth;
 use crate::step::Turn;
+use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Arn, DeploymentStatus, Millis, RolloutState, Service, ServiceStatus, StopCode, Task, TaskStatus,
+    DeploymentStatus, Members, Millis, RolloutState, Service, ServiceStatus, StopCode, TaskStatus,
 };
 
 /// The least and the most tasks of a service: (healthy at least, meant to run at most).
@@ -81,9 +82,10 @@ impl Turn<'_> {
 
     fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
         let seen = crew.tasks.remove(index);
-        let task = self.world.task(&seen.arn);
-        let id = task.map(|it| it.id.clone()).unwrap_or_default();
-        let unhealthy_reason = task.and_then(|it| it.unhealthy_reason.clone());
+        let Some(mut task) = self.world.tasks.take(seen.key) else {
+            return;
+        };
+        let unhealthy_reason = task.unhealthy_reason.clone();
         let reason = unhealthy_reason.unwrap_or_else(|| {
             let deployment = service
                 .deployments
@@ -93,7 +95,9 @@ impl Turn<'_> {
                 .unwrap_or_default();
             format!("Scaling activity initiated by (deployment {deployment})")
         });
-        self.stop_task(&seen.arn, StopCode::ServiceSchedulerInitiated, &reason);
+        self.stop(&mut task, StopCode::ServiceSchedulerInitiated, reason);
+        let id = task.id.clone();
+        self.world.tasks.put(seen.key, task);
         crew.others.push((seen.deployment, seen.status));
         if seen.status == TaskStatus::Running {
             crew.stopped_running.push(id);
@@ -127,10 +131,11 @@ impl Turn<'_> {
     }
 
     /// The newest task of the zone that has most of them.
-    fn scale_in_victim(&self, crew: &Crew) -> Option<Arn> {
+    fn scale_in_victim(&self, crew: &Crew) -> Option<Key> {
         let zone = |it: &Seen| {
             self.world
-                .task(&it.arn)
+                .tasks
+                .at(it.key)
                 .and_then(|it| it.availability_zone.as_deref())
         };
         let ours = |it: &&Seen| it.deployment == 0 && !it.unhealthy;
@@ -145,8 +150,8 @@ impl Turn<'_> {
         crew.tasks
             .iter()
             .filter(ours)
-            .max_by_key(|it| (beside(it), it.created_at, &it.arn))
-            .map(|it| it.arn.clone())
+            .max_by_key(|it| (beside(it), it.created_at, it.key))
+            .map(|it| it.key)
     }
 
     /// Whether the PRIMARY may launch now.
@@ -195,10 +200,10 @@ impl Turn<'_> {
             new(it) && !it.unhealthy && it.status < TaskStatus::Running
         });
         while excess > 0 {
-            let Some(arn) = self.scale_in_victim(crew) else {
+            let Some(key) = self.scale_in_victim(crew) else {
                 break;
             };
-            if self.stop_some(service, crew, 1, |it| it.arn == arn) == 0 {
+            if self.stop_some(service, crew, 1, |it| it.key == key) == 0 {
                 break;
             }
             excess -= 1;
@@ -206,6 +211,9 @@ impl Turn<'_> {
 
         // Older deployments. What is not healthy there makes room first.
         let shortage = self.shortage(service, crew);
+        if service.deployments.len() == 1 {
+            return;
+        }
         let olds: Vec<usize> = (1..service.deployments.len()).collect();
         let mut to_free = shortage;
         for &index in &olds {
@@ -287,40 +295,15 @@ impl Turn<'_> {
             return;
         };
         let load_balancers = revision.load_balancers.clone();
-        let mut request = revision.request.clone();
-        match service.request.get("tags") {
-            Some(tags)
-                if request.get("propagateTags").and_then(|it| it.as_str()) == Some("SERVICE") =>
-            {
-                request.insert("tags".to_owned(), tags.clone());
-            }
-            _ => {
-                request.shift_remove("tags");
-            }
-        }
-        let mut replaced = 0;
-        let unreplaced: Vec<Arn> = self
-            .world
-            .tasks_of(&service.arn)
-            .filter(|it| {
-                it.unhealthy_at.is_some()
-                    && !it.replaced
-                    && it.revision.as_ref() == Some(&deployment.revision)
-            })
-            .map(|it| it.arn.clone())
-            .take(count as usize)
-            .collect();
-        for arn in unreplaced {
-            if let Some(task) = self.world.tasks.get_mut(&arn) {
-                task.replaced = true;
-                replaced += 1;
-                self.world.touch(Kind::Task, &arn);
-            }
-        }
+        let request = match revision.shaped.clone() {
+            Some(request) => request,
+            None => self.shape_for(service, index),
+        };
+        let replaced = deployment.unreplaced.min(count);
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
         let mut ids = Vec::new();
         for _ in 0..count {
-            let (arn, id) = self.launch(Birth {
+            let (key, id) = self.launch(Birth {
                 region: &service.region,
                 cluster: &service.cluster,
                 cluster_name,
@@ -333,7 +316,7 @@ impl Turn<'_> {
                 request: request.clone(),
             });
             crew.tasks.push(Seen {
-                arn,
+                key,
                 deployment: index,
                 created_at: self.now,
                 status: TaskStatus::Provisioning,
@@ -342,25 +325,54 @@ impl Turn<'_> {
             });
             ids.push(id);
         }
-        service.deployments[index].launch_after = None;
-        service.deployments[index].updated_at = self.now;
+        let deployment = &mut service.deployments[index];
+        deployment.unreplaced -= replaced;
+        deployment.launch_after = None;
+        deployment.updated_at = self.now;
         service.steady = false;
         self.announce_started(service, &ids, replaced);
     }
 
+    /// The members of a deployment's tasks. They are the same for all, unless the service's tags go with them: those can change.
+    fn shape_for(&mut self, service: &Service, index: usize) -> Members {
+        let deployment = &service.deployments[index];
+        let Some(revision) = self.world.service_revisions.get(&deployment.revision) else {
+            return Members::default();
+        };
+        let mut request = revision.request.clone();
+        let propagate = request.get("propagateTags").and_then(|it| it.as_str());
+        let follows = propagate == Some("SERVICE");
+        match service.request.get("tags") {
+            Some(tags) if follows => {
+                request.insert("tags".to_owned(), tags.clone());
+            }
+            _ => {
+                request.shift_remove("tags");
+            }
+        }
+        let shaped = self.shape_request(request, &deployment.task_definition);
+        if !follows
+            && let Some(revision) = self.world.service_revisions.get_mut(&deployment.revision)
+        {
+            revision.shaped = Some(shaped.clone());
+        }
+        shaped
+    }
+
     fn announce_unhealthy_tasks(&mut self, service: &mut Service) {
-        let news: Vec<Task> = self
+        let news: Vec<Key> = self
             .world
             .live_tasks_of(&service.arn)
-            .filter(|it| it.unhealthy_at.is_some() && !it.unhealthy_announced)
-            .cloned()
+            .filter(|(_, it)| it.unhealthy_at.is_some() && !it.unhealthy_announced)
+            .map(|(key, _)| key)
             .collect();
-        for task in news {
-            self.announce_unhealthy(service, &task);
-            if let Some(task) = self.world.tasks.get_mut(&task.arn) {
+        for key in news {
+            if let Some(mut task) = self.world.tasks.take(key) {
+                self.announce_unhealthy(service, &task);
                 task.unhealthy_announced = true;
+                self.world.touch(Kind::Task, &task.arn);
+                self.world.tasks.put(key, task);
             }
-            self.world.touch(Kind::Task, &task.arn);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::crew::Crew;
 use crate::step::Turn;
+use crate::table::Key;
 use crate::world::Kind;
 use crate::{
     Breaker, BreakerStatus, Command, Completed, Deployment, DeploymentStatus, RevisionSummary,
@@ -55,6 +56,7 @@ impl Turn<'_> {
             resolved: false,
             load_balancers: service.load_balancers.clone(),
             request: service.request.clone(),
+            shaped: None,
         };
         self.end_in_flight(
             service,
@@ -68,7 +70,7 @@ impl Turn<'_> {
                 let wanted = self
                     .world
                     .live_tasks_of(&service.arn)
-                    .filter(|task| {
+                    .filter(|(_, task)| {
                         task.is_wanted() && task.revision.as_deref() == Some(&it.revision)
                     })
                     .count();
@@ -225,38 +227,40 @@ impl Turn<'_> {
 
     /// Counts what became of the tasks since the last time: successes, failures, and what follows from them.
     pub fn account(&mut self, service: &mut Service) {
-        let news: Vec<Task> = self
+        let news: Vec<Key> = self
             .world
             .live_tasks_of(&service.arn)
-            .filter(|it| {
+            .filter(|(_, it)| {
                 (it.healthy_at.is_some() && !it.counted_healthy)
                     || (has_failed(it) && !it.counted_failed)
             })
-            .cloned()
+            .map(|(key, _)| key)
             .collect();
-        for task in news {
-            let Some(index) = service
-                .deployments
-                .iter()
-                .position(|it| task.revision.as_deref() == Some(&it.revision))
-            else {
+        for key in news {
+            let Some(mut task) = self.world.tasks.take(key) else {
                 continue;
             };
-            if task.healthy_at.is_some() && !task.counted_healthy {
-                self.mark(&task.arn, |it| it.counted_healthy = true);
-                self.count_success(service, index);
-            }
-            if has_failed(&task) && !task.counted_failed {
-                self.mark(&task.arn, |it| it.counted_failed = true);
-                self.count_failure(service, index, &task);
-            }
+            self.account_for(service, &mut task);
+            self.world.tasks.put(key, task);
         }
     }
 
-    fn mark(&mut self, arn: &str, change: impl FnOnce(&mut Task)) {
-        if let Some(task) = self.world.tasks.get_mut(arn) {
-            change(task);
-            self.world.touch(Kind::Task, arn);
+    fn account_for(&mut self, service: &mut Service, task: &mut Task) {
+        let Some(index) = service
+            .deployments
+            .iter()
+            .position(|it| task.revision.as_deref() == Some(&it.revision))
+        else {
+            return;
+        };
+        self.world.touch(Kind::Task, &task.arn);
+        if task.healthy_at.is_some() && !task.counted_healthy {
+            task.counted_healthy = true;
+            self.count_success(service, index);
+        }
+        if has_failed(task) && !task.counted_failed {
+            task.counted_failed = true;
+            self.count_failure(service, index, task);
         }
     }
 
@@ -276,12 +280,16 @@ impl Turn<'_> {
     }
 
     fn count_failure(&mut self, service: &mut Service, index: usize, task: &Task) {
-        let pace = self.world.settings.pace.clone();
         let deployment = &mut service.deployments[index];
         deployment.failures_in_a_row += 1;
-        let pause = pace.backoff(deployment.failures_in_a_row);
+        let pause = self
+            .world
+            .settings
+            .pace
+            .backoff(deployment.failures_in_a_row);
         deployment.launch_after = (pause > 0).then_some(self.now + pause);
         deployment.updated_at = self.now;
+        deployment.unreplaced += u32::from(task.unhealthy_at.is_some());
         let many = deployment.failures_in_a_row >= 3;
         if deployment.rollout_state == RolloutState::InProgress {
             deployment.failed_tasks += 1;
@@ -337,7 +345,7 @@ impl Turn<'_> {
     pub fn can_roll_back(&self, service: &Service) -> bool {
         service.last_completed.as_ref().is_some_and(|it| {
             it.revision != service.current_revision
-                && self.world.service_revisions.contains_key(&it.revision)
+                && self.world.service_revisions.get(&it.revision).is_some()
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Arn, Millis};
+use crate::{Arn, Members, Millis};
 
 /// `status` of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +176,8 @@ pub struct Deployment {
     pub is_rollback: bool,
     /// Inner: failures in a row, for the restart back-off.
     pub failures_in_a_row: u32,
+    /// Inner: unhealthy tasks whose replacement was not launched yet.
+    pub unreplaced: u32,
     /// Inner: no launch before this time.
     pub launch_after: Option<Millis>,
     /// Inner: since when everything is in place, for the bake time.
@@ -260,6 +262,9 @@ pub struct ServiceRevision {
     pub load_balancers: Vec<LoadBalancer>,
     /// The service's `request` at that time.
     pub request: Map<String, Value>,
+    /// Derived: what of it shapes its tasks.
+    #[serde(skip)]
+    pub(crate) shaped: Option<Members>,
 }
 
 /// `status` of a service deployment (the newer API). There is no FAILED.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::world::Kind;
+use crate::table::Key;
+use crate::world::{Kind, Sleeper};
 use crate::{
     Answer, Arn, Call, Command, ContainerStatus, Event, Millis, Refusal, Service, StopCode, Task,
     TaskStatus, World,
@@ -37,9 +38,9 @@ pub(crate) struct Turn<'w> {
     pub now: Millis,
     pub commands: Vec<Command>,
     /// Tasks that may go on.
-    tasks: BTreeSet<Arn>,
+    tasks: BTreeSet<Key>,
     /// Services to look after.
-    services: BTreeSet<Arn>,
+    services: BTreeSet<Key>,
     /// Targets registered in this step and not announced yet, by service and target group.
     pub registered: BTreeMap<(Arn, Arn), u32>,
     /// Targets deregistered in this step, by service and target group.
@@ -64,38 +65,37 @@ impl<'w> Turn<'w> {
 
     /// Has the task go on, and its service look at it, before the step ends.
     pub fn queue_task(&mut self, task: &str) {
-        self.tasks.insert(task.to_owned());
+        self.tasks.extend(self.world.tasks.key(task));
     }
 
     /// Has the service looked after before the step ends.
     pub fn queue_service(&mut self, service: &str) {
-        self.services.insert(service.to_owned());
+        self.services.extend(self.world.services.key(service));
     }
 
     fn wake_the_due(&mut self) {
-        for arn in self.world.take_due(self.now) {
-            if self.world.services.contains_key(&arn) {
-                self.services.insert(arn);
-            } else {
-                self.tasks.insert(arn);
-            }
+        while let Some(due) = self.world.take_due(self.now) {
+            match due {
+                Sleeper::Task(key) => self.tasks.insert(key),
+                Sleeper::Service(key) => self.services.insert(key),
+            };
         }
     }
 
     fn work(&mut self) {
         loop {
-            if let Some(arn) = self.tasks.pop_first() {
-                self.go_on(&arn);
-            } else if let Some(arn) = self.services.pop_first() {
-                self.look_after(&arn);
+            if let Some(key) = self.tasks.pop_first() {
+                self.go_on(key);
+            } else if let Some(key) = self.services.pop_first() {
+                self.look_after(key);
             } else {
                 return;
             }
         }
     }
 
-    fn go_on(&mut self, arn: &str) {
-        let Some(mut task) = self.world.take_task(arn) else {
+    fn go_on(&mut self, key: Key) {
+        let Some(mut task) = self.world.tasks.take(key) else {
             return;
         };
         if task.status == TaskStatus::Stopped && self.is_forgotten(task.stopped_at) {
@@ -105,18 +105,18 @@ impl<'w> Turn<'w> {
         let before = facets(&task);
         self.advance(&mut task);
         let alarm = self.next_alarm(&task);
-        self.world.wake(arn, alarm);
-        self.world.touch(Kind::Task, arn);
+        self.world.wake(Sleeper::Task(key), alarm);
+        self.world.touch(Kind::Task, &task.arn);
         if let Some(service) = &task.service
             && before != facets(&task)
         {
             self.queue_service(service);
         }
-        self.world.put_task(task);
+        self.world.tasks.put(key, task);
     }
 
-    fn look_after(&mut self, arn: &str) {
-        let Some(mut service) = self.world.services.get_mut(arn).map(std::mem::take) else {
+    fn look_after(&mut self, key: Key) {
+        let Some(mut service) = self.world.services.take(key) else {
             return;
         };
         if self.is_forgotten(service.deleted_at) {
@@ -126,29 +126,22 @@ impl<'w> Turn<'w> {
         let before = Fingerprint::of(&service);
         self.reconcile(&mut service);
         let alarm = self.service_alarm(&service);
-        self.world.wake(arn, alarm);
+        self.world.wake(Sleeper::Service(key), alarm);
         if Fingerprint::of(&service) != before {
-            self.world.touch(Kind::Service, arn);
+            self.world.touch(Kind::Service, &service.arn);
         }
-        self.forget_the_dead(arn);
-        if let Some(place) = self.world.services.get_mut(arn) {
-            *place = service;
-        }
+        self.forget_the_dead(&service.arn);
+        self.world.services.put(key, service);
     }
 
     /// Takes stopped tasks, which are accounted for now, off the list of those to look after.
     fn forget_the_dead(&mut self, service: &str) {
         let world = &mut *self.world;
-        if let Some(live) = world.live_of_service.get_mut(service) {
-            live.retain(|arn| {
-                world
-                    .tasks
-                    .get(arn)
-                    .is_some_and(|it| it.status != TaskStatus::Stopped)
+        if let Some(crowd) = world.crowds.get_mut(service) {
+            crowd.live.retain(|key| {
+                let task = world.tasks.at(*key);
+                task.is_some_and(|it| it.status != TaskStatus::Stopped)
             });
-            if live.is_empty() {
-                world.live_of_service.remove(service);
-            }
         }
     }
 
@@ -157,34 +150,38 @@ impl<'w> Turn<'w> {
     }
 
     fn forget_task(&mut self, task: &Task) {
-        self.world.tasks.remove(&task.arn);
-        self.world.wake(&task.arn, None);
+        let Some(key) = self.world.tasks.remove(&task.arn) else {
+            return;
+        };
+        self.world.wake(Sleeper::Task(key), None);
         self.world.touch(Kind::Task, &task.arn);
         if let Some(service) = &task.service
-            && let Some(tasks) = self.world.tasks_of_service.get_mut(service)
+            && let Some(crowd) = self.world.crowds.get_mut(service)
         {
-            tasks.remove(&task.arn);
-            if tasks.is_empty() {
-                self.world.tasks_of_service.remove(service);
+            crowd.all.remove(&key);
+            crowd.live.retain(|it| *it != key);
+            if crowd.all.is_empty() {
+                self.world.crowds.remove(service);
             }
         }
     }
 
     fn forget_service(&mut self, service: &Service) {
-        self.world.services.remove(&service.arn);
-        self.world.wake(&service.arn, None);
+        if let Some(key) = self.world.services.remove(&service.arn) {
+            self.world.wake(Sleeper::Service(key), None);
+        }
         self.world.touch(Kind::Service, &service.arn);
     }
 
     /// Runs `change` on a task that has not stopped, and lets it go on if `change` says that it changed something.
     fn with_task(&mut self, arn: &str, change: impl FnOnce(&mut Self, &mut Task) -> bool) {
-        let Some(mut task) = self.world.take_task(arn) else {
+        let Some((key, mut task)) = self.world.take_task(arn) else {
             return;
         };
         if task.status != TaskStatus::Stopped && change(self, &mut task) {
-            self.queue_task(arn);
+            self.tasks.insert(key);
         }
-        self.world.put_task(task);
+        self.world.tasks.put(key, task);
     }
 
     fn happen(&mut self, event: Event) {
@@ -329,7 +326,7 @@ impl<'w> Turn<'w> {
     /// Nothing of what ran before runs any more: every task that had not stopped is stopped, truthfully and without counting as
     /// a failure, and everything is looked at again.
     fn restarted(&mut self) {
-        let arns: Vec<Arn> = self.world.tasks.keys().cloned().collect();
+        let arns: Vec<Arn> = self.world.tasks.values().map(|it| it.arn.clone()).collect();
         for arn in arns {
             let now = self.now;
             let mut commands = Vec::new();
@@ -377,7 +374,12 @@ impl<'w> Turn<'w> {
             self.commands.extend(commands);
             self.queue_task(&arn);
         }
-        let services: Vec<Arn> = self.world.services.keys().cloned().collect();
+        let services: Vec<Arn> = self
+            .world
+            .services
+            .values()
+            .map(|it| it.arn.clone())
+            .collect();
         for service in services {
             if let Some(revision) = self
                 .world
@@ -394,10 +396,17 @@ impl<'w> Turn<'w> {
     }
 }
 
-/// What a service must look at again when it changes in one of its tasks.
-fn facets(task: &Task) -> (TaskStatus, bool, bool, bool) {
+/// What a service must look at again when it changes in one of its tasks. Where exactly a task is before or after RUNNING is its own
+/// business.
+fn facets(task: &Task) -> (u8, bool, bool, bool) {
+    let part = match task.status {
+        TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => 0,
+        TaskStatus::Running => 1,
+        TaskStatus::Deactivating | TaskStatus::Stopping | TaskStatus::Deprovisioning => 2,
+        TaskStatus::Stopped => 3,
+    };
     (
-        task.status,
+        part,
         task.is_wanted(),
         task.healthy,
         task.unhealthy_at.is_some(),

@@ -1,9 +1,9 @@
 //! Tasks: their life, containers and targets.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Arn, Millis};
+use crate::{Arn, Members, Millis};
 
 /// Where a task is in its life (`lastStatus`, and `desiredStatus` with only `Running` and `Stopped`).
 #[derive(
@@ -242,7 +242,7 @@ pub struct Task {
     pub version: u64,
     /// The members of RunTask or of the service that shape the task, verbatim: `networkConfiguration`, `overrides`, `tags`,
     /// `launchType`, `platformVersion`, `enableExecuteCommand`, `capacityProviderStrategy`, …
-    pub request: Map<String, Value>,
+    pub request: Members,
     /// Inner: it counts as healthy now.
     pub healthy: bool,
     /// Inner: when it was first healthy.
@@ -263,8 +263,6 @@ pub struct Task {
     pub counted_failed: bool,
     /// Inner: it counted as a success of its deployment.
     pub counted_healthy: bool,
-    /// Inner: it is unhealthy and a replacement was launched.
-    pub replaced: bool,
     /// Inner: its service has announced that it is unhealthy.
     pub unhealthy_announced: bool,
 }
@@ -281,6 +279,15 @@ impl Task {
         self.containers
             .iter_mut()
             .find(|container| container.name == name)
+    }
+
+    /// Whether its container checks or a target are unhealthy, forgiven or not.
+    pub(crate) fn fails_checks(&self) -> bool {
+        self.health == Health::Unhealthy
+            || self
+                .targets
+                .iter()
+                .any(|it| it.state == TargetState::Unhealthy)
     }
 
     /// Whether it is meant to run: nobody has decided to stop it.

@@ -1,10 +1,12 @@
 //! The world: every record that the scheduler keeps, what changed of it, and when it wants to be woken.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Ids;
+use crate::table::{Key, QuickMap, Table};
 use crate::{
     Arn, Cluster, Millis, Pace, Refusal, Service, ServiceDeployment, ServiceRevision, Task,
     TaskDefinition, TaskStatus,
@@ -83,21 +85,78 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub(crate) settings: Settings,
-    pub(crate) clusters: BTreeMap<Arn, Cluster>,
-    pub(crate) task_definitions: BTreeMap<Arn, TaskDefinition>,
-    pub(crate) services: BTreeMap<Arn, Service>,
-    pub(crate) service_deployments: BTreeMap<Arn, ServiceDeployment>,
-    pub(crate) service_revisions: BTreeMap<Arn, ServiceRevision>,
-    pub(crate) tasks: BTreeMap<Arn, Task>,
+    pub(crate) clusters: Table<Cluster>,
+    pub(crate) task_definitions: Table<TaskDefinition>,
+    pub(crate) services: Table<Service>,
+    pub(crate) service_deployments: Table<ServiceDeployment>,
+    pub(crate) service_revisions: Table<ServiceRevision>,
+    pub(crate) tasks: Table<Task>,
 
     // What follows is derived and not stored.
-    pub(crate) tasks_of_service: BTreeMap<Arn, BTreeSet<Arn>>,
-    /// Of those, the ones that have not stopped, or not been accounted for yet.
-    pub(crate) live_of_service: BTreeMap<Arn, BTreeSet<Arn>>,
-    dirty: BTreeMap<Kind, BTreeSet<Arn>>,
-    /// Tasks and services by the time at which they want to be woken.
-    alarms: BTreeSet<(Millis, Arn)>,
-    alarm_of: BTreeMap<Arn, Millis>,
+    pub(crate) crowds: QuickMap<Arn, Crowd>,
+    /// The records that changed, each once.
+    dirty: [QuickMap<Arn, ()>; Kind::ALL.len()],
+    alarms: Alarms,
+}
+
+/// The tasks of one service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Crowd {
+    /// All that can still be described.
+    pub all: BTreeSet<Key>,
+    /// Those that have not stopped, or not been accounted for yet; the oldest first.
+    pub live: Vec<Key>,
+}
+
+/// Who can be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sleeper {
+    Task(Key),
+    Service(Key),
+}
+
+/// Tasks and services by the time at which they want to be woken; each has one alarm at most.
+#[derive(Clone, Debug, Default)]
+struct Alarms {
+    queue: BTreeSet<(Millis, Sleeper)>,
+    tasks: Vec<Option<Millis>>,
+    services: Vec<Option<Millis>>,
+}
+
+impl Alarms {
+    fn of(&mut self, sleeper: Sleeper) -> &mut Option<Millis> {
+        let (times, key) = match sleeper {
+            Sleeper::Task(key) => (&mut self.tasks, key),
+            Sleeper::Service(key) => (&mut self.services, key),
+        };
+        if times.len() <= key.index() {
+            times.resize(key.index() + 1, None);
+        }
+        &mut times[key.index()]
+    }
+
+    fn set(&mut self, sleeper: Sleeper, at: Option<Millis>) {
+        let old = mem::replace(self.of(sleeper), at);
+        if old == at {
+            return;
+        }
+        if let Some(old) = old {
+            self.queue.remove(&(old, sleeper));
+        }
+        if let Some(at) = at {
+            self.queue.insert((at, sleeper));
+        }
+    }
+
+    fn take_first_due(&mut self, now: Millis) -> Option<Sleeper> {
+        let (at, sleeper) = *self.queue.first()?;
+        if at > now {
+            return None;
+        }
+        self.queue.pop_first();
+        *self.of(sleeper) = None;
+        Some(sleeper)
+    }
 }
 
 impl World {
@@ -139,19 +198,12 @@ impl World {
             };
             read.map_err(|source| RestoreError { kind, key, source })?;
         }
-        for task in world.tasks.values() {
+        for (key, task) in world.tasks.iter() {
             if let Some(service) = &task.service {
-                world
-                    .tasks_of_service
-                    .entry(service.clone())
-                    .or_default()
-                    .insert(task.arn.clone());
+                let crowd = world.crowds.entry(service.clone()).or_default();
+                crowd.all.insert(key);
                 if task.status != TaskStatus::Stopped {
-                    world
-                        .live_of_service
-                        .entry(service.clone())
-                        .or_default()
-                        .insert(task.arn.clone());
+                    crowd.live.push(key);
                 }
             }
         }
@@ -174,10 +226,11 @@ impl World {
     /// Kind and key of what [`World::take_changes`] would give out, for a caller that reads the records with
     /// [`World::record`] itself, later.
     pub fn take_changed(&mut self) -> Vec<(Kind, Arn)> {
-        std::mem::take(&mut self.dirty)
-            .into_iter()
-            .flat_map(|(kind, keys)| keys.into_iter().map(move |key| (kind, key)))
-            .collect()
+        let mut changed = Vec::new();
+        for (kind, keys) in Kind::ALL.into_iter().zip(&mut self.dirty) {
+            changed.extend(keys.drain().map(|(key, ())| (kind, key)));
+        }
+        changed
     }
 
     /// A record as JSON; `None` if there is none.
@@ -195,7 +248,7 @@ impl World {
 
     /// When [`crate::Event::Tick`] is due; `None` while everything waits for other events. May be in the past.
     pub fn next_wakeup(&self) -> Option<Millis> {
-        self.alarms.first().map(|(at, _)| *at)
+        self.alarms.queue.first().map(|(at, _)| *at)
     }
 
     /// The account of every ARN.
@@ -255,20 +308,23 @@ impl World {
 
     /// The tasks of a service, stopped ones that are still visible included.
     pub fn tasks_of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Task> {
-        self.tasks_of_service
+        self.crowds
             .get(service)
             .into_iter()
-            .flatten()
-            .filter_map(|arn| self.tasks.get(arn))
+            .flat_map(|it| &it.all)
+            .filter_map(|key| self.tasks.at(*key))
     }
 
     /// The tasks of a service that have not stopped (or did so in this very step).
-    pub(crate) fn live_tasks_of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Task> {
-        self.live_of_service
+    pub(crate) fn live_tasks_of<'a>(
+        &'a self,
+        service: &str,
+    ) -> impl Iterator<Item = (Key, &'a Task)> {
+        self.crowds
             .get(service)
             .into_iter()
-            .flatten()
-            .filter_map(|arn| self.tasks.get(arn))
+            .flat_map(|it| &it.live)
+            .filter_map(|key| Some((*key, self.tasks.at(*key)?)))
     }
 
     /// The cluster of that ARN.
@@ -339,10 +395,11 @@ impl World {
                 .task_definitions
                 .get(&self.arn(region, "task-definition", name));
         }
-        self.task_definitions
-            .values()
-            .filter(|it| it.region == region && it.family == name && it.active)
-            .max_by_key(|it| it.revision)
+        let newest = self.settings.families.get(&format!("{region}/{name}"))?;
+        (1..=*newest).rev().find_map(|revision| {
+            let arn = self.arn(region, "task-definition", &format!("{name}:{revision}"));
+            self.task_definitions.get(&arn).filter(|it| it.active)
+        })
     }
 
     /// An ARN of this account; a `name` that is one already stays.
@@ -350,65 +407,37 @@ impl World {
         if name.starts_with("arn:") {
             return name.to_owned();
         }
-        format!(
-            "arn:aws:ecs:{region}:{}:{kind}/{name}",
-            self.settings.account
-        )
+        let account = self.settings.account.as_str();
+        ["arn:aws:ecs:", region, ":", account, ":", kind, "/", name].concat()
     }
 
-    /// Takes a task out of its place, to be [put back](World::put_task) before anyone else looks.
-    pub(crate) fn take_task(&mut self, arn: &str) -> Option<Task> {
-        self.tasks.get_mut(arn).map(std::mem::take)
+    /// Takes a task out of its place, to be put back before anyone else looks.
+    pub(crate) fn take_task(&mut self, arn: &str) -> Option<(Key, Box<Task>)> {
+        let key = self.tasks.key(arn)?;
+        Some((key, self.tasks.take(key)?))
     }
 
-    pub(crate) fn put_task(&mut self, task: Task) {
-        if let Some(place) = self.tasks.get_mut(&task.arn) {
-            *place = task;
-        }
-    }
-
+    /// Notes that a record changed.
     pub(crate) fn touch(&mut self, kind: Kind, key: &str) {
-        let keys = self.dirty.entry(kind).or_default();
-        if !keys.contains(key) {
-            keys.insert(key.to_owned());
+        let keys = &mut self.dirty[kind as usize];
+        if !keys.contains_key(key) {
+            keys.insert(key.to_owned(), ());
         }
     }
 
     /// Sets, moves or clears the one alarm of a task or service.
-    pub(crate) fn wake(&mut self, arn: &str, at: Option<Millis>) {
-        let old = self.alarm_of.get(arn).copied();
-        if old == at {
-            return;
-        }
-        if let Some(old) = old {
-            self.alarms.remove(&(old, arn.to_owned()));
-        }
-        match at {
-            Some(at) => {
-                self.alarm_of.insert(arn.to_owned(), at);
-                self.alarms.insert((at, arn.to_owned()));
-            }
-            None => {
-                self.alarm_of.remove(arn);
-            }
-        }
+    pub(crate) fn wake(&mut self, sleeper: Sleeper, at: Option<Millis>) {
+        self.alarms.set(sleeper, at);
     }
 
-    /// Takes those whose alarm is due.
-    pub(crate) fn take_due(&mut self, now: Millis) -> Vec<Arn> {
-        let mut due = Vec::new();
-        while self.alarms.first().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, arn)) = self.alarms.pop_first() {
-                self.alarm_of.remove(&arn);
-                due.push(arn);
-            }
-        }
-        due
+    /// Takes one whose alarm is due.
+    pub(crate) fn take_due(&mut self, now: Millis) -> Option<Sleeper> {
+        self.alarms.take_first_due(now)
     }
 }
 
 fn insert<T: for<'de> Deserialize<'de>>(
-    table: &mut BTreeMap<Arn, T>,
+    table: &mut Table<T>,
     key: &str,
     json: &[u8],
 ) -> Result<(), serde_json::Error> {

@@ -5,5 +5,6 @@
 mod breaker;
 mod rolling;
 mod simulation;
+mod speed;
 mod stage;
 mod tasks;

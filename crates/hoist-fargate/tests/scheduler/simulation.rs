@@ -77,10 +77,23 @@ fn random_service(dice: &mut Dice) -> serde_json::Value {
     request
 }
 
+/// The events of one schedule, up to its first restart.
+pub fn record(seed: u64) -> Vec<(Millis, Event)> {
+    let mut stage = Stage::new(seed);
+    perform(&mut stage, seed);
+    stage.recording
+}
+
 /// Plays one schedule; returns the trace of all its commands and the number of steps.
 fn play(seed: u64) -> (u64, u64) {
-    let mut dice = Dice::new(!seed);
     let mut stage = Stage::new(seed);
+    stage.records = false;
+    perform(&mut stage, seed);
+    (stage.trace, stage.steps)
+}
+
+fn perform(stage: &mut Stage, seed: u64) {
+    let mut dice = Dice::new(!seed);
     stage.keep_commands = false;
     for image in IMAGES {
         let app = random_app(&mut dice);
@@ -98,7 +111,7 @@ fn play(seed: u64) -> (u64, u64) {
         }
         stage.register_with("web", json!([container]))
     };
-    let definition = register(&mut stage, &mut dice);
+    let definition = register(stage, &mut dice);
     let shape = random_service(&mut dice);
     stage.create(&definition, dice.between((0, 5)) as u32, shape);
     for _ in 0..dice.between((3, 12)) {
@@ -110,7 +123,7 @@ fn play(seed: u64) -> (u64, u64) {
         stage.run_for(pause);
         match dice.between((0, 11)) {
             0..=2 => {
-                let definition = register(&mut stage, &mut dice);
+                let definition = register(stage, &mut dice);
                 stage.update(json!({ "taskDefinition": definition }));
             }
             3 => stage.update(json!({ "forceNewDeployment": true })),
@@ -165,7 +178,7 @@ fn play(seed: u64) -> (u64, u64) {
             .unwrap();
         stage.run_for(300_000);
         assert_eq!(stage.service().status, ServiceStatus::Inactive);
-        return (stage.trace, stage.steps);
+        return;
     }
     // The faults cease, the bounds leave a way, and every deployment comes to its end.
     for image in IMAGES {
@@ -173,11 +186,10 @@ fn play(seed: u64) -> (u64, u64) {
     }
     stage.update(json!({ "deploymentConfiguration": { "maximumPercent": 200 } }));
     let limit = stage.now + 1_800_000;
-    while !at_rest(&stage) && stage.now < limit {
+    while !at_rest(stage) && stage.now < limit {
         stage.run_for(2_500);
     }
-    check_the_end(&stage);
-    (stage.trace, stage.steps)
+    check_the_end(stage);
 }
 
 /// Nothing is on its way any more.
@@ -248,7 +260,7 @@ fn whatever_happens_the_bounds_hold_the_counts_agree_and_every_deployment_ends()
         play(seed);
         return;
     }
-    let schedules = number("HOIST_SCHEDULES").unwrap_or(20_000);
+    let schedules = number("HOIST_SCHEDULES").unwrap_or(100_000);
     let first = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()

@@ -98,6 +98,9 @@ pub struct Stage {
     /// Every command with its time, for assertions; [`Stage::trace`] for whole runs.
     pub commands: Vec<(Millis, Command)>,
     pub keep_commands: bool,
+    /// Every event with its time, up to the first restart, to be replayed.
+    pub recording: Vec<(Millis, Event)>,
+    pub records: bool,
     pub trace: u64,
     pub steps: u64,
     /// Hold back the answers to `ResolveImages`.
@@ -129,13 +132,19 @@ struct Seen {
 
 impl Stage {
     pub fn new(seed: u64) -> Self {
+        Stage::at_pace(seed, Pace::fast())
+    }
+
+    pub fn at_pace(seed: u64, pace: Pace) -> Self {
         let mut stage = Stage {
-            world: World::new("000000000000", seed, Pace::fast()),
+            world: World::new("000000000000", seed, pace),
             now: 1_800_000_000_000,
             apps: BTreeMap::new(),
             dice: Dice::new(seed),
             commands: Vec::new(),
             keep_commands: true,
+            recording: Vec::new(),
+            records: true,
             trace: seed,
             steps: 0,
             resolves: true,
@@ -171,6 +180,9 @@ impl Stage {
             action,
             request,
         };
+        if self.records {
+            self.recording.push((self.now, Event::Call(call.clone())));
+        }
         let (answer, commands) = hoist_fargate::call(&mut self.world, call, self.now);
         self.finish(commands);
         answer
@@ -273,6 +285,9 @@ impl Stage {
             }
             _ => {}
         }
+        if self.records {
+            self.recording.push((self.now, event.clone()));
+        }
         let commands = step(&mut self.world, event, self.now);
         self.finish(commands);
     }
@@ -293,6 +308,7 @@ impl Stage {
             .map(|((kind, key), record)| (*kind, key.clone(), record.clone()))
             .collect();
         self.world = World::restore(records).unwrap();
+        self.records = false;
         self.happen(Event::Restarted);
     }
 

@@ -287,7 +287,7 @@ mod tests {
     fn task(overrides: Value) -> Task {
         let request = json!({"overrides": overrides}).as_object().unwrap().clone();
         Task {
-            request,
+            request: request.into(),
             ..Task::default()
         }
     }

@@ -1,0 +1,177 @@
+//! Records by ARN. Each has a place, found by hash; lists are in the order of the ARNs.
+//!
+//! A step touches a handful of records many times. An ARN is long and its beginning the same for all, so a tree of ARNs spends most
+//! of a step comparing them: a place is looked up once, and used.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// The place of a record in its [`Table`], the same as long as the record is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(u32);
+
+impl Key {
+    /// As an index into what is kept beside a table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A hash of ARNs that is quick and the same in every run. Whoever makes ARNs collide slows only their own scheduler.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.write_u64(u64::from_le_bytes(last));
+        }
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(u64::from(byte));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+/// A map that hashes with [`Quick`].
+pub(crate) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
+
+/// Records of one kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Table<T> {
+    places: Vec<Option<Box<T>>>,
+    free: Vec<Key>,
+    keys: QuickMap<Arc<str>, Key>,
+    sorted: BTreeMap<Arc<str>, Key>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Table {
+            places: Vec::new(),
+            free: Vec::new(),
+            keys: QuickMap::default(),
+            sorted: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Table<T> {
+    /// The place of the record of that ARN.
+    pub fn key(&self, arn: &str) -> Option<Key> {
+        self.keys.get(arn).copied()
+    }
+
+    /// The record of that ARN.
+    pub fn get(&self, arn: &str) -> Option<&T> {
+        self.at(self.key(arn)?)
+    }
+
+    /// The record of that ARN, to change it.
+    pub fn get_mut(&mut self, arn: &str) -> Option<&mut T> {
+        self.at_mut(self.key(arn)?)
+    }
+
+    /// The record at that place; `None` while it is [taken](Table::take).
+    pub fn at(&self, key: Key) -> Option<&T> {
+        self.places.get(key.index())?.as_deref()
+    }
+
+    /// The record at that place, to change it.
+    pub fn at_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.places.get_mut(key.index())?.as_deref_mut()
+    }
+
+    /// Takes a record out of its place, to be [put back](Table::put) before anyone else looks.
+    pub fn take(&mut self, key: Key) -> Option<Box<T>> {
+        self.places.get_mut(key.index())?.take()
+    }
+
+    /// Puts a record back into its place.
+    pub fn put(&mut self, key: Key, record: Box<T>) {
+        if let Some(place) = self.places.get_mut(key.index()) {
+            *place = Some(record);
+        }
+    }
+
+    /// Keeps a record under its ARN, in place of the old one if there is one.
+    pub fn insert(&mut self, arn: String, record: T) -> Key {
+        let key = match self.key(&arn) {
+            Some(key) => key,
+            None => {
+                let key = self.free.pop().unwrap_or_else(|| {
+                    self.places.push(None);
+                    Key(self.places.len() as u32 - 1)
+                });
+                let arn: Arc<str> = arn.into();
+                self.keys.insert(arn.clone(), key);
+                self.sorted.insert(arn, key);
+                key
+            }
+        };
+        self.put(key, Box::new(record));
+        key
+    }
+
+    /// Drops the record of that ARN; its place may be another's from now on.
+    pub fn remove(&mut self, arn: &str) -> Option<Key> {
+        let key = self.keys.remove(arn)?;
+        self.sorted.remove(arn);
+        self.take(key);
+        self.free.push(key);
+        Some(key)
+    }
+
+    /// Every record with its place, in the order of the ARNs.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.sorted
+            .values()
+            .filter_map(|key| Some((*key, self.at(*key)?)))
+    }
+
+    /// Every record, in the order of the ARNs.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.iter().map(|(_, record)| record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_found_by_arn_and_place_and_listed_in_order() {
+        let mut table = Table::default();
+        let b = table.insert("b".to_owned(), 2);
+        table.insert("a".to_owned(), 1);
+        assert_eq!(table.get("b"), Some(&2));
+        assert_eq!(table.values().collect::<Vec<_>>(), [&1, &2]);
+        assert_eq!(table.insert("b".to_owned(), 3), b);
+        let taken = table.take(b).unwrap();
+        assert_eq!(table.get("b"), None);
+        table.put(b, taken);
+        assert_eq!(table.at(b), Some(&3));
+        table.remove("b");
+        assert_eq!((table.get("b"), table.key("b")), (None, None));
+        assert_eq!(
+            table.insert("c".to_owned(), 4),
+            b,
+            "the place is used again"
+        );
+    }
+}

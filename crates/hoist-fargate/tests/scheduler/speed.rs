@@ -1,0 +1,77 @@
+//! How fast the scheduler is by itself: the events of random schedules and of a fleet that rolls, replayed without a stage.
+//!
+//! `cargo test --release -p hoist-fargate --test scheduler -- --ignored --nocapture steps`
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use hoist_fargate::*;
+use serde_json::json;
+
+use crate::simulation;
+use crate::stage::*;
+
+/// Plays the events again; returns how long the steps alone took.
+fn replay(seed: u64, events: Vec<(Millis, Event)>) -> Duration {
+    let mut world = World::new("000000000000", seed, Pace::fast());
+    let start = Instant::now();
+    for (at, event) in events {
+        std::hint::black_box(step(&mut world, event, at));
+    }
+    start.elapsed()
+}
+
+/// A hundred services of four tasks behind load balancers, with container checks every ten seconds, for ten minutes; each rolls to a
+/// new revision, is scaled out and in.
+fn fleet() -> Vec<(Millis, Event)> {
+    let mut stage = Stage::new(1);
+    stage.keep_commands = false;
+    let container = |image: &str| {
+        json!([{ "name": "web", "image": image, "healthCheck": {
+            "command": ["CMD-SHELL", "curl -f http://localhost/"], "interval": 10
+        }}])
+    };
+    let one = stage.register_with("web", container("app:1"));
+    let two = stage.register_with("web", container("app:2"));
+    let names: Vec<String> = (0..100).map(|n| format!("service-{n}")).collect();
+    for name in &names {
+        stage.create(&one, 4, with(balanced(), json!({ "serviceName": name })));
+        stage.run_for(97);
+    }
+    stage.run_to("completion", completed);
+    for change in [
+        json!({ "taskDefinition": two }),
+        json!({ "desiredCount": 6 }),
+        json!({ "desiredCount": 4 }),
+    ] {
+        for name in &names {
+            stage.update(with(change.clone(), json!({ "service": name })));
+            stage.run_for(89);
+        }
+        stage.run_for(190_000);
+    }
+    stage.recording
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn steps_a_second() {
+    let mut out = std::io::stdout();
+    let mut report = |what: &str, steps: usize, took: Duration| {
+        let rate = steps as f64 / took.as_secs_f64();
+        writeln!(out, "{what}: {steps} steps, {rate:.0} a second").unwrap();
+        rate
+    };
+    let mut took = Duration::ZERO;
+    let mut steps = 0;
+    for seed in 0..300 {
+        let events = simulation::record(seed);
+        steps += events.len();
+        took += replay(seed, events);
+    }
+    assert!(report("random schedules", steps, took) > 0.0);
+    let events = fleet();
+    let steps = events.len();
+    let took = (0..5).map(|_| replay(1, events.clone())).min().unwrap();
+    assert!(report("a fleet of 100 services", steps, took) > 0.0);
+}

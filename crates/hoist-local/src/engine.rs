@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hoist_runtime::privilege::{self, PrivilegeError};
-use hoist_runtime::{Docker, DockerConfig, Native, NativeConfig, Runtime, RuntimeError};
+use hoist_runtime::{Docker, DockerConfig, NativeConfig, Runtime, RuntimeError};
 
 use crate::home::Home;
 use crate::settings::Settings;
@@ -88,15 +88,15 @@ pub async fn start(home: &Home, choice: Choice) -> Result<Arc<dyn Runtime>, Engi
         .map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20))
         .collect();
     let runtime: Arc<dyn Runtime> = match choice {
-        Choice::Native => Arc::new(
-            Native::new(NativeConfig {
+        Choice::Native => {
+            hoist_runtime::native(NativeConfig {
                 init_program: PathBuf::from("/proc/self/exe"),
                 cgroup_parent: format!("hoist-{}", home.tag()),
                 snapshots: home.images().join("snapshots"),
                 subnets,
             })
-            .await?,
-        ),
+            .await?
+        }
         Choice::Docker => Arc::new(
             Docker::new(DockerConfig {
                 program: PathBuf::from("docker"),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::cgroup::Hierarchies;
 use crate::privilege::{self, Privilege, PrivilegeError};
 
 /// Which runtimes work here, and what is missing.
@@ -22,15 +21,26 @@ pub struct Detection {
 pub fn detect() -> Detection {
     Detection {
         native: privilege::acquire(),
-        without_limits: match Hierarchies::detect() {
-            Hierarchies::Absent(why) => Some(why),
-            Hierarchies::V1(_) | Hierarchies::V2(_) => None,
-        },
+        without_limits: without_limits(),
         without_egress: Some(
             "tasks reach each other and this machine's load balancers only: a way out would change the machine's own network".to_owned(),
         ),
         docker: find("docker"),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn without_limits() -> Option<String> {
+    use crate::linux::cgroup::Hierarchies;
+    match Hierarchies::detect() {
+        Hierarchies::Absent(why) => Some(why),
+        Hierarchies::V1(_) | Hierarchies::V2(_) => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_limits() -> Option<String> {
+    Some("only Linux has control groups".to_owned())
 }
 
 /// The file of this name in the search path.
@@ -41,7 +51,7 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

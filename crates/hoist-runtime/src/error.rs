@@ -163,6 +163,14 @@ pub enum RuntimeError {
         /// Its id.
         name: String,
     },
+    /// This machine is not Linux.
+    #[error(
+        "cannot {action}: that needs Linux; tasks can run in a Docker Engine (--runtime docker), images can be built by one (--engine buildkit)"
+    )]
+    NeedsLinux {
+        /// What was being done.
+        action: &'static str,
+    },
     /// A container could not be started.
     #[error(transparent)]
     Start(#[from] StartError),

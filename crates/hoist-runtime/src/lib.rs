@@ -2,8 +2,8 @@
 //!
 //! A program calls [`init`] first in `main`, because containers are born from a second execution of it, and [`privilege::acquire`]
 //! before it starts threads. [`Containers`] starts single containers, for builds; a [`Runtime`] runs tasks, which are groups of
-//! containers with one network address: [`Native`] by the kernel's own means, [`Docker`] through a Docker Engine. [`Snapshots`] holds
-//! the unpacked layers that containers start from. Whatever happens to the program, its containers end with it. How and why:
+//! containers with one network address: [`native`] by the kernel's own means, [`Docker`] through a Docker Engine. [`Snapshots`] holds
+//! the unpacked layers that containers start from. Native containers need Linux; elsewhere the same types are there and say so. Whatever happens to the program, its containers end with it. How and why:
 //! `docs/design/runtime.md`.
 //!
 //! ```no_run
@@ -37,44 +37,43 @@
 #![allow(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod births;
-mod cgroup;
-mod containers;
+mod config;
 mod detect;
 mod docker;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod error;
-mod hub;
-mod native;
-mod netns;
-mod nursery;
-mod overlay;
+#[cfg(target_os = "linux")]
+mod linux;
 pub mod privilege;
-mod procfs;
-mod snapshots;
 mod spec;
-mod stage;
 mod task;
+mod terminal;
+#[cfg(target_os = "linux")]
 mod testing;
-mod unpack;
-mod wire;
 
-pub use containers::{Config, Containers, Running};
+pub use config::{Config, NativeConfig};
 pub use detect::{Detection, detect};
 pub use docker::{Docker, DockerConfig};
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Containers, NetNs, Running, Scratch, Snapshots, init, native};
 pub use error::{RuntimeError, StartError};
-pub use hub::{Hub, HubConfig, TaskNet};
-pub use native::{Native, NativeConfig};
-pub use netns::NetNs;
-pub use nursery::init;
-pub use overlay::Overlay;
-pub use snapshots::{Scratch, Snapshots};
+#[cfg(target_os = "linux")]
+pub use linux::{
+    Containers, Hub, HubConfig, Native, NetNs, Overlay, Running, Scratch, Snapshots, TaskNet, init,
+    native,
+};
 pub use spec::{
     ContainerSpec, ExecSpec, Exit, Limits, Mount, MountSource, Network, RootFs, Stats, Stdin,
-    Ulimit,
+    TerminalSize, Ulimit,
 };
-pub use task::{OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec};
+pub use task::{
+    InputStream, OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec,
+};
+pub use terminal::Terminal;
+#[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub use testing::before_tests;
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 crate::init_in_tests!();

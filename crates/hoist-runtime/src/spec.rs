@@ -155,8 +155,29 @@ pub struct ExecSpec {
     pub cwd: String,
     /// As in [`ContainerSpec::user`]; empty means the container's.
     pub user: String,
-    /// Where standard input comes from.
+    /// Where standard input comes from. With [`ExecSpec::terminal`] it is always the terminal.
     pub stdin: Stdin,
+    /// Gives the program a terminal of this size for all three streams, as `docker exec -it` does; `TERM` is `xterm` unless set.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Its width.
+    pub columns: u16,
+    /// Its height.
+    pub rows: u16,
+}
+
+/// 80 columns of 24 rows.
+impl Default for TerminalSize {
+    fn default() -> TerminalSize {
+        TerminalSize {
+            columns: 80,
+            rows: 24,
+        }
+    }
 }
 
 /// How a program ended.

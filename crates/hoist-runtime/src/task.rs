@@ -7,10 +7,10 @@ use std::pin::Pin;
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::{ExecSpec, Exit, Limits, Mount, RuntimeError, StartError, Stats, Ulimit};
+use crate::{ExecSpec, Exit, Limits, Mount, RuntimeError, StartError, Stats, TerminalSize, Ulimit};
 
 /// A way to run tasks: groups of containers that share one network address.
 ///
@@ -141,15 +141,22 @@ impl TaskContainer {
 /// One stream of what a program prints.
 pub type OutputStream = Pin<Box<dyn AsyncRead + Send + Sync>>;
 
+/// What a program reads.
+pub type InputStream = Pin<Box<dyn AsyncWrite + Send + Sync>>;
+
 /// A program of a task: a container's own, or one that was added by [`TaskProcess::exec`].
 pub trait TaskProcess: Send + Sync + std::fmt::Debug {
     /// Its process id on this machine, where that is known.
     fn pid(&self) -> Option<u32>;
 
-    /// Standard output; `None` the second time.
+    /// Standard input of a program that was added with [`crate::Stdin::Pipe`] or with a terminal; `None` otherwise, and the second
+    /// time. Dropping a pipe ends the program's input; a terminal knows no end, only the character 4 (`^D`) at the start of a line.
+    fn take_stdin(&mut self) -> Option<InputStream>;
+
+    /// Standard output, or all that a program prints in a terminal; `None` the second time.
     fn take_stdout(&mut self) -> Option<OutputStream>;
 
-    /// Standard error; `None` the second time.
+    /// Standard error; `None` the second time, and with a terminal.
     fn take_stderr(&mut self) -> Option<OutputStream>;
 
     /// Waits for its end. May be called any number of times, at once too.
@@ -158,7 +165,18 @@ pub trait TaskProcess: Send + Sync + std::fmt::Debug {
     /// Sends a signal to the program. Nothing happens if it has ended.
     fn signal(&self, signal: i32) -> BoxFuture<'_, Result<(), RuntimeError>>;
 
-    /// Starts a further program beside it.
+    /// Tells the program that its terminal has another size now. Nothing happens if it has none.
+    fn resize(&self, size: TerminalSize) -> Result<(), RuntimeError>;
+
+    /// Starts a further program in the container, beside this one: in the same namespaces and control group, under the same
+    /// system call filter, with the container's capabilities, and with its environment, user and working directory unless
+    /// [`ExecSpec`] says otherwise. With [`ExecSpec::terminal`] it can be used like `docker exec -it`: take its input and output, and
+    /// [`TaskProcess::wait`] for its exit code. Dropping it kills the program.
+    ///
+    /// # Errors
+    ///
+    /// As for a container's own program, and [`StartError::NotRunning`] when the container has ended. A Docker Engine says only by
+    /// the exit codes 126 and 127 that there is no such program.
     fn exec(&self, exec: ExecSpec) -> BoxFuture<'_, Result<Box<dyn TaskProcess>, StartError>>;
 
     /// What the container uses.

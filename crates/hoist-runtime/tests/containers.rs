@@ -1,4 +1,5 @@
 //! Containers as a program sees them from inside, and as their starter sees them from outside.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,4 +1,5 @@
 //! Tasks that talk to each other and to this process through the hub.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -1,4 +1,5 @@
 //! A process that is killed leaves nothing behind.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, unsafe_code)]
 
 mod support;

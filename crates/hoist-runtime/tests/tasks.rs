@@ -1,4 +1,5 @@
 //! Both runtimes by one measure: what a daemon does with tasks.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,11 +11,11 @@ use std::time::Duration;
 use hoist_oci::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
 use hoist_oci::{Compression, Digest, Image, Store};
 use hoist_runtime::{
-    Docker, DockerConfig, ExecSpec, Limits, Native, NativeConfig, Runtime, StartError,
-    TaskContainer, TaskSpec, Ulimit,
+    Docker, DockerConfig, ExecSpec, Limits, Native, NativeConfig, Runtime, StartError, Stdin,
+    TaskContainer, TaskProcess, TaskSpec, TerminalSize, Ulimit,
 };
 use support::{Lab, is_root, text};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 hoist_runtime::init_in_tests!();
 
@@ -160,6 +161,8 @@ async fn serves_a_daemon(runtime: &dyn Runtime, lab: &Lab, has_limits: bool) {
     let stats = server.stats().await.unwrap();
     assert!(stats.memory_bytes > 0 && stats.pids > 0, "{stats:?}");
 
+    a_shell_can_be_used(&*server).await;
+
     // Its own end, and one that is forced.
     server.signal(libc::SIGTERM).await.unwrap();
     assert_eq!(server.wait().await.code, 8);
@@ -219,6 +222,79 @@ async fn serves_a_daemon(runtime: &dyn Runtime, lab: &Lab, has_limits: bool) {
         .await
         .unwrap();
     runtime.clean_up().await.unwrap();
+}
+
+/// A program beside a container's own that is talked to, through pipes and in a terminal.
+async fn a_shell_can_be_used(container: &dyn TaskProcess) {
+    let exec = |args: &[&str]| ExecSpec {
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        ..ExecSpec::default()
+    };
+    let mut filter = container
+        .exec(ExecSpec {
+            stdin: Stdin::Pipe,
+            ..exec(&["tr", "a-z", "A-Z"])
+        })
+        .await
+        .unwrap();
+    let mut stdin = filter.take_stdin().unwrap();
+    stdin.write_all(b"through a pipe\n").await.unwrap();
+    stdin.flush().await.unwrap();
+    drop(stdin);
+    assert_eq!(text(filter.take_stdout()).await, "THROUGH A PIPE\n");
+    assert_eq!(filter.wait().await.code, 0);
+
+    let mut shell = container
+        .exec(ExecSpec {
+            terminal: Some(TerminalSize {
+                columns: 91,
+                rows: 33,
+            }),
+            env: vec![("PS1".into(), "> ".into())],
+            ..exec(&["sh"])
+        })
+        .await
+        .unwrap();
+    let (mut typed, mut screen) = (shell.take_stdin().unwrap(), shell.take_stdout().unwrap());
+    assert!(shell.take_stderr().is_none());
+    let mut seen = String::new();
+    // The terminal shows what is typed, too, so an answer is told from its question by what the shell makes of it.
+    // An engine learns a terminal's size a little later than the program starts.
+    let sized = |rows: u16, columns: u16, number: u16| {
+        format!(
+            "until [ \"$(stty size)\" = '{rows} {columns}' ]; do :; done; echo $(({number} * 7))! $TERM\n"
+        )
+    };
+    let (columns, rows) = (120, 40);
+    for (typing, answer) in [
+        (sized(33, 91, 5), "35! xterm"),
+        ("tty; echo $((6 * 7))!\n".to_owned(), "42!"),
+        (sized(rows, columns, 8), "56! xterm"),
+        (
+            "sh -c 'echo $((9 * 7))!; exec sleep 1000'\n".to_owned(),
+            "63!",
+        ),
+        ("\u{3}echo $((10 * 7))!\n".to_owned(), "70!"),
+        ("exit 6\n".to_owned(), "exit 6"),
+    ] {
+        if answer.starts_with("56") {
+            shell.resize(TerminalSize { columns, rows }).unwrap();
+        }
+        typed.write_all(typing.as_bytes()).await.unwrap();
+        let mut buffer = [0; 1024];
+        while !seen.contains(answer) {
+            let count = screen.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "{answer:?} never came: {seen}");
+            seen += &String::from_utf8_lossy(&buffer[..count]);
+        }
+    }
+    assert_eq!(shell.wait().await.code, 6, "{seen}");
+    assert!(
+        seen.contains("/dev/pts/") && seen.contains("40 120"),
+        "{seen}"
+    );
+    // What is still to come, and then the end.
+    assert!(!text(Some(screen)).await.contains('!'), "{seen}");
 }
 
 fn subnets() -> Vec<(std::net::Ipv4Addr, u8)> {

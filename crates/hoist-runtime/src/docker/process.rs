@@ -1,14 +1,21 @@
 //! A container of the Docker Engine, or a program added to one, as a [`TaskProcess`].
 
 use std::fmt;
+use std::io;
 use std::process::Stdio;
 
 use futures_util::future::BoxFuture;
-use tokio::process::Child;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::command::Cli;
-use crate::{ExecSpec, Exit, OutputStream, RuntimeError, StartError, Stats, Stdin, TaskProcess};
+use crate::terminal::{self, Terminal};
+use crate::{
+    ExecSpec, Exit, InputStream, OutputStream, RuntimeError, StartError, Stats, Stdin, TaskProcess,
+    TerminalSize,
+};
 
 pub(super) struct Process {
     cli: Cli,
@@ -16,6 +23,8 @@ pub(super) struct Process {
     /// A program that was added, not the container's own.
     added: bool,
     exit: watch::Receiver<Option<Exit>>,
+    terminal: Option<Terminal>,
+    stdin: Option<InputStream>,
     stdout: Option<OutputStream>,
     stderr: Option<OutputStream>,
     /// Ends an added program's command; the engine's own containers are ended through the engine.
@@ -62,6 +71,8 @@ impl Process {
             name,
             added: false,
             exit,
+            terminal: None,
+            stdin: None,
             stdout,
             stderr,
             end: None,
@@ -70,10 +81,10 @@ impl Process {
 
     fn add(&self, exec: ExecSpec) -> Result<Process, StartError> {
         let mut args = vec!["exec".to_owned()];
-        if exec.stdin == Stdin::Pipe {
-            return Err(StartError::Invalid(
-                "the Docker runtime adds no programs with input".to_owned(),
-            ));
+        if exec.terminal.is_some() {
+            args.extend(["--interactive".to_owned(), "--tty".to_owned()]);
+        } else if exec.stdin == Stdin::Pipe {
+            args.push("--interactive".to_owned());
         }
         for (name, _) in &exec.env {
             args.extend(["--env".to_owned(), name.clone()]);
@@ -88,14 +99,27 @@ impl Process {
         args.extend(exec.args);
         let mut command = self.cli.command(&args);
         // Values stay out of the argument list.
-        command
-            .envs(exec.env)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| StartError::other("start a program in the container", error))?;
-        let (stdout, stderr) = streams(&mut child);
+        command.envs(exec.env);
+        let failed = |error| StartError::other("start a program in the container", error);
+        let terminal = match exec.terminal {
+            Some(size) => Some(attach_terminal(&mut command, size).map_err(failed)?),
+            None => {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                if exec.stdin == Stdin::Pipe {
+                    command.stdin(Stdio::piped());
+                }
+                None
+            }
+        };
+        let mut child = command.spawn().map_err(failed)?;
+        // It holds the command's side of the terminal, which must be closed here for its end to show.
+        drop(command);
+        let (mut stdout, stderr) = streams(&mut child);
+        let mut stdin = child.stdin.take().map(|it| Box::pin(it) as InputStream);
+        if let Some(terminal) = &terminal {
+            stdin = Some(Box::pin(terminal.clone()));
+            stdout = Some(Box::pin(terminal.clone()));
+        }
         let (publish, exit) = watch::channel(None);
         let (end, mut asked) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -114,11 +138,35 @@ impl Process {
             name: self.name.clone(),
             added: true,
             exit,
+            terminal,
+            stdin,
             stdout,
             stderr,
             end: Some(end),
         })
     }
+}
+
+/// Gives the command a terminal of its own; it passes sizes on to the engine. Returns our side.
+fn attach_terminal(command: &mut Command, size: TerminalSize) -> io::Result<Terminal> {
+    let pair = nix::pty::openpty(None, None)?;
+    for side in [&pair.master, &pair.slave] {
+        fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
+    terminal::set_size(&pair.master, size)?;
+    command
+        .stdin(pair.slave.try_clone()?)
+        .stdout(pair.slave.try_clone()?)
+        .stderr(pair.slave);
+    // SAFETY: between fork and exec only two system calls are made, on numbers.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            Errno::result(libc::ioctl(0, libc::TIOCSCTTY as _, 0))?;
+            Ok(())
+        });
+    }
+    Terminal::new(pair.master)
 }
 
 fn streams(child: &mut Child) -> (Option<OutputStream>, Option<OutputStream>) {
@@ -195,6 +243,10 @@ impl TaskProcess for Process {
         None
     }
 
+    fn take_stdin(&mut self) -> Option<InputStream> {
+        self.stdin.take()
+    }
+
     fn take_stdout(&mut self) -> Option<OutputStream> {
         self.stdout.take()
     }
@@ -234,6 +286,15 @@ impl TaskProcess for Process {
                 result => result.map(drop),
             }
         })
+    }
+
+    fn resize(&self, size: TerminalSize) -> Result<(), RuntimeError> {
+        match &self.terminal {
+            Some(terminal) => terminal
+                .resize(size)
+                .map_err(RuntimeError::system("change the size of a terminal")),
+            None => Ok(()),
+        }
     }
 
     fn exec(&self, exec: ExecSpec) -> BoxFuture<'_, Result<Box<dyn TaskProcess>, StartError>> {

@@ -4,27 +4,23 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
-use crate::births::{Births, send_signal};
-use crate::cgroup::{Group, Hierarchies};
-use crate::stage::capabilities;
-use crate::wire::{Order, Program, Role, StartOrder};
-use crate::{ContainerSpec, ExecSpec, Exit, Network, RuntimeError, StartError, Stats, Stdin};
-
-/// How containers are started.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// A program whose `main` begins with [`crate::init`]; usually `/proc/self/exe`.
-    pub init_program: PathBuf,
-    /// The control group that holds those of the containers; one per home, so that leftovers can be told apart. One name without `/`.
-    pub cgroup_parent: String,
-}
+use crate::linux::births::{Births, send_signal};
+use crate::linux::cgroup::{Group, Hierarchies};
+use crate::linux::overlay;
+use crate::linux::stage::capabilities;
+use crate::linux::wire::{Order, Program, Role, StartOrder};
+use crate::terminal::{self, Terminal};
+use crate::{
+    Config, ContainerSpec, ExecSpec, Exit, Network, RuntimeError, StartError, Stats, Stdin,
+    TerminalSize,
+};
 
 /// Starts containers. They all end when the last clone of it (and of what it started) is dropped, or when this process ends in whatever way.
 #[derive(Debug, Clone)]
@@ -57,6 +53,15 @@ pub struct Running {
     stdin: Option<pipe::Sender>,
     stdout: Option<pipe::Receiver>,
     stderr: Option<pipe::Receiver>,
+    terminal: Option<Terminal>,
+}
+
+/// What a program reads from and writes to.
+enum Streams {
+    /// Pipes, or nothing to read.
+    Pipes { stdin: Stdin, merge_output: bool },
+    /// A terminal, by its two sides: ours and the program's.
+    Terminal(OwnedFd, OwnedFd),
 }
 
 /// What a container and the programs added to it have in common.
@@ -181,8 +186,10 @@ impl Containers {
                 shared.clone(),
                 network,
                 new_network,
-                spec.stdin,
-                spec.merge_output,
+                Streams::Pipes {
+                    stdin: spec.stdin,
+                    merge_output: spec.merge_output,
+                },
                 true,
             )
             .await?;
@@ -204,18 +211,13 @@ impl Containers {
         })
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the two callers give every one of them"
-    )]
     async fn launch(
         &self,
         order: &Order,
         shared: Arc<Shared>,
         network: Option<BorrowedFd<'_>>,
         new_network: bool,
-        stdin: Stdin,
-        merge_output: bool,
+        streams: Streams,
         owns_group: bool,
     ) -> Result<Running, StartError> {
         let owned_group = if owns_group {
@@ -232,13 +234,23 @@ impl Containers {
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
                 .map_err(|error| failed("make a pipe")(error.into()))
         };
-        let (stdout_read, stdout) = pipe()?;
         let (report_read, report) = pipe()?;
-        let stderr = if merge_output { None } else { Some(pipe()?) };
-        let stdin = match stdin {
-            Stdin::Null => None,
-            Stdin::Pipe => Some(pipe()?),
-        };
+        let (mut stdin, mut stdout, mut stderr, mut terminal) = (None, None, None, None);
+        match streams {
+            Streams::Terminal(ours, theirs) => terminal = Some((ours, theirs)),
+            Streams::Pipes {
+                stdin: wanted,
+                merge_output,
+            } => {
+                if wanted == Stdin::Pipe {
+                    stdin = Some(pipe()?);
+                }
+                stdout = Some(pipe()?);
+                if !merge_output {
+                    stderr = Some(pipe()?);
+                }
+            }
+        }
         let procs = match &shared.group {
             Some(group) => group.open_procs().map_err(|error| match error.kind() {
                 // The group goes with its last process.
@@ -249,17 +261,15 @@ impl Containers {
             })?,
             None => Vec::new(),
         };
-        let mut files = vec![
-            (Role::Order, order.as_fd()),
-            (Role::Stdout, stdout.as_fd()),
-            (Role::Report, report.as_fd()),
-        ];
-        files.extend(
-            stderr
-                .as_ref()
-                .map(|(_, write)| (Role::Stderr, write.as_fd())),
-        );
+        let mut files = vec![(Role::Order, order.as_fd()), (Role::Report, report.as_fd())];
+        for (role, pipe) in [(Role::Stdout, &stdout), (Role::Stderr, &stderr)] {
+            files.extend(pipe.as_ref().map(|(_, write)| (role, write.as_fd())));
+        }
         files.extend(stdin.as_ref().map(|(read, _)| (Role::Stdin, read.as_fd())));
+        if let Some((_, theirs)) = &terminal {
+            let roles = [Role::Stdin, Role::Stdout, Role::Stderr];
+            files.extend(roles.map(|role| (role, theirs.as_fd())));
+        }
         files.extend(network.map(|network| (Role::Network, network)));
         files.extend(procs.iter().map(|file| (Role::Cgroup, file.as_fd())));
         if !owns_group {
@@ -291,7 +301,7 @@ impl Containers {
         let born = self.0.births.request(&files, new_network, on_end)?;
         // From here on the group is removed by `on_end`, or stays ours if there is no process.
         drop(files);
-        drop((stdout, report, order));
+        drop((report, order));
         let lost = |_| {
             StartError::other(
                 "start a container",
@@ -311,19 +321,25 @@ impl Containers {
             pid,
             exit,
             stdin: None,
-            stdout: Some(receiver(stdout_read)?),
+            stdout: None,
             stderr: None,
+            terminal: None,
         };
-        if let Some((read, write)) = stderr {
-            drop(write);
+        // The program's side of each is closed here: only then does its end show.
+        if let Some((read, _)) = stdout {
+            running.stdout = Some(receiver(read)?);
+        }
+        if let Some((read, _)) = stderr {
             running.stderr = Some(receiver(read)?);
         }
-        if let Some((read, write)) = stdin {
-            drop(read);
+        if let Some((_, write)) = stdin {
             running.stdin = Some(
                 pipe::Sender::from_owned_fd(write)
                     .map_err(failed("write the container's input"))?,
             );
+        }
+        if let Some((ours, _)) = terminal {
+            running.terminal = Some(Terminal::new(ours).map_err(failed("open a terminal"))?);
         }
         let mut said = Vec::new();
         let mut report = receiver(report_read)?;
@@ -390,6 +406,11 @@ impl Running {
         self.stderr.take()
     }
 
+    /// The terminal of a program that was added with one: its input and output, and its size.
+    pub fn terminal(&self) -> Option<&Terminal> {
+        self.terminal.as_ref()
+    }
+
     /// Waits until the program has ended and its control group is gone. May be called any number of times, at once too.
     pub async fn wait(&self) -> Exit {
         let mut exit = self.exit.clone();
@@ -433,17 +454,34 @@ impl Running {
         if !exec.user.is_empty() {
             program.user = exec.user;
         }
+        let streams = match exec.terminal {
+            None => Streams::Pipes {
+                stdin: exec.stdin,
+                merge_output: false,
+            },
+            Some(size) => {
+                if !program.env.iter().any(|(name, _)| name == "TERM") {
+                    program.env.push(("TERM".to_owned(), "xterm".to_owned()));
+                }
+                let id = self.shared.id.clone();
+                let main = self
+                    .shared
+                    .main
+                    .get()
+                    .ok_or(StartError::NotRunning { id })?;
+                let opened = terminal_of(main, size);
+                let (ours, theirs) = opened.map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => StartError::NotRunning {
+                        id: self.shared.id.clone(),
+                    },
+                    _ => StartError::other("open a terminal in the container", error),
+                })?;
+                Streams::Terminal(ours, theirs)
+            }
+        };
         let order = Order::Exec(program);
         self.containers
-            .launch(
-                &order,
-                self.shared.clone(),
-                None,
-                false,
-                exec.stdin,
-                false,
-                false,
-            )
+            .launch(&order, self.shared.clone(), None, false, streams, false)
             .await
     }
 
@@ -451,7 +489,7 @@ impl Running {
     pub fn stats(&self) -> Result<Stats, RuntimeError> {
         let stats = match &self.shared.group {
             Some(group) => group.stats(),
-            None => crate::procfs::stats_of_namespace(self.pid),
+            None => crate::linux::procfs::stats_of_namespace(self.pid),
         };
         stats.map_err(RuntimeError::system(format!(
             "read the usage of {}",
@@ -494,6 +532,28 @@ fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
     let text = fs::read_to_string(path).ok()?;
     text.lines()
         .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+}
+
+/// Makes a terminal of a container's own `/dev/pts`, where its programs find it by name: our side and theirs.
+fn terminal_of(container: &OwnedFd, size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    let pid = || pid_of(container).ok_or(io::Error::from(io::ErrorKind::NotFound));
+    let root = overlay::open_path(format!("/proc/{}/root", pid()?).as_ref())?;
+    // If it has ended meanwhile, the number may be another process's by now.
+    pid()?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let ours: OwnedFd = overlay::open_in_root(&root, "/dev/pts/ptmx", flags, 0)?.into();
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the kernel reads one int.
+    let result = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };
+    Errno::result(result)?;
+    // SAFETY: takes flags and returns a new descriptor, which nothing else knows.
+    let theirs = unsafe {
+        let fd = libc::ioctl(ours.as_raw_fd(), libc::TIOCGPTPEER, flags | libc::O_CLOEXEC);
+        OwnedFd::from_raw_fd(Errno::result(fd)?)
+    };
+    terminal::set_size(&ours, size)?;
+    Ok((ours, theirs))
 }
 
 fn memory_file(order: &Order) -> io::Result<OwnedFd> {

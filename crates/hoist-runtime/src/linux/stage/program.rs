@@ -17,7 +17,7 @@ use super::seccomp::Filters;
 use super::user::{self, Identity};
 use super::{capabilities, identity};
 use crate::StartError;
-use crate::wire::Program;
+use crate::linux::wire::Program;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -53,9 +53,9 @@ fn attempt(
     for stream in [0, 1, 2] {
         // SAFETY: descriptors 0 to 2 were set up just before and stay open.
         let stream = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream) };
-        if nix::sys::stat::fstat(stream)
-            .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO)
-        {
+        let is_pipe = nix::sys::stat::fstat(stream)
+            .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+        if is_pipe || nix::unistd::isatty(stream).unwrap_or(false) {
             let _ = fchown(
                 stream.as_fd(),
                 Some(Uid::from_raw(identity.uid)),

@@ -11,8 +11,8 @@ use nix::sys::socket::{Shutdown, shutdown};
 use tokio::sync::oneshot;
 
 use crate::StartError;
-use crate::nursery;
-use crate::wire::{self, Event, Request, Role, What};
+use crate::linux::nursery;
+use crate::linux::wire::{self, Event, Request, Role, What};
 
 /// Called once with the wait status of a process that has ended.
 pub(crate) type OnEnd = Box<dyn FnOnce(i32) + Send>;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -13,23 +12,10 @@ use tokio::net::TcpStream;
 
 use crate::task::Prepared;
 use crate::{
-    Config, ContainerSpec, Containers, ExecSpec, Exit, Hub, HubConfig, NetNs, Network,
-    OutputStream, PreparedImage, RootFs, Running, Runtime, RuntimeError, Scratch, Snapshots,
-    StartError, Stats, TaskContainer, TaskNet, TaskProcess, TaskSpec,
+    Config, ContainerSpec, Containers, ExecSpec, Exit, Hub, HubConfig, InputStream, NativeConfig,
+    NetNs, Network, OutputStream, PreparedImage, RootFs, Running, Runtime, RuntimeError, Scratch,
+    Snapshots, StartError, Stats, TaskContainer, TaskNet, TaskProcess, TaskSpec, TerminalSize,
 };
-
-/// How [`Native`] runs tasks.
-#[derive(Debug, Clone)]
-pub struct NativeConfig {
-    /// As [`Config::init_program`].
-    pub init_program: PathBuf,
-    /// As [`Config::cgroup_parent`].
-    pub cgroup_parent: String,
-    /// Where layers are unpacked and containers write.
-    pub snapshots: PathBuf,
-    /// The router of each subnet and the length of its prefix.
-    pub subnets: Vec<(Ipv4Addr, u8)>,
-}
 
 /// The native runtime. Everything it started ends with this process.
 #[derive(Debug)]
@@ -54,6 +40,15 @@ struct Task {
 struct Container {
     running: Arc<Running>,
     _scratch: Scratch,
+}
+
+/// The runtime that needs nothing but this machine's kernel.
+///
+/// # Errors
+///
+/// As [`Native::new`]; always on machines that are not Linux.
+pub async fn native(config: NativeConfig) -> Result<Arc<dyn Runtime>, RuntimeError> {
+    Ok(Arc::new(Native::new(config).await?))
 }
 
 impl Native {
@@ -247,15 +242,24 @@ impl Runtime for Native {
     }
 }
 
-/// Standard output and standard error, until somebody takes them.
+/// The standard streams, until somebody takes them.
 struct Streams {
+    stdin: Option<InputStream>,
     stdout: Option<OutputStream>,
     stderr: Option<OutputStream>,
 }
 
 impl Streams {
     fn take(running: &mut Running) -> Streams {
+        if let Some(terminal) = running.terminal() {
+            return Streams {
+                stdin: Some(Box::pin(terminal.clone())),
+                stdout: Some(Box::pin(terminal.clone())),
+                stderr: None,
+            };
+        }
         Streams {
+            stdin: running.take_stdin().map(|it| Box::pin(it) as InputStream),
             stdout: running.take_stdout().map(|it| Box::pin(it) as OutputStream),
             stderr: running.take_stderr().map(|it| Box::pin(it) as OutputStream),
         }
@@ -279,6 +283,10 @@ impl TaskProcess for Process {
         Some(self.running.pid())
     }
 
+    fn take_stdin(&mut self) -> Option<InputStream> {
+        self.streams.stdin.take()
+    }
+
     fn take_stdout(&mut self) -> Option<OutputStream> {
         self.streams.stdout.take()
     }
@@ -293,6 +301,15 @@ impl TaskProcess for Process {
 
     fn signal(&self, signal: i32) -> BoxFuture<'_, Result<(), RuntimeError>> {
         Box::pin(std::future::ready(self.running.signal(signal)))
+    }
+
+    fn resize(&self, size: TerminalSize) -> Result<(), RuntimeError> {
+        match self.running.terminal() {
+            Some(terminal) => terminal
+                .resize(size)
+                .map_err(RuntimeError::system("change the size of a terminal")),
+            None => Ok(()),
+        }
     }
 
     fn exec(&self, exec: ExecSpec) -> BoxFuture<'_, Result<Box<dyn TaskProcess>, StartError>> {

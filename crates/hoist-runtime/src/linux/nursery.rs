@@ -15,8 +15,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::StartError;
-use crate::stage::{self, Files, seccomp::Filters};
-use crate::wire::{self, Event, Request, Role, What};
+use crate::linux::stage::{self, Files, seccomp::Filters};
+use crate::linux::wire::{self, Event, Request, Role, What};
 
 /// The hidden name under which the program is executed again to be a nursery.
 pub(crate) const NAME: &str = "hoist: containers";

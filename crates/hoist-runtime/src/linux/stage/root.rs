@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::fstatvfs;
 
-use crate::overlay::{Directories, clear_work, fd_path, open_in_root};
-use crate::wire::StartOrder;
+use crate::linux::overlay::{Directories, clear_work, fd_path, open_in_root};
+use crate::linux::wire::StartOrder;
 use crate::{Mount, MountSource, StartError};
 
 /// Hidden from containers, as in Docker (moby `oci/defaults.go`).
@@ -82,7 +82,7 @@ fn remount_read_only(target: &Path, extra: MsFlags) -> io::Result<()> {
     let file = File::options()
         .read(true)
         .open(target)
-        .or_else(|_| crate::overlay::open_path(target).map(File::from))?;
+        .or_else(|_| crate::linux::overlay::open_path(target).map(File::from))?;
     let kept = fstatvfs(&file)?.flags();
     let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | extra;
     use nix::sys::statvfs::FsFlags;
@@ -165,7 +165,7 @@ pub(crate) fn enter(order: &StartOrder) -> Result<(), StartError> {
             )
         })?;
 
-    let root = crate::overlay::open_path(&target).map_err(failed("open the root"))?;
+    let root = crate::linux::overlay::open_path(&target).map_err(failed("open the root"))?;
     proc(&root)?;
     dev(&root, order).map_err(failed("make /dev"))?;
     sys(&root, order).map_err(failed("mount /sys"))?;

@@ -19,7 +19,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
 
-use crate::overlay::{fd_path, open_in_root, open_path};
+use crate::linux::overlay::{fd_path, open_in_root, open_path};
 
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";

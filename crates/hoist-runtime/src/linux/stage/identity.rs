@@ -68,7 +68,7 @@ impl Change {
         match setgroups(&groups) {
             Ok(()) => {}
             // A user namespace of one id may not change groups at all, and has none.
-            Err(Errno::EPERM) if crate::privilege::setgroups_denied() => {}
+            Err(Errno::EPERM) if crate::linux::rights::setgroups_denied() => {}
             Err(Errno::EINVAL) => {
                 return Err(not_mapped(
                     name,

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::StartError;
-use crate::wire::{Order, Role, StartOrder};
+use crate::linux::wire::{Order, Role, StartOrder};
 use seccomp::Filters;
 
 /// The open files that came with a request, by role.
@@ -55,6 +55,11 @@ fn attempt(files: &Files, filters: Option<&Filters>) -> Result<Infallible, Start
     let order = read_order(files)?;
     let _ = nix::unistd::setsid();
     streams(files)?;
+    // SAFETY: both take the number of standard input, which `streams` has just set.
+    if unsafe { libc::isatty(0) } == 1 {
+        nix::errno::Errno::result(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })
+            .map_err(|error| StartError::other("take the terminal", error))?;
+    }
     for cgroup in files.all(Role::Cgroup) {
         // "0" is the process that writes.
         let joined = cgroup

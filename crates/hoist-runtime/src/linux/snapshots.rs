@@ -8,7 +8,7 @@ use hoist_oci::spec::Descriptor;
 use hoist_oci::{Compression, Digest, Hasher, Image, Store};
 
 use crate::RuntimeError;
-use crate::unpack::Unpacking;
+use crate::linux::unpack::Unpacking;
 
 /// Unpacked layers by diff id, each unpacked once. Several processes may use one at the same time.
 ///

@@ -1,0 +1,24 @@
+//! Containers by the kernel's own means: namespaces, control groups, overlay, a bridge.
+
+mod births;
+pub(crate) mod cgroup;
+mod containers;
+mod hub;
+mod native;
+mod netns;
+mod nursery;
+mod overlay;
+mod procfs;
+pub(crate) mod rights;
+mod snapshots;
+mod stage;
+mod unpack;
+mod wire;
+
+pub use containers::{Containers, Running};
+pub use hub::{Hub, HubConfig, TaskNet};
+pub use native::{Native, native};
+pub use netns::NetNs;
+pub use nursery::init;
+pub use overlay::Overlay;
+pub use snapshots::{Scratch, Snapshots};

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import tarfile
 import time
 import unittest
@@ -13,6 +14,11 @@ import urllib.request
 import boto3
 import botocore.config
 import botocore.exceptions
+
+import answers
+
+boto3.setup_default_session()
+answers.watch(boto3.DEFAULT_SESSION)
 
 CONFIG = botocore.config.Config(retries={"max_attempts": 1})
 
@@ -32,6 +38,17 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         self.ecs = client("ecs")
+
+    def run(self, result=None):
+        """Every test fails by answers that are not as the models have them."""
+        answers.wrong.clear()
+        test = super().run(result)
+        if answers.wrong and result is not None:
+            try:
+                raise AssertionError("\n".join(sorted(set(answers.wrong))))
+            except AssertionError:
+                result.addFailure(self, sys.exc_info())
+        return test
 
     def refused(self, code, message, call, **request):
         """Asserts that a call is refused with that code and message."""

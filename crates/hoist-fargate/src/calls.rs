@@ -414,15 +414,11 @@ impl Turn<'_> {
         }
         let definition = self.usable_definition(region, required(request, "taskDefinition")?)?;
         let (definition, family) = (definition.arn.clone(), definition.family.clone());
+        if let Some(answer) = self.ran_before(&cluster.arn, request, &definition, count)? {
+            return Ok(answer);
+        }
         let mut kept = request.clone();
-        for member in [
-            "cluster",
-            "count",
-            "taskDefinition",
-            "startedBy",
-            "group",
-            "clientToken",
-        ] {
+        for member in ["cluster", "count", "taskDefinition", "startedBy", "group"] {
             kept.shift_remove(member);
         }
         let request_of_task = self.shape_request(kept, &definition);
@@ -446,6 +442,36 @@ impl Turn<'_> {
             })
             .collect();
         Ok(Answer::Tasks(arns))
+    }
+
+    /// The tasks that an earlier RunTask with the same `clientToken` started.
+    fn ran_before(
+        &self,
+        cluster: &str,
+        request: &Request,
+        definition: &str,
+        count: u32,
+    ) -> Result<Option<Answer>, Refusal> {
+        let Some(token) = text(request, "clientToken") else {
+            return Ok(None);
+        };
+        let earlier: Vec<&crate::Task> = self
+            .world
+            .tasks(cluster)
+            .filter(|task| text(&task.request, "clientToken") == Some(token))
+            .collect();
+        let Some(first) = earlier.first() else {
+            return Ok(None);
+        };
+        if first.task_definition != definition || earlier.len() != count as usize {
+            return Err(Refusal::new(
+                "ConflictException",
+                "The RunTask request could not be processed due to conflicts. The provided clientToken is already in use with different parameters.",
+            ));
+        }
+        Ok(Some(Answer::Tasks(
+            earlier.into_iter().map(|task| task.arn.clone()).collect(),
+        )))
     }
 
     fn stop_task_call(&mut self, region: &str, request: &Request) -> Answered {

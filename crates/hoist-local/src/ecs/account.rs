@@ -26,6 +26,11 @@ const TABLE: &str = "ecs.account-settings";
 pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let name = known(call)?;
     let value = need(call, "value", "Setting value can not be blank.")?;
+    if !accepts(name, value) {
+        return Err(invalid(format!(
+            "Invalid setting value: {value}. Refer to the documentation for the valid values of {name}."
+        )));
+    }
     ctx.state
         .table::<String>(TABLE)
         .put(&call.region, name, &value.to_owned())?;
@@ -71,6 +76,17 @@ fn known(call: &Call) -> Result<&'static str, ApiError> {
     found
         .map(|(known, _)| *known)
         .ok_or_else(|| invalid(format!("Invalid setting name: {name}")))
+}
+
+/// Whether a setting may have a value (API reference, `PutAccountSetting`).
+fn accepts(name: &str, value: &str) -> bool {
+    match name {
+        "fargateTaskRetirementWaitPeriod" => ["0", "7", "14"].contains(&value),
+        "tagResourceAuthorization" | "guardDutyActivate" => ["on", "off"].contains(&value),
+        "containerInsights" => ["enabled", "disabled", "enhanced"].contains(&value),
+        "defaultLogDriverMode" => ["blocking", "non-blocking"].contains(&value),
+        _ => ["enabled", "disabled", "on", "off"].contains(&value),
+    }
 }
 
 fn default(name: &str) -> &'static str {

@@ -1,6 +1,8 @@
 use serde_json::Value;
 
-use super::{account, clusters, definitions, deployments, services, tags, tasks};
+use super::{
+    account, clusters, definitions, deployments, instances, services, tags, task_sets, tasks,
+};
 use crate::api::{ApiError, Call};
 use crate::ctx::Ctx;
 
@@ -17,7 +19,11 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "PutClusterCapacityProviders" => clusters::put_capacity_providers(ctx, call).await,
         "DescribeCapacityProviders" => clusters::describe_capacity_providers(ctx, call),
         "DeleteCluster" => clusters::delete(ctx, call).await,
-        "ListContainerInstances" => clusters::list_container_instances(ctx, call),
+        "ListContainerInstances" => instances::list(ctx, call),
+        "DescribeContainerInstances" => instances::describe(ctx, call),
+        "PutAttributes" => instances::put_attributes(ctx, call),
+        "DeleteAttributes" => instances::delete_attributes(ctx, call),
+        "ListAttributes" => instances::list_attributes(ctx, call),
 
         "RegisterTaskDefinition" => definitions::register(ctx, call).await,
         "DescribeTaskDefinition" => definitions::describe(ctx, call),
@@ -31,6 +37,12 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "DeleteService" => services::delete(ctx, call).await,
         "DescribeServices" => services::describe(ctx, call),
         "ListServices" => services::list(ctx, call),
+        "ListServicesByNamespace" => services::list_by_namespace(ctx, call),
+
+        "CreateTaskSet" | "UpdateTaskSet" | "DeleteTaskSet" | "UpdateServicePrimaryTaskSet" => {
+            task_sets::refuse(ctx, call)
+        }
+        "DescribeTaskSets" => task_sets::describe(ctx, call),
 
         "RunTask" => tasks::run(ctx, call).await,
         "StopTask" => tasks::stop(ctx, call).await,

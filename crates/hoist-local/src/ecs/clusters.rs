@@ -28,6 +28,17 @@ pub async fn update(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 
 pub async fn put_capacity_providers(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     need(call, "cluster", "Cluster can not be blank.")?;
+    for (member, title) in [
+        ("capacityProviders", "Capacity providers"),
+        (
+            "defaultCapacityProviderStrategy",
+            "Default capacity provider strategy",
+        ),
+    ] {
+        if !call.params.get(member).is_some_and(Value::is_array) {
+            return Err(invalid(format!("{title} can not be null.")));
+        }
+    }
     check_providers(call)?;
     change(ctx, call, Action::UpdateCluster, request(call)).await
 }
@@ -107,15 +118,6 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
             .collect::<Vec<Value>>()
     });
     page(call, "clusterArns", arns, 100)
-}
-
-pub fn list_container_instances(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    ctx.driver.read(|world| {
-        world
-            .find_cluster(&call.region, call.str("cluster"))
-            .map(drop)
-    })?;
-    Ok(json!({"containerInstanceArns": []}))
 }
 
 pub fn describe_capacity_providers(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {

@@ -157,12 +157,13 @@ fn check(request: &Map<String, Value>) -> Result<(), ApiError> {
     };
     let family = text("family").ok_or_else(|| client("Family should not be null or empty."))?;
     if !is_name(family) {
-        return Err(client(
-            "Invalid family name. Up to 255 letters (uppercase and lowercase), numbers, hyphens, and underscores are allowed.",
-        ));
+        return Err(client("Family contains invalid characters."));
     }
-    if serde_json::to_vec(request).map_or(0, |bytes| bytes.len()) > 64 * 1024 {
-        return Err(client("Size of a task definition can not exceed 64KiB."));
+    let size = serde_json::to_vec(request).map_or(0, |bytes| bytes.len());
+    if size > 64 * 1024 {
+        return Err(client(format!(
+            "Actual length: '{size}'. Max allowed length is '65536' bytes."
+        )));
     }
     let containers = request
         .get("containerDefinitions")
@@ -181,6 +182,15 @@ fn check(request: &Map<String, Value>) -> Result<(), ApiError> {
     let mode = text("networkMode");
     if fargate {
         check_fargate(request, containers)?;
+    } else if text("memory").is_none() {
+        for container in containers {
+            if container.get("memory").is_none() && container.get("memoryReservation").is_none() {
+                return Err(client(format!(
+                    "Invalid setting for container '{}'. At least one of 'memory' or 'memoryReservation' must be specified.",
+                    container["name"].as_str().unwrap_or_default()
+                )));
+            }
+        }
     }
     check_containers(containers, mode == Some("awsvpc"))
 }

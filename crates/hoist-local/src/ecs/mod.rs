@@ -10,6 +10,7 @@ mod clusters;
 mod definition_json;
 mod definitions;
 mod deployments;
+mod instances;
 mod page;
 mod service_check;
 mod service_json;
@@ -17,6 +18,7 @@ mod services;
 mod sizes;
 mod tags;
 mod task_json;
+mod task_sets;
 mod tasks;
 mod words;
 

@@ -98,3 +98,28 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     })?;
     page(call, "serviceArns", arns, 10)
 }
+
+/// Services of all clusters that are in a namespace through Service Connect, by its name or ARN.
+pub fn list_by_namespace(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    let wanted = need(call, "namespace", "Namespace can not be blank.")?;
+    let arns = ctx.driver.read(|world| {
+        let mut found: Vec<Value> = Vec::new();
+        for cluster in world.clusters(&call.region).filter(|it| it.active) {
+            let defaults = cluster.request.get("serviceConnectDefaults");
+            let default = defaults.and_then(|it| it["namespace"].as_str());
+            for service in world.services(&cluster.arn) {
+                let connect = service.request.get("serviceConnectConfiguration");
+                let named = connect.and_then(|it| it["namespace"].as_str());
+                let enabled = connect.is_some_and(|it| it["enabled"] == true);
+                if enabled
+                    && service.status != ServiceStatus::Inactive
+                    && named.or(default) == Some(wanted)
+                {
+                    found.push(service.arn.clone().into());
+                }
+            }
+        }
+        found
+    });
+    page(call, "serviceArns", arns, 10)
+}

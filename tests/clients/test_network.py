@@ -576,11 +576,27 @@ class Logs(unittest.TestCase):
 TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 
 
+# The two primes of the issuer's key: making some takes pure Python many seconds.
+P = int(
+    "e514aab01ade5e512181631fc4200667d472c04c8789cca8260b2bd580f27ab337b7eb80fc02a77e09cd8c9c8ce00271bf7b"
+    "61978bd03872ecf2d9b280ace518fb8b656dc33541f78ad67fb9f0e16c45898d3a19198e67c00e31a62a23d09360f7863128"
+    "9f1f789ed79c254fc5e0959a197d175559c74ea1a21cc190c73a0267",
+    16,
+)
+Q = int(
+    "dd61eafbd11fddd14c91e2f5bc9ece8923a55a0d133aa8e1a1ac6017c9f35c69e8565b7bf93883917b14d11e243be4fceeb8"
+    "7e3c25669d25e7f1700829aefa3285d56cd9d8ea20775ab4a69a5f1f8be4f450f1254b5e7c1b47c5f0404520a37380c5dc82"
+    "6a4d45ccd06c5d27eaa64265b10fa6444b58770347646bb284b92aa9",
+    16,
+)
+
+
 class Issuer:
     """An identity provider on loopback, with its discovery document, its key, and tokens that it signs."""
 
     def __init__(self):
-        self.public, self.private = rsa.newkeys(2048)
+        self.public = rsa.PublicKey(P * Q, 65537)
+        self.private = rsa.PrivateKey(P * Q, 65537, pow(65537, -1, (P - 1) * (Q - 1)), P, Q)
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):

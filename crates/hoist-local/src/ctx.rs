@@ -15,7 +15,9 @@ use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::registry::Registry;
+use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::ssm::Parameters;
 use crate::state::State;
 
 /// The account that everything belongs to.
@@ -53,6 +55,10 @@ pub struct Inner {
     pub logs: Logs,
     /// Roles.
     pub iam: Iam,
+    /// The Parameter Store.
+    pub parameters: Parameters,
+    /// Secrets Manager.
+    pub secrets: Secrets,
     /// The image registry.
     pub registry: Registry,
     /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.

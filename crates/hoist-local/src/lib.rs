@@ -35,12 +35,16 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod logs;
+mod metadata;
 pub mod registry;
+pub mod secrets;
 mod serve;
 mod settings;
 pub mod sigv4;
+pub mod ssm;
 pub mod state;
 pub mod sts;
+mod vault;
 
 pub use ctx::{ACCOUNT, Ctx};
 pub use faults::FaultSpec;

@@ -27,8 +27,12 @@ use crate::iam::Iam;
 use crate::keys::Keys;
 use crate::limits::{Limiting, Limits};
 use crate::logs::Logs;
+use crate::metadata;
 use crate::registry::{self, Registry, RegistryOpenError};
 use crate::settings::{Pace, Settings, write_whole};
+use crate::secrets::Secrets;
+use crate::ssm::Parameters;
+use crate::vault::Vault;
 use crate::state::{State, StateError};
 
 /// How to serve; what is not given is as the home's settings say.
@@ -260,6 +264,7 @@ async fn assemble(
         retries: 1,
         ..RegistryOptions::default()
     };
+    let vault = Vault::open(&home.file("vault-key")).map_err(system("read the key of secrets"))?;
     let ctx = Ctx::new(Inner {
         faults: Faults::new(settings.faults.clone()),
         limits: Limits::new(settings.limits),
@@ -270,6 +275,8 @@ async fn assemble(
         ec2: Ec2::open(&state, &tag, loopback, dialer)?,
         logs: Logs::open(home.file("logs")),
         iam: Iam::open(&state),
+        parameters: Parameters::open(&state, vault.clone()),
+        secrets: Secrets::open(&state, vault),
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         registry: Registry::open(home, &state, &host)?,
@@ -281,6 +288,7 @@ async fn assemble(
     let crew = Crew::new(ctx.clone());
     driver::sweep(&crew).map_err(|error| ServeError::Left(error.to_string()))?;
     tokio::spawn(driver::listen(crew.clone(), target_messages));
+    metadata::open(&crew).await;
     let working = tokio::spawn(inbox.run(ctx.clone(), move |command| crew.carry_out(command)));
     Ok((ctx, working))
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{ExecSpec, Exit, Limits, Mount, RuntimeError, StartError, Stats, TerminalSize, Ulimit};
 
@@ -44,6 +44,14 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
 
     /// Opens a connection to a task's address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
+
+    /// Listens at an address of the tasks' network, for tasks to connect to. Not every runtime can.
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {
+        Box::pin(std::future::ready(Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this runtime cannot listen at {address} for tasks"),
+        ))))
+    }
 }
 
 /// A task to create.

@@ -32,6 +32,10 @@ pub enum Service {
     Iam,
     /// Elastic Compute Cloud: the network part.
     Ec2,
+    /// Systems Manager: the Parameter Store.
+    Ssm,
+    /// Secrets Manager.
+    SecretsManager,
 }
 
 struct Row {
@@ -94,6 +98,20 @@ const TABLE: &[Row] = &[
         prefix: "2016-11-15",
         namespace: "http://ec2.amazonaws.com/doc/2016-11-15/",
     },
+    Row {
+        service: Service::Ssm,
+        signing: "ssm",
+        protocol: Protocol::Json,
+        prefix: "AmazonSSM",
+        namespace: "",
+    },
+    Row {
+        service: Service::SecretsManager,
+        signing: "secretsmanager",
+        protocol: Protocol::Json,
+        prefix: "secretsmanager",
+        namespace: "",
+    },
 ];
 
 impl Service {
@@ -152,5 +170,7 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Iam => crate::iam::handle(&ctx.iam, call).await,
         Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call).await,
         Service::Ecr => crate::ecr::handle(&ctx.registry, call),
+        Service::Ssm => crate::ssm::handle(&ctx.parameters, call).await,
+        Service::SecretsManager => crate::secrets::handle(&ctx.secrets, call).await,
     }
 }

@@ -73,25 +73,6 @@ impl<'a> Definition<'a> {
 
     /// What it asks for that this instance does not have, in the words of the stopped reason.
     pub fn unmet(&self) -> Option<String> {
-        let secret = self.list("secrets").first().or_else(|| {
-            self.container
-                .get("logConfiguration")?
-                .get("secretOptions")?
-                .as_array()?
-                .first()
-        });
-        if let Some(secret) = secret {
-            let from = secret["valueFrom"].as_str().unwrap_or_default();
-            let (what, store) = if from.contains(":secretsmanager:") {
-                ("secret", "asm")
-            } else {
-                ("secrets", "ssm")
-            };
-            return Some(format!(
-                "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable \
-                 to retrieve {what} from {store}: service call has been retried 1 time(s): {from} is not known to the embedded AWS"
-            ));
-        }
         let file = self.list("environmentFiles").first()?;
         Some(format!(
             "ResourceInitializationError: failed to download env files: {} is not known to the embedded AWS",
@@ -99,11 +80,23 @@ impl<'a> Definition<'a> {
         ))
     }
 
-    /// The environment: the image's, the task definition's, the overrides', each over the one before.
+    /// Its secrets: the variable and where its value is from.
+    pub fn secrets(&self) -> Vec<(&'a str, &'a str)> {
+        named(self.list("secrets"))
+    }
+
+    /// The secrets of its log driver: the option and where its value is from.
+    pub fn log_secrets(&self) -> Vec<(&'a str, &'a str)> {
+        let options = self.container.pointer("/logConfiguration/secretOptions");
+        named(options.and_then(Value::as_array).map_or(&[], Vec::as_slice))
+    }
+
+    /// The environment: the image's, the task definition's, the overrides', that of secrets, each over the one before.
     pub fn environment(
         &self,
         image: &ContainerConfig,
         around: &[(&str, String)],
+        secrets: &[(String, String)],
     ) -> Vec<(String, String)> {
         let mut env: Vec<(String, String)> = Vec::new();
         let mut set =
@@ -125,6 +118,9 @@ impl<'a> Definition<'a> {
                     pair["value"].as_str().unwrap_or_default(),
                 );
             }
+        }
+        for (name, value) in secrets {
+            set(name, value);
         }
         env.retain(|(name, _)| !name.is_empty());
         env
@@ -152,9 +148,10 @@ impl<'a> Definition<'a> {
         prepared: PreparedImage,
         image: &ContainerConfig,
         around: &[(&str, String)],
+        secrets: &[(String, String)],
     ) -> TaskContainer {
         let mut container = TaskContainer::new(name, prepared, self.arguments(image));
-        container.env = self.environment(image, around);
+        container.env = self.environment(image, around, secrets);
         container.cwd = self
             .text("workingDirectory")
             .unwrap_or(&image.working_dir)
@@ -257,6 +254,12 @@ impl<'a> Definition<'a> {
     }
 }
 
+fn named(list: &[Value]) -> Vec<(&str, &str)> {
+    list.iter()
+        .filter_map(|it| Some((it["name"].as_str()?, it["valueFrom"].as_str()?)))
+        .collect()
+}
+
 /// The limits of a whole task: `cpu` (units) and `memory` (MiB) of its definition or its overrides.
 pub fn task_limits(document: &Map<String, Value>, task: &Task) -> Limits {
     let member = |name: &str| {
@@ -311,13 +314,14 @@ mod tests {
             json!({"containerOverrides": [{"name": "web", "environment": [{"name": "B", "value": "override"}]}]}),
         );
         let definition = Definition::find(&document, &task, "web").unwrap();
-        let env = definition.environment(&image(), &[("C", "around".to_owned())]);
+        let secrets = [("S".to_owned(), "hush".to_owned())];
+        let env = definition.environment(&image(), &[("C", "around".to_owned())], &secrets);
         let line = env
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect::<Vec<_>>()
             .join(" ");
-        assert_eq!(line, "PATH=/bin A=definition C=definition B=override");
+        assert_eq!(line, "PATH=/bin A=definition C=definition B=override S=hush");
     }
 
     #[test]
@@ -349,28 +353,6 @@ mod tests {
         assert_eq!(
             arguments(json!({"name": "web", "command": []}), Value::Null),
             "/entry -c image"
-        );
-    }
-
-    #[test]
-    fn secrets_are_said_to_be_missing_in_the_words_of_the_store() {
-        let unmet = |from: &str| {
-            let document =
-                document(json!({"name": "web", "secrets": [{"name": "X", "valueFrom": from}]}));
-            Definition::find(&document, &Task::default(), "web")
-                .unwrap()
-                .unmet()
-                .unwrap()
-        };
-        assert!(unmet("/plain/parameter").contains("unable to retrieve secrets from ssm: "));
-        let secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:x";
-        assert!(unmet(secret).contains("unable to retrieve secret from asm: "));
-        let nothing = document(json!({"name": "web"}));
-        assert_eq!(
-            Definition::find(&nothing, &Task::default(), "web")
-                .unwrap()
-                .unmet(),
-            None
         );
     }
 

@@ -15,6 +15,7 @@ use super::images::{self, PullError};
 use super::output::{self, Destination};
 use crate::api::ApiError;
 use crate::ids;
+use crate::metadata;
 
 /// How long output may still come after its container has ended: somebody else may hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -101,13 +102,14 @@ pub async fn start(crew: &Crew, task: String, container: String) {
             reason,
         });
     };
+    let runtime_id = format!(
+        "{}-{}",
+        task.rsplit('/').next().unwrap_or(&task),
+        ids::digits(10)
+    );
+    run.keep_id(&container, &runtime_id);
     match try_start(crew, &run, &task, &container).await {
         Ok(Started { process, carrying }) => {
-            let runtime_id = format!(
-                "{}-{}",
-                task.rsplit('/').next().unwrap_or(&task),
-                ids::digits(10)
-            );
             crew.tell(Event::ContainerStarted {
                 task: task.clone(),
                 container: container.clone(),
@@ -123,11 +125,6 @@ pub async fn start(crew: &Crew, task: String, container: String) {
             });
         }
         Err(NotStarted::Ended { exit }) => {
-            let runtime_id = format!(
-                "{}-{}",
-                task.rsplit('/').next().unwrap_or(&task),
-                ids::digits(10)
-            );
             crew.tell(Event::ContainerStarted {
                 task: task.clone(),
                 container: container.clone(),
@@ -188,7 +185,13 @@ async fn try_start(
     let destination = log_stream(crew, &record, container, &definition)
         .await
         .map_err(failed)?;
-    let mut spec = definition.compose(container, prepared, &image, &surroundings(&record));
+    let mut spec = definition.compose(
+        container,
+        prepared,
+        &image,
+        &surroundings(crew, &record, container),
+        &run.secrets(container),
+    );
     if spec.args.is_empty() {
         return Err(failed(
             "CannotStartContainerError: Error response from daemon: no command specified"
@@ -245,13 +248,25 @@ async fn refused(crew: &Crew, error: StartError, destination: Option<Destination
     }
 }
 
-/// What Fargate adds to the environment of every container.
-fn surroundings(task: &Task) -> Vec<(&'static str, String)> {
-    vec![
+/// What Fargate adds to the environment of every container, and where the AWS is that it can call.
+fn surroundings(crew: &Crew, task: &Task, container: &str) -> Vec<(&'static str, String)> {
+    let mut around = vec![
         ("AWS_EXECUTION_ENV", "AWS_ECS_FARGATE".to_owned()),
         ("AWS_REGION", task.region.clone()),
         ("AWS_DEFAULT_REGION", task.region.clone()),
-    ]
+    ];
+    if crew.has_metadata() {
+        let base = format!("http://{}", metadata::ADDRESS);
+        if let Some(id) = crew.runtime_id(&task.arn, container) {
+            around.push(("ECS_CONTAINER_METADATA_URI_V4", format!("{base}/v4/{id}")));
+        }
+        if let Some(held) = crew.run(&task.arn).and_then(|run| run.credentials()) {
+            let path = format!("/v2/credentials/{}", held.id);
+            around.push(("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", path));
+        }
+        around.push(("AWS_ENDPOINT_URL", base));
+    }
+    around
 }
 
 /// Makes the log stream of a container. The error is the stopped reason.

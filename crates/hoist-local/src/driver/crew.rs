@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hoist_fargate::{Arn, Command, Event, Task};
@@ -10,8 +11,10 @@ use hoist_runtime::{PreparedImage, TaskProcess};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::usage::Sample;
 use super::{containers, health, network, targets};
 use crate::ctx::Ctx;
+use crate::metadata::Held;
 
 /// Carries out commands. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +22,8 @@ pub struct Crew {
     pub ctx: Ctx,
     work: Arc<Mutex<Work>>,
     targets_in_order: Arc<OnceLock<mpsc::UnboundedSender<Command>>>,
+    /// Whether tasks have the metadata endpoint.
+    metadata: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -41,6 +46,12 @@ pub struct Run {
 struct Parts {
     images: HashMap<String, (PreparedImage, ContainerConfig)>,
     processes: HashMap<String, Arc<dyn TaskProcess>>,
+    /// Environment variables from secrets, by container.
+    secrets: HashMap<String, Vec<(String, String)>>,
+    /// The runtime's ids of containers.
+    ids: HashMap<String, String>,
+    samples: HashMap<String, Sample>,
+    credentials: Option<Held>,
 }
 
 impl Run {
@@ -65,6 +76,52 @@ impl Run {
         self.parts().processes.insert(container.to_owned(), process);
     }
 
+    /// Keeps what the secrets of a container are.
+    pub fn keep_secrets(&self, container: &str, secrets: Vec<(String, String)>) {
+        self.parts().secrets.insert(container.to_owned(), secrets);
+    }
+
+    /// Environment variables from secrets.
+    pub fn secrets(&self, container: &str) -> Vec<(String, String)> {
+        self.parts()
+            .secrets
+            .get(container)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Keeps the id that a container is known by from now on.
+    pub fn keep_id(&self, container: &str, id: &str) {
+        self.parts().ids.insert(container.to_owned(), id.to_owned());
+    }
+
+    /// Keeps the role of the task and its keys.
+    pub fn keep_credentials(&self, held: Held) {
+        self.parts().credentials = Some(held);
+    }
+
+    /// The role of the task and its keys.
+    pub fn credentials(&self) -> Option<Held> {
+        self.parts().credentials.clone()
+    }
+
+    /// Keeps what a container used, and returns what was kept before.
+    pub fn keep_sample(&self, container: &str, sample: Sample) -> Option<Sample> {
+        self.parts().samples.insert(container.to_owned(), sample)
+    }
+
+    /// Every process, with the name of its container.
+    pub fn processes(&self) -> Vec<(String, Arc<dyn TaskProcess>)> {
+        let parts = self.parts();
+        let mut all: Vec<_> = parts
+            .processes
+            .iter()
+            .map(|(name, process)| (name.clone(), process.clone()))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
     /// The process of a container that was started.
     pub fn process(&self, container: &str) -> Option<Arc<dyn TaskProcess>> {
         self.parts().processes.get(container).cloned()
@@ -78,7 +135,28 @@ impl Crew {
             ctx,
             work: Arc::default(),
             targets_in_order: Arc::default(),
+            metadata: Arc::default(),
         }
+    }
+
+    /// From now on tasks have the metadata endpoint.
+    pub fn open_metadata(&self) {
+        self.metadata.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether tasks have the metadata endpoint.
+    pub fn has_metadata(&self) -> bool {
+        self.metadata.load(Ordering::Relaxed)
+    }
+
+    /// The id that a container of a task is known by, once it is to start.
+    pub fn runtime_id(&self, task: &str, container: &str) -> Option<String> {
+        self.run(task)?.parts().ids.get(container).cloned()
+    }
+
+    /// Every task that there is something of.
+    pub fn arns(&self) -> Vec<Arn> {
+        self.work().runs.keys().cloned().collect()
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {

@@ -11,12 +11,16 @@ mod crew;
 mod dial;
 mod health;
 mod images;
+mod injected;
 mod network;
 mod output;
 mod targets;
+mod usage;
 
 pub use actor::{Driver, RestoreError};
+pub(crate) use compose::task_limits;
 pub(crate) use crew::Crew;
 pub use dial::RuntimeDialer;
 pub(crate) use network::sweep;
 pub(crate) use targets::listen;
+pub(crate) use usage::Sample;

@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::compose::{Definition, task_limits};
 use super::crew::Crew;
+use super::injected;
 use crate::api::ApiError;
 use crate::ec2::{Interface, NewInterface};
 use crate::ids;
+use crate::metadata::Held;
 
 impl Crew {
     /// Where the files of a task lie: its volumes.
@@ -62,12 +64,18 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
         .place(&task, &siblings, &subnets(&task))
         .ok_or_else(|| failed("no subnet in the network configuration"))?;
     for container in &task.containers {
-        if let Some(reason) =
-            Definition::find(&document, &task, &container.name).and_then(|it| it.unmet())
-        {
+        let Some(definition) = Definition::find(&document, &task, &container.name) else {
+            continue;
+        };
+        if let Some(reason) = definition.unmet() {
             return Err(reason);
         }
+        let secrets = injected::resolve(&crew.ctx, &task.region, &definition)?;
+        if let Some(run) = crew.run(arn) {
+            run.keep_secrets(&container.name, secrets);
+        }
     }
+    hold_credentials(crew, &task, &document);
     let network = awsvpc(&task).cloned().unwrap_or_default();
     let strings = |name: &str| -> Vec<String> {
         let list = network.get(name).and_then(Value::as_array);
@@ -107,6 +115,22 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
             delete_interface(crew, &task.region, &interface.id);
             Err(failed(&reason))
         }
+    }
+}
+
+/// Gives the task a path to the keys of its role, if it has one.
+fn hold_credentials(crew: &Crew, task: &Task, document: &Map<String, Value>) {
+    let overridden = task.request.get("overrides").and_then(|it| it.get("taskRoleArn"));
+    let role = overridden
+        .filter(|it| !it.is_null())
+        .or_else(|| document.get("taskRoleArn"))
+        .and_then(Value::as_str);
+    if let (Some(role), Some(run)) = (role, crew.run(&task.arn)) {
+        run.keep_credentials(Held {
+            id: ids::uuid(),
+            role: role.to_owned(),
+            key: None,
+        });
     }
 }
 
@@ -227,6 +251,11 @@ fn attached(id: &str, interface: &Interface) -> Value {
 pub async fn remove(crew: &Crew, task: String) {
     if let Some(run) = crew.forget(&task) {
         run.gone.cancel();
+        if let Some(key) = run.credentials().and_then(|held| held.key)
+            && let Err(error) = crew.ctx.keys.revoke(&key.id)
+        {
+            tracing::warn!(task, %error, "the keys of a task cannot be taken back");
+        }
     }
     let attachments = crew
         .ctx

@@ -124,6 +124,21 @@ impl Relay {
         relay
     }
 
+    /// The next frame, as far as the connection has it or can get it now.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Asked for a frame, the body lets the connection read one: so the connection may have to go on a second time.
+        for _ in 0..2 {
+            if let Some(lease) = &mut self.lease {
+                lease.wire.drive(cx);
+            }
+            let polled = Pin::new(&mut self.body).poll_frame(cx);
+            if polled.is_ready() {
+                return polled;
+            }
+        }
+        Poll::Pending
+    }
+
     fn settle(&mut self) {
         if self.body.is_end_stream()
             && let Some(lease) = self.lease.take()
@@ -149,7 +164,7 @@ impl Body for Inbound {
             }
             Self::Target(relay) => relay,
         };
-        match Pin::new(&mut relay.body).poll_frame(cx) {
+        match relay.advance(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 relay.silence = None;
                 relay.settle();

@@ -1,13 +1,18 @@
 //! Connections to one target: those in use are counted, those at rest are kept for the next request.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -22,8 +27,60 @@ const KEPT: usize = 1024;
 /// right now, and the answer to such a request can then not be had by asking again.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-struct Idle {
+/// A connection to a target. Nothing happens on it but when it is driven, by whoever has the exchange: a task of its own would have
+/// to be woken for every request and every response.
+pub struct Wire {
     sender: SendRequest<Outbound>,
+    /// `None` once it has ended.
+    driving: Option<BoxFuture<'static, ()>>,
+}
+
+impl Wire {
+    /// Lets the connection go on as far as it can.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driving) = &mut self.driving
+            && driving.as_mut().poll(cx).is_ready()
+        {
+            self.driving = None;
+        }
+    }
+
+    /// Sends a request; the response comes while the connection is driven.
+    pub fn send(
+        &mut self,
+        request: Request<Outbound>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Outbound>>>> + use<>
+    {
+        self.sender.try_send_request(request)
+    }
+
+    /// Drives the connection to its end, or until it may take another request.
+    async fn settle(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.drive(cx);
+            self.sender.poll_ready(cx)
+        })
+        .await
+        .is_ok()
+    }
+
+    /// Drives the connection to its end.
+    pub async fn finish(mut self) {
+        if let Some(driving) = self.driving.take() {
+            driving.await;
+        }
+    }
+
+    /// Whether it can take a request, as far as is known without waiting.
+    fn is_ready(&mut self) -> bool {
+        // Whether the target has closed it is known to the socket, and nobody has looked since the last exchange.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.driving.is_some() && self.sender.is_ready()
+    }
+}
+
+struct Idle {
+    wire: Wire,
     since: Instant,
 }
 
@@ -64,9 +121,19 @@ impl Pool {
     }
 
     /// Takes the connection that was used last. `careful` takes only one that was in use a moment ago.
-    pub fn take(&self, careful: bool, idle_timeout: Duration) -> Option<SendRequest<Outbound>> {
+    pub fn take(&self, careful: bool, idle_timeout: Duration) -> Option<Wire> {
+        loop {
+            let mut wire = self.newest(careful, idle_timeout)?;
+            if wire.is_ready() {
+                return Some(wire);
+            }
+        }
+    }
+
+    fn newest(&self, careful: bool, idle_timeout: Duration) -> Option<Wire> {
         let mut idle = self.lock();
-        while let Some(Idle { sender, since }) = idle.pop_back() {
+        let Idle { wire, since } = idle.pop_back()?;
+        {
             let rested = since.elapsed();
             if rested >= idle_timeout {
                 // Everything before it has rested longer.
@@ -74,26 +141,24 @@ impl Pool {
                 return None;
             }
             if careful && rested > TRUSTED {
-                idle.push_back(Idle { sender, since });
+                idle.push_back(Idle { wire, since });
                 return None;
             }
-            if sender.is_ready() {
-                return Some(sender);
-            }
         }
-        None
+        Some(wire)
     }
 
     /// Speaks HTTP on a new connection.
-    pub async fn open(&self, stream: TcpStream) -> io::Result<SendRequest<Outbound>> {
+    pub async fn open(&self, stream: TcpStream) -> io::Result<Wire> {
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
         let cut = self.cut.clone();
-        tokio::spawn(async move {
+        let driving = Box::pin(async move {
             tokio::select! {
+                biased;
                 ended = connection.with_upgrades() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "connection to target ended");
@@ -102,7 +167,10 @@ impl Pool {
                 () = cut.cancelled() => {}
             }
         });
-        Ok(sender)
+        Ok(Wire {
+            sender,
+            driving: Some(driving),
+        })
     }
 
     /// Keeps no connection any longer; those in use finish their request.
@@ -122,7 +190,7 @@ impl Pool {
         self.cut.clone()
     }
 
-    fn put(&self, sender: SendRequest<Outbound>) {
+    fn put(&self, wire: Wire) {
         let mut idle = self.lock();
         // Looked at under the lock, so that close() leaves none behind.
         if self.closed.load(Ordering::SeqCst) {
@@ -131,11 +199,14 @@ impl Pool {
         if idle.len() >= KEPT {
             idle.pop_front();
         }
-        if idle.front().is_some_and(|oldest| oldest.sender.is_closed()) {
+        if idle
+            .front_mut()
+            .is_some_and(|oldest| !oldest.wire.is_ready())
+        {
             idle.pop_front();
         }
         idle.push_back(Idle {
-            sender,
+            wire,
             since: Instant::now(),
         });
     }
@@ -164,7 +235,7 @@ impl Drop for InFlight {
 
 /// A connection in use. Dropped, it is closed.
 pub struct Lease {
-    pub sender: SendRequest<Outbound>,
+    pub wire: Wire,
     pub in_flight: InFlight,
 }
 
@@ -172,23 +243,20 @@ impl Lease {
     /// The response was read to its end: the connection may serve the next request.
     pub fn give_back(self) {
         let Self {
-            mut sender,
+            mut wire,
             in_flight,
         } = self;
-        if sender.is_closed() {
-            return;
-        }
         let pool = in_flight.pool.clone();
         drop(in_flight);
-        if sender.is_ready() {
-            pool.put(sender);
-            return;
+        if wire.is_ready() {
+            pool.put(wire);
+        } else if wire.driving.is_some() {
+            // The target answered before it had the whole request.
+            tokio::spawn(async move {
+                if wire.settle().await {
+                    pool.put(wire);
+                }
+            });
         }
-        // The connection task has yet to notice that the exchange is over.
-        tokio::spawn(async move {
-            if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                pool.put(sender);
-            }
-        });
     }
 }

@@ -1,8 +1,10 @@
 //! One request through the load balancer.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -17,7 +19,7 @@ use super::dial::Dialer;
 use super::group::Group;
 use super::headers;
 use super::page::page;
-use super::pool::{InFlight, Lease};
+use super::pool::{InFlight, Lease, Wire};
 use super::rule::{Action, Rules, draw};
 use super::tunnel::splice;
 
@@ -104,13 +106,13 @@ async fn exchange(
         let Some(in_flight) = group.choose(&tried) else {
             return Err(failure);
         };
-        let (mut sender, reused) = match in_flight
+        let (mut wire, reused) = match in_flight
             .pool()
             .take(!(replayable && idempotent), front.idle)
         {
-            Some(sender) => (sender, true),
+            Some(wire) => (wire, true),
             None => match connect(front, &in_flight).await {
-                Ok(sender) => (sender, false),
+                Ok(wire) => (wire, false),
                 Err(error) => {
                     tracing::debug!(target = %in_flight.pool().address(), %error, "failed to connect to target");
                     failure = if error.kind() == io::ErrorKind::TimedOut {
@@ -123,24 +125,30 @@ async fn exchange(
                 }
             },
         };
-        let sent = sender.try_send_request(request);
+        let sent = wire.send(request);
         tokio::pin!(sent);
         let quiet = tokio::time::sleep(front.idle);
         tokio::pin!(quiet);
-        let answer = loop {
-            tokio::select! {
-                answer = &mut sent => break answer,
-                () = &mut quiet => {
-                    let until = activity.last() + front.idle;
-                    if replayable || until <= Instant::now() {
-                        return Err(StatusCode::GATEWAY_TIMEOUT);
-                    }
-                    quiet.as_mut().reset(until);
-                }
+        let answer = poll_fn(|cx| {
+            wire.drive(cx);
+            if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
             }
+            while quiet.as_mut().poll(cx).is_ready() {
+                let until = activity.last() + front.idle;
+                if replayable || until <= Instant::now() {
+                    return Poll::Ready(None);
+                }
+                quiet.as_mut().reset(until);
+            }
+            Poll::Pending
+        })
+        .await;
+        let Some(answer) = answer else {
+            return Err(StatusCode::GATEWAY_TIMEOUT);
         };
         let mut error = match answer {
-            Ok(response) => return Ok((response, Lease { sender, in_flight })),
+            Ok(response) => return Ok((response, Lease { wire, in_flight })),
             Err(error) => error,
         };
         tracing::debug!(target = %in_flight.pool().address(), error = %error.error(), "failed to exchange with target");
@@ -170,7 +178,7 @@ async fn exchange(
 async fn connect(
     front: &Front,
     in_flight: &InFlight,
-) -> io::Result<hyper::client::conn::http1::SendRequest<Outbound>> {
+) -> io::Result<Wire> {
     let pool = in_flight.pool();
     let stream = timeout(CONNECT, front.dialer.dial(pool.address()))
         .await
@@ -212,7 +220,8 @@ fn relay(
         let target = hyper::upgrade::on(&mut response);
         let idle = front.idle;
         tokio::spawn(async move {
-            let Lease { in_flight, .. } = lease;
+            let Lease { wire, in_flight } = lease;
+            tokio::spawn(wire.finish());
             let cut = in_flight.pool().when_cut();
             match tokio::try_join!(client, target) {
                 Ok((client, target)) => {

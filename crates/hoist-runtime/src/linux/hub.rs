@@ -63,6 +63,8 @@ struct Place {
 }
 
 const BRIDGE: &str = "hub";
+/// An address of the hub that every task reaches, whatever its subnet.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 /// Of the task's end of the link, in its namespace, where `lo` is 1.
 const TASK_LINK: u32 = 2;
 
@@ -284,6 +286,13 @@ impl Place {
                 .await
                 .map_err(failed)?;
         }
+        // Where tasks on Fargate find their metadata and the keys of their role.
+        handle
+            .address()
+            .add(bridge, IpAddr::V4(METADATA), 32)
+            .execute()
+            .await
+            .map_err(failed)?;
         Ok(Place {
             own,
             handle,

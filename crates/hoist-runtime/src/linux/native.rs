@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::task::Prepared;
 use crate::{
@@ -239,6 +239,10 @@ impl Runtime for Native {
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
         Box::pin(self.hub.connect(address))
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {
+        Box::pin(self.hub.listen(address))
     }
 }
 

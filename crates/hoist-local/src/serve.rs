@@ -29,11 +29,11 @@ use crate::limits::{Limiting, Limits};
 use crate::logs::Logs;
 use crate::metadata;
 use crate::registry::{self, Registry, RegistryOpenError};
-use crate::settings::{Pace, Settings, write_whole};
 use crate::secrets::Secrets;
+use crate::settings::{Pace, Settings, write_whole};
 use crate::ssm::Parameters;
-use crate::vault::Vault;
 use crate::state::{State, StateError};
+use crate::vault::Vault;
 
 /// How to serve; what is not given is as the home's settings say.
 #[derive(Clone, Debug, Default)]

@@ -68,7 +68,11 @@ impl Vault {
             let text = self.0.open_in_place(nonce, Aad::from(name), text).ok()?;
             String::from_utf8(text.to_vec()).ok()
         };
-        opened().ok_or_else(|| ApiError::internal(format!("the secret {name} cannot be opened: its key is another one")))
+        opened().ok_or_else(|| {
+            ApiError::internal(format!(
+                "the secret {name} cannot be opened: its key is another one"
+            ))
+        })
     }
 }
 

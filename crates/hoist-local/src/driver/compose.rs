@@ -321,7 +321,10 @@ mod tests {
             .map(|(name, value)| format!("{name}={value}"))
             .collect::<Vec<_>>()
             .join(" ");
-        assert_eq!(line, "PATH=/bin A=definition C=definition B=override S=hush");
+        assert_eq!(
+            line,
+            "PATH=/bin A=definition C=definition B=override S=hush"
+        );
     }
 
     #[test]

@@ -120,7 +120,10 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
 
 /// Gives the task a path to the keys of its role, if it has one.
 fn hold_credentials(crew: &Crew, task: &Task, document: &Map<String, Value>) {
-    let overridden = task.request.get("overrides").and_then(|it| it.get("taskRoleArn"));
+    let overridden = task
+        .request
+        .get("overrides")
+        .and_then(|it| it.get("taskRoleArn"));
     let role = overridden
         .filter(|it| !it.is_null())
         .or_else(|| document.get("taskRoleArn"))

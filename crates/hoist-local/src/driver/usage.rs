@@ -25,7 +25,9 @@ impl Crew {
         let arns = self.arns();
         self.ctx.driver.read(|world| {
             let mut tasks = arns.iter().filter_map(|arn| world.task(arn));
-            tasks.find(|task| task.ip.as_ref() == Some(&address)).cloned()
+            tasks
+                .find(|task| task.ip.as_ref() == Some(&address))
+                .cloned()
         })
     }
 

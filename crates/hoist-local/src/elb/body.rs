@@ -125,7 +125,10 @@ impl Relay {
     }
 
     /// The next frame, as far as the connection has it or can get it now.
-    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         // Asked for a frame, the body lets the connection read one: so the connection may have to go on a second time.
         for _ in 0..2 {
             if let Some(lease) = &mut self.lease {

@@ -175,10 +175,7 @@ async fn exchange(
     }
 }
 
-async fn connect(
-    front: &Front,
-    in_flight: &InFlight,
-) -> io::Result<Wire> {
+async fn connect(front: &Front, in_flight: &InFlight) -> io::Result<Wire> {
     let pool = in_flight.pool();
     let stream = timeout(CONNECT, front.dialer.dial(pool.address()))
         .await

@@ -29,21 +29,34 @@ pub fn answer(crew: &Crew, peer: IpAddr, id: &str) -> Result<Value, (StatusCode,
         .task_at(peer)
         .ok_or_else(|| refused("CredentialsV2Request: no task has this address".to_owned()))?;
     let run = crew.run(&task.arn);
-    let held = run.as_ref().and_then(|run| run.credentials()).filter(|held| held.id == id);
+    let held = run
+        .as_ref()
+        .and_then(|run| run.credentials())
+        .filter(|held| held.id == id);
     let (Some(run), Some(mut held)) = (run, held) else {
         return Err(refused(format!("CredentialsV2Request: ID not found: {id}")));
     };
     let ends = |key: &Key| key.expires.unwrap_or(i64::MAX);
-    let key = match held.key.take().filter(|key| ends(key) > clock::now() + RENEW) {
+    let key = match held
+        .key
+        .take()
+        .filter(|key| ends(key) > clock::now() + RENEW)
+    {
         Some(key) => key,
         None => {
             let known = crew.ctx.iam.role_by_arn(&held.role);
             let role = known
                 .map_err(|error| refused(error.to_string()))?
                 .ok_or_else(|| refused(format!("the role {} does not exist", held.role)))?;
-            let arn = format!("arn:aws:sts::{ACCOUNT}:assumed-role/{}/{}", role.name, task.id);
+            let arn = format!(
+                "arn:aws:sts::{ACCOUNT}:assumed-role/{}/{}",
+                role.name, task.id
+            );
             let whose = format!("{}:{}", role.id, task.id);
-            let issued = crew.ctx.keys.issue_session(&arn, &whose, clock::now() + LIFE);
+            let issued = crew
+                .ctx
+                .keys
+                .issue_session(&arn, &whose, clock::now() + LIFE);
             issued.map_err(|error| refused(error.to_string()))?
         }
     };

@@ -14,9 +14,12 @@ fn time(at: Option<u64>) -> Value {
 
 fn without_nulls(value: Value) -> Value {
     match value {
-        Value::Object(members) => {
-            Value::Object(members.into_iter().filter(|(_, value)| !value.is_null()).collect())
-        }
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .collect(),
+        ),
         other => other,
     }
 }
@@ -25,7 +28,11 @@ fn without_nulls(value: Value) -> Value {
 fn document(crew: &Crew, task: &Task) -> Map<String, Value> {
     crew.ctx
         .driver
-        .read(|world| world.task_definition(&task.task_definition).map(|it| it.document.clone()))
+        .read(|world| {
+            world
+                .task_definition(&task.task_definition)
+                .map(|it| it.document.clone())
+        })
         .unwrap_or_default()
 }
 
@@ -36,7 +43,10 @@ fn family(task: &Task) -> (&str, &str) {
 }
 
 fn network(crew: &Crew, task: &Task) -> Value {
-    let interface = task.attachments.iter().find(|it| it["type"] == "ElasticNetworkInterface");
+    let interface = task
+        .attachments
+        .iter()
+        .find(|it| it["type"] == "ElasticNetworkInterface");
     let detail = |name: &str| {
         let details = interface.and_then(|it| it["details"].as_array());
         details
@@ -46,12 +56,19 @@ fn network(crew: &Crew, task: &Task) -> Value {
             .and_then(|it| it["value"].as_str())
             .unwrap_or_default()
     };
-    let made = crew.ctx.ec2.enis().get(&task.region, detail("networkInterfaceId"));
+    let made = crew
+        .ctx
+        .ec2
+        .enis()
+        .get(&task.region, detail("networkInterfaceId"));
     let made = made.ok().flatten();
     let subnet = made.as_ref().map(|it| {
         let mask = u32::MAX.checked_shl(32 - u32::from(it.prefix)).unwrap_or(0);
         let network = std::net::Ipv4Addr::from(u32::from(it.private_ip) & mask);
-        (format!("{network}/{}", it.prefix), format!("{}/{}", it.gateway, it.prefix))
+        (
+            format!("{network}/{}", it.prefix),
+            format!("{}/{}", it.gateway, it.prefix),
+        )
     });
     without_nulls(json!({
         "NetworkMode": "awsvpc",
@@ -77,7 +94,10 @@ pub fn container(crew: &Crew, task: &Task, name: &str) -> Option<Value> {
     let (family, revision) = family(task);
     let log = &defined["logConfiguration"];
     let mut limits = Map::new();
-    limits.insert("CPU".to_owned(), json!(defined["cpu"].as_u64().unwrap_or(0)));
+    limits.insert(
+        "CPU".to_owned(),
+        json!(defined["cpu"].as_u64().unwrap_or(0)),
+    );
     if let Some(memory) = defined["memory"].as_u64() {
         limits.insert("Memory".to_owned(), json!(memory));
     }
@@ -152,9 +172,10 @@ pub fn task(crew: &Crew, task: &Task, tags: bool) -> Value {
     }));
     if tags {
         let given = task.request.get("tags").and_then(Value::as_array);
-        let pairs = given.into_iter().flatten().filter_map(|tag| {
-            Some((tag["key"].as_str()?.to_owned(), tag["value"].clone()))
-        });
+        let pairs = given
+            .into_iter()
+            .flatten()
+            .filter_map(|tag| Some((tag["key"].as_str()?.to_owned(), tag["value"].clone())));
         shown["TaskTags"] = Value::Object(pairs.collect());
     }
     shown

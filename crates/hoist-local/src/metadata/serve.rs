@@ -74,7 +74,11 @@ async fn answer(crew: &Crew, peer: IpAddr, request: Request<Body>) -> Response<B
                 return json(metadata(crew, peer, id, &rest).await);
             }
             (Some("v2"), Some("credentials")) => {
-                return json(credentials::answer(crew, peer, parts.next().unwrap_or_default()));
+                return json(credentials::answer(
+                    crew,
+                    peer,
+                    parts.next().unwrap_or_default(),
+                ));
             }
             _ => {}
         }

@@ -23,7 +23,13 @@ fn machine() -> (u64, u64) {
     (ticks * 10_000_000, processors as u64)
 }
 
-fn shown(name: &str, id: Option<String>, limit: Option<u64>, now: Sample, before: Option<Sample>) -> Value {
+fn shown(
+    name: &str,
+    id: Option<String>,
+    limit: Option<u64>,
+    now: Sample,
+    before: Option<Sample>,
+) -> Value {
     let (system, processors) = machine();
     let cpu = |sample: &Sample, system: u64| {
         json!({
@@ -68,7 +74,13 @@ pub async fn container(crew: &Crew, task: &Task, name: &str) -> Value {
     let Some((_, now, before)) = all.into_iter().find(|(it, ..)| it == name) else {
         return Value::Null;
     };
-    shown(name, crew.runtime_id(&task.arn, name), crew.memory_limit(task), now, before)
+    shown(
+        name,
+        crew.runtime_id(&task.arn, name),
+        crew.memory_limit(task),
+        now,
+        before,
+    )
 }
 
 /// The statistics of all containers of a task, by their ids.
@@ -76,7 +88,10 @@ pub async fn task(crew: &Crew, task: &Task) -> Value {
     let mut out = Map::new();
     for (name, now, before) in crew.sample(&task.arn).await {
         if let Some(id) = crew.runtime_id(&task.arn, &name) {
-            out.insert(id.clone(), shown(&name, Some(id), crew.memory_limit(task), now, before));
+            out.insert(
+                id.clone(),
+                shown(&name, Some(id), crew.memory_limit(task), now, before),
+            );
         }
     }
     Value::Object(out)

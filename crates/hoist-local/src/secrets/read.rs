@@ -6,10 +6,19 @@ use crate::api::{ApiError, Call};
 use crate::clock;
 use crate::ids;
 
-fn shown_value(secrets: &Secrets, secret: &Secret, version: Option<&str>, stage: Option<&str>) -> Result<Value, ApiError> {
+fn shown_value(
+    secrets: &Secrets,
+    secret: &Secret,
+    version: Option<&str>,
+    stage: Option<&str>,
+) -> Result<Value, ApiError> {
     let version = chosen(secret, version, stage)?;
     let value = secrets.vault.unseal(&secret.arn, &version.value)?;
-    let member = if version.binary { "SecretBinary" } else { "SecretString" };
+    let member = if version.binary {
+        "SecretBinary"
+    } else {
+        "SecretString"
+    };
     Ok(json!({
         "ARN": secret.arn,
         "Name": secret.name,
@@ -22,16 +31,24 @@ fn shown_value(secrets: &Secrets, secret: &Secret, version: Option<&str>, stage:
 
 pub fn value(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
     let secret = secrets.live(&call.region, required(call, "SecretId")?)?;
-    shown_value(secrets, &secret, call.str("VersionId"), call.str("VersionStage"))
+    shown_value(
+        secrets,
+        &secret,
+        call.str("VersionId"),
+        call.str("VersionStage"),
+    )
 }
 
 pub fn values(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for id in call.strings("SecretIdList") {
-        let one = secrets.live(&call.region, id).and_then(|secret| shown_value(secrets, &secret, None, None));
+        let one = secrets
+            .live(&call.region, id)
+            .and_then(|secret| shown_value(secrets, &secret, None, None));
         match one {
             Ok(value) => found.push(value),
-            Err(error) => errors.push(json!({"SecretId": id, "ErrorCode": error.code, "Message": error.message})),
+            Err(error) => errors
+                .push(json!({"SecretId": id, "ErrorCode": error.code, "Message": error.message})),
         }
     }
     Ok(json!({"SecretValues": found, "Errors": errors}))
@@ -45,7 +62,11 @@ fn shown(secret: &Secret, versions: &str) -> Value {
         .filter(|version| !version.stages.is_empty())
         .map(|version| (version.id.clone(), json!(version.stages)))
         .collect();
-    let tags: Vec<Value> = secret.tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+    let tags: Vec<Value> = secret
+        .tags
+        .iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect();
     let mut shown = json!({
         "ARN": secret.arn,
         "Name": secret.name,
@@ -54,7 +75,10 @@ fn shown(secret: &Secret, versions: &str) -> Value {
         "Tags": tags,
         versions: stages,
     });
-    for (name, value) in [("Description", &secret.description), ("KmsKeyId", &secret.kms_key)] {
+    for (name, value) in [
+        ("Description", &secret.description),
+        ("KmsKeyId", &secret.kms_key),
+    ] {
         if let Some(value) = value {
             shown[name] = json!(value);
         }
@@ -93,26 +117,43 @@ fn passes(secret: &Secret, call: &Call) -> bool {
             "description" => description.into_iter().collect(),
             "tag-key" => keys.clone(),
             "tag-value" => values.clone(),
-            _ => [&[secret.name.as_str()][..], &keys, &values].concat().into_iter().chain(description).collect(),
+            _ => [&[secret.name.as_str()][..], &keys, &values]
+                .concat()
+                .into_iter()
+                .chain(description)
+                .collect(),
         };
         let begins = |wanted: &str| members.iter().any(|it| it.starts_with(wanted));
-        let wanted = filter["Values"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        wanted.into_iter().any(|wanted| match wanted.strip_prefix('!') {
-            Some(unwanted) => !begins(unwanted),
-            None => begins(wanted),
-        })
+        let wanted = filter["Values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        wanted
+            .into_iter()
+            .any(|wanted| match wanted.strip_prefix('!') {
+                Some(unwanted) => !begins(unwanted),
+                None => begins(wanted),
+            })
     })
 }
 
 fn page(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
-    let size = usize::try_from(call.integer("MaxResults").unwrap_or(100)).unwrap_or(100).clamp(1, 100);
+    let size = usize::try_from(call.integer("MaxResults").unwrap_or(100))
+        .unwrap_or(100)
+        .clamp(1, 100);
     let start = match call.str("NextToken") {
         None => 0,
         Some(token) => token
             .parse::<usize>()
             .ok()
             .filter(|at| *at <= items.len())
-            .ok_or_else(|| ApiError::new("InvalidNextTokenException", "The NextToken value is invalid."))?,
+            .ok_or_else(|| {
+                ApiError::new(
+                    "InvalidNextTokenException",
+                    "The NextToken value is invalid.",
+                )
+            })?,
     };
     let end = (start + size).min(items.len());
     let more = end < items.len();
@@ -168,7 +209,9 @@ pub fn password(call: &Call) -> Result<Value, ApiError> {
     while password.len() < length {
         // Base64 carries 6 even bits a character; two of them choose with a bias below one in forty.
         let random = ids::secret(2).map_err(|error| ApiError::internal(error.to_string()))?;
-        let number = random.bytes().fold(0usize, |sum, byte| sum * 64 + six_bits(byte));
+        let number = random
+            .bytes()
+            .fold(0usize, |sum, byte| sum * 64 + six_bits(byte));
         password.push(allowed[number % allowed.len()]);
     }
     Ok(json!({"RandomPassword": password}))

@@ -133,7 +133,11 @@ impl Secrets {
         let foreign = id.starts_with("arn:") && id.split(':').nth(4) != Some(ACCOUNT);
         let id = match id.splitn(7, ':').nth(6) {
             Some(name) if foreign => match name.rsplit_once('-') {
-                Some((short, suffix)) if suffix.len() == 6 && self.table.get(region, name)?.is_none() => short,
+                Some((short, suffix))
+                    if suffix.len() == 6 && self.table.get(region, name)?.is_none() =>
+                {
+                    short
+                }
                 _ => name,
             },
             _ => id,
@@ -176,7 +180,10 @@ pub(super) fn chosen<'a>(
             "InvalidRequestException",
             "You provided a VersionStage that is not associated to the provided VersionId.",
         ),
-        (None, stage) => not_found(&format!(" value for staging label: {}", stage.unwrap_or(CURRENT))),
+        (None, stage) => not_found(&format!(
+            " value for staging label: {}",
+            stage.unwrap_or(CURRENT)
+        )),
     })
 }
 
@@ -186,7 +193,13 @@ mod tests {
 
     #[test]
     fn the_current_label_leaves_the_previous_one_behind() {
-        let version = |id: &str| Version { id: id.into(), value: String::new(), binary: false, stages: Vec::new(), created: 0 };
+        let version = |id: &str| Version {
+            id: id.into(),
+            value: String::new(),
+            binary: false,
+            stages: Vec::new(),
+            created: 0,
+        };
         let mut secret = Secret {
             name: "s".into(),
             arn: "arn:s-abcdef".into(),
@@ -201,11 +214,18 @@ mod tests {
         for id in ["1", "2", "3"] {
             secret.stage(CURRENT, id);
         }
-        let stages: Vec<String> = secret.versions.iter().map(|it| it.stages.join(",")).collect();
+        let stages: Vec<String> = secret
+            .versions
+            .iter()
+            .map(|it| it.stages.join(","))
+            .collect();
         assert_eq!(stages, ["", "AWSPREVIOUS", "AWSCURRENT"]);
         assert_eq!(chosen(&secret, None, None).unwrap().id, "3");
         assert_eq!(chosen(&secret, Some("1"), None).unwrap().id, "1");
-        assert_eq!(chosen(&secret, Some("1"), Some(CURRENT)).unwrap_err().code, "InvalidRequestException");
+        assert_eq!(
+            chosen(&secret, Some("1"), Some(CURRENT)).unwrap_err().code,
+            "InvalidRequestException"
+        );
         assert_eq!(
             chosen(&secret, None, Some("X")).unwrap_err().message,
             "Secrets Manager can't find the specified secret value for staging label: X."

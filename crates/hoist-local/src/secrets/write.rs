@@ -12,7 +12,9 @@ use crate::ids;
 /// The value that a call brings, and whether it is binary.
 fn brought(call: &Call) -> Result<Option<(&str, bool)>, ApiError> {
     match (call.str("SecretString"), call.str("SecretBinary")) {
-        (Some(_), Some(_)) => Err(invalid("You can't specify both a binary secret value and a string secret value in the same secret.")),
+        (Some(_), Some(_)) => Err(invalid(
+            "You can't specify both a binary secret value and a string secret value in the same secret.",
+        )),
         (Some(text), None) => Ok(Some((text, false))),
         (None, Some(bytes)) => Ok(Some((bytes, true))),
         (None, None) => Ok(None),
@@ -30,7 +32,9 @@ fn add(
     if value.len() > 65_536 {
         return Err(invalid("Secret value exceeds the limit of 65536 bytes."));
     }
-    let id = call.str("ClientRequestToken").map_or_else(ids::uuid, str::to_owned);
+    let id = call
+        .str("ClientRequestToken")
+        .map_or_else(ids::uuid, str::to_owned);
     if let Some(known) = secret.versions.iter().find(|it| it.id == id) {
         if secrets.vault.unseal(&secret.arn, &known.value)? == value && known.binary == binary {
             return Ok(id);
@@ -104,20 +108,29 @@ pub fn create(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
 
 pub fn put(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
     let mut secret = secrets.live(&call.region, required(call, "SecretId")?)?;
-    let value = brought(call)?.ok_or_else(|| invalid("You must provide either SecretString or SecretBinary."))?;
+    let value = brought(call)?
+        .ok_or_else(|| invalid("You must provide either SecretString or SecretBinary."))?;
     let mut stages = call.strings("VersionStages");
     if stages.is_empty() {
         stages.push(CURRENT);
     }
     let id = add(secrets, &mut secret, call, value, &stages)?;
     secrets.table.put(&call.region, &secret.name, &secret)?;
-    let stages: Vec<&String> = secret.versions.iter().filter(|it| it.id == id).flat_map(|it| &it.stages).collect();
+    let stages: Vec<&String> = secret
+        .versions
+        .iter()
+        .filter(|it| it.id == id)
+        .flat_map(|it| &it.stages)
+        .collect();
     Ok(json!({"ARN": secret.arn, "Name": secret.name, "VersionId": id, "VersionStages": stages}))
 }
 
 pub fn update(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
     let mut secret = secrets.live(&call.region, required(call, "SecretId")?)?;
-    for (name, member) in [("Description", &mut secret.description), ("KmsKeyId", &mut secret.kms_key)] {
+    for (name, member) in [
+        ("Description", &mut secret.description),
+        ("KmsKeyId", &mut secret.kms_key),
+    ] {
         if let Some(text) = call.str(name) {
             *member = Some(text.to_owned());
         }
@@ -141,7 +154,11 @@ pub fn restage(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
             return Err(not_found(&format!(" value for VersionId: {id}")));
         }
     }
-    let holder = secret.versions.iter().find(|it| it.stages.iter().any(|it| it == stage)).map(|it| it.id.clone());
+    let holder = secret
+        .versions
+        .iter()
+        .find(|it| it.stages.iter().any(|it| it == stage))
+        .map(|it| it.id.clone());
     let from = call.str("RemoveFromVersionId");
     if let Some(holder) = &holder
         && from != Some(holder)
@@ -155,7 +172,9 @@ pub fn restage(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
     match call.str("MoveToVersionId") {
         Some(to) => secret.stage(stage, to),
         None if stage == CURRENT => {
-            return Err(invalid("You can't remove the staging label AWSCURRENT from a version, only move it to another one."));
+            return Err(invalid(
+                "You can't remove the staging label AWSCURRENT from a version, only move it to another one.",
+            ));
         }
         None => {
             for version in &mut secret.versions {
@@ -172,10 +191,14 @@ pub fn delete(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
     let force = call.boolean("ForceDeleteWithoutRecovery") == Some(true);
     let days = call.integer("RecoveryWindowInDays");
     if force && days.is_some() {
-        return Err(invalid("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays."));
+        return Err(invalid(
+            "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.",
+        ));
     }
     if days.is_some_and(|days| !(7..=30).contains(&days)) {
-        return Err(invalid("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."));
+        return Err(invalid(
+            "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).",
+        ));
     }
     let now = clock::now();
     if force {
@@ -184,7 +207,9 @@ pub fn delete(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
             return Ok(json!({"ARN": id, "Name": id, "DeletionDate": clock::epoch_seconds(now)}));
         };
         secrets.table.delete(&call.region, &secret.name)?;
-        return Ok(json!({"ARN": secret.arn, "Name": secret.name, "DeletionDate": clock::epoch_seconds(now)}));
+        return Ok(
+            json!({"ARN": secret.arn, "Name": secret.name, "DeletionDate": clock::epoch_seconds(now)}),
+        );
     }
     let mut secret = secrets.live(&call.region, id)?;
     let gone = now + days.unwrap_or(30) * 86_400_000;

@@ -62,9 +62,11 @@ pub(super) fn paged(
     };
     let start = match call.str("NextToken") {
         None => 0,
-        Some(token) => token.parse::<usize>().ok().filter(|at| *at <= items.len()).ok_or_else(|| {
-            ApiError::new("InvalidNextToken", "The specified token isn't valid.")
-        })?,
+        Some(token) => token
+            .parse::<usize>()
+            .ok()
+            .filter(|at| *at <= items.len())
+            .ok_or_else(|| ApiError::new("InvalidNextToken", "The specified token isn't valid."))?,
     };
     let end = (start + size).min(items.len());
     let more = end < items.len();

@@ -94,7 +94,9 @@ impl Parameters {
     /// When the state cannot be read or the value not be opened.
     pub fn value(&self, region: &str, asked: &str) -> Result<Option<String>, ApiError> {
         match self.find(region, asked) {
-            Ok((parameter, at, _)) => self.open_value(&parameter.name, &parameter.versions[at]).map(Some),
+            Ok((parameter, at, _)) => self
+                .open_value(&parameter.name, &parameter.versions[at])
+                .map(Some),
             Err(error) if error.code.starts_with("Parameter") => Ok(None),
             Err(error) => Err(error),
         }
@@ -135,7 +137,10 @@ impl Parameters {
             ("Type".to_owned(), json!(version.kind)),
             ("Value".to_owned(), json!(value)),
             ("Version".to_owned(), json!(version.number)),
-            ("LastModifiedDate".to_owned(), clock::epoch_seconds(version.modified)),
+            (
+                "LastModifiedDate".to_owned(),
+                clock::epoch_seconds(version.modified),
+            ),
             ("ARN".to_owned(), json!(arn(region, name))),
             ("DataType".to_owned(), json!(version.data_type)),
         ]);
@@ -147,20 +152,32 @@ impl Parameters {
 
     /// All parameters of a region, by name.
     pub(super) fn all(&self, region: &str) -> Result<Vec<Parameter>, StateError> {
-        Ok(self.table.list(region)?.into_iter().map(|(_, it)| it).collect())
+        Ok(self
+            .table
+            .list(region)?
+            .into_iter()
+            .map(|(_, it)| it)
+            .collect())
     }
 }
 
 /// A name without a slash in front has one put there in its ARN.
 pub fn arn(region: &str, name: &str) -> String {
-    format!("arn:aws:ssm:{region}:{ACCOUNT}:parameter/{}", name.trim_start_matches('/'))
+    format!(
+        "arn:aws:ssm:{region}:{ACCOUNT}:parameter/{}",
+        name.trim_start_matches('/')
+    )
 }
 
 /// The name in a name or an ARN, and what is selected of it.
 fn split(asked: &str) -> (&str, Option<&str>) {
     let rest = match asked.strip_prefix("arn:") {
         // The parameter's own slash is that of its path, unless it has only one level.
-        Some(arn) => arn.splitn(5, ':').nth(4).and_then(|it| it.strip_prefix("parameter")).unwrap_or(asked),
+        Some(arn) => arn
+            .splitn(5, ':')
+            .nth(4)
+            .and_then(|it| it.strip_prefix("parameter"))
+            .unwrap_or(asked),
         None => asked,
     };
     let (name, selector) = match rest.split_once(':') {
@@ -168,7 +185,14 @@ fn split(asked: &str) -> (&str, Option<&str>) {
         None => (rest, None),
     };
     let one_level = rest.len() != asked.len() && name.matches('/').count() == 1;
-    (if one_level { name.trim_start_matches('/') } else { name }, selector)
+    (
+        if one_level {
+            name.trim_start_matches('/')
+        } else {
+            name
+        },
+        selector,
+    )
 }
 
 #[cfg(test)]
@@ -180,7 +204,10 @@ mod tests {
         assert_eq!(split("/a/b"), ("/a/b", None));
         assert_eq!(split("/a/b:3"), ("/a/b", Some("3")));
         assert_eq!(split("plain:live"), ("plain", Some("live")));
-        assert_eq!(split("arn:aws:ssm:r:1:parameter/a/b:3"), ("/a/b", Some("3")));
+        assert_eq!(
+            split("arn:aws:ssm:r:1:parameter/a/b:3"),
+            ("/a/b", Some("3"))
+        );
         assert_eq!(split("arn:aws:ssm:r:1:parameter/plain"), ("plain", None));
         assert_eq!(arn("r", "/a/b"), arn("r", "a/b"));
     }

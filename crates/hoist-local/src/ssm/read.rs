@@ -13,7 +13,13 @@ fn decrypts(call: &Call) -> bool {
 pub fn get(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> {
     let (parameter, at, selector) = parameters.find(&call.region, required(call, "Name")?)?;
     let version = &parameter.versions[at];
-    let shown = parameters.shown(&call.region, &parameter.name, version, selector.as_deref(), decrypts(call))?;
+    let shown = parameters.shown(
+        &call.region,
+        &parameter.name,
+        version,
+        selector.as_deref(),
+        decrypts(call),
+    )?;
     Ok(json!({"Parameter": shown}))
 }
 
@@ -21,7 +27,11 @@ pub fn get_many(parameters: &Parameters, call: &Call) -> Result<Value, ApiError>
     let names = call.strings("Names");
     if !(1..=10).contains(&names.len()) {
         let shown = format!("'{names:?}'");
-        return Err(constraint(&shown, "names", "Member must have length less than or equal to 10"));
+        return Err(constraint(
+            &shown,
+            "names",
+            "Member must have length less than or equal to 10",
+        ));
     }
     let (mut found, mut invalid) = (Vec::new(), Vec::new());
     for name in names {
@@ -51,11 +61,18 @@ pub fn by_path(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> 
     let mut found = Vec::new();
     for parameter in parameters.all(&call.region)? {
         let below = parameter.name.strip_prefix(&folder);
-        if below.is_none_or(|below| !recursive && below.contains('/')) || !passes(&parameter, call)? {
+        if below.is_none_or(|below| !recursive && below.contains('/')) || !passes(&parameter, call)?
+        {
             continue;
         }
         if let Some(version) = parameter.versions.last() {
-            found.push(parameters.shown(&call.region, &parameter.name, version, None, decrypts(call))?);
+            found.push(parameters.shown(
+                &call.region,
+                &parameter.name,
+                version,
+                None,
+                decrypts(call),
+            )?);
         }
     }
     paged(call, found, "Parameters", 10)
@@ -88,7 +105,11 @@ fn metadata(region: &str, parameter: &Parameter, version: &super::parameter::Ver
         "Policies": [],
         "DataType": version.data_type,
     });
-    for (name, value) in [("KeyId", &version.key_id), ("Description", &version.description), ("AllowedPattern", &version.pattern)] {
+    for (name, value) in [
+        ("KeyId", &version.key_id),
+        ("Description", &version.description),
+        ("AllowedPattern", &version.pattern),
+    ] {
         if let Some(value) = value {
             shown[name] = json!(value);
         }
@@ -110,9 +131,16 @@ pub fn describe(parameters: &Parameters, call: &Call) -> Result<Value, ApiError>
 
 /// Whether a parameter passes `ParameterFilters` and the older `Filters`.
 fn passes(parameter: &Parameter, call: &Call) -> Result<bool, ApiError> {
-    for filter in call.list("ParameterFilters").iter().chain(call.list("Filters")) {
+    for filter in call
+        .list("ParameterFilters")
+        .iter()
+        .chain(call.list("Filters"))
+    {
         let key = filter["Key"].as_str().unwrap_or_default();
-        let option = filter["Option"].as_str().unwrap_or(if key == "Path" { "OneLevel" } else { "Equals" });
+        let option =
+            filter["Option"]
+                .as_str()
+                .unwrap_or(if key == "Path" { "OneLevel" } else { "Equals" });
         let wanted = filter["Values"].as_array().map_or(&[][..], Vec::as_slice);
         let version = parameter.versions.last();
         let actual = match key {
@@ -123,7 +151,9 @@ fn passes(parameter: &Parameter, call: &Call) -> Result<bool, ApiError> {
             "DataType" => version.map(|it| it.data_type.as_str()),
             tag if tag.starts_with("tag:") => parameter.tags.get(&tag[4..]).map(String::as_str),
             other => {
-                let text = format!("The following filter key is not valid: {other}. Valid filter keys include: [DataType, KeyId, Name, Path, Tier, Type].");
+                let text = format!(
+                    "The following filter key is not valid: {other}. Valid filter keys include: [DataType, KeyId, Name, Path, Tier, Type]."
+                );
                 return Err(ApiError::new("InvalidFilterKey", text));
             }
         };
@@ -148,6 +178,10 @@ fn passes(parameter: &Parameter, call: &Call) -> Result<bool, ApiError> {
 
 pub fn tags(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> {
     let parameter = tagged(parameters, call)?;
-    let tags: Vec<Value> = parameter.tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+    let tags: Vec<Value> = parameter
+        .tags
+        .iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect();
     Ok(json!({"TagList": tags}))
 }

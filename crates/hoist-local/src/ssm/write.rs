@@ -36,7 +36,11 @@ pub fn put(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> {
             ));
         }
     };
-    let most = if call.str("Tier") == Some("Advanced") { 8192 } else { 4096 };
+    let most = if call.str("Tier") == Some("Advanced") {
+        8192
+    } else {
+        4096
+    };
     if value.len() > most {
         let text = format!(
             "Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier. This one has {} characters.",
@@ -154,16 +158,23 @@ fn tags(call: &Call) -> BTreeMap<String, String> {
 
 /// The parameter that a call about tags is about.
 pub fn tagged(parameters: &Parameters, call: &Call) -> Result<Parameter, ApiError> {
-    let found = parameters.table.get(&call.region, required(call, "ResourceId")?)?;
+    let found = parameters
+        .table
+        .get(&call.region, required(call, "ResourceId")?)?;
     found.ok_or_else(|| {
-        ApiError::new("InvalidResourceId", "The resource ID is not valid. Verify that you entered the correct ID and try again.")
+        ApiError::new(
+            "InvalidResourceId",
+            "The resource ID is not valid. Verify that you entered the correct ID and try again.",
+        )
     })
 }
 
 pub fn tag(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> {
     let mut parameter = tagged(parameters, call)?;
     parameter.tags.extend(tags(call));
-    parameters.table.put(&call.region, &parameter.name, &parameter)?;
+    parameters
+        .table
+        .put(&call.region, &parameter.name, &parameter)?;
     Ok(json!({}))
 }
 
@@ -172,6 +183,8 @@ pub fn untag(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> {
     for key in call.strings("TagKeys") {
         parameter.tags.remove(key);
     }
-    parameters.table.put(&call.region, &parameter.name, &parameter)?;
+    parameters
+        .table
+        .put(&call.region, &parameter.name, &parameter)?;
     Ok(json!({}))
 }

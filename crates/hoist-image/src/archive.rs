@@ -8,6 +8,7 @@ use hoist_oci::Compression;
 use tar::EntryType;
 
 use crate::bunzip::Bunzip;
+use crate::device;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::{Content, Entry, EntryKind};
 
@@ -133,7 +134,7 @@ fn read_entry<R: Read>(
             header.device_major()?.unwrap_or(0),
             header.device_minor()?.unwrap_or(0),
         );
-        Ok(nix::sys::stat::makedev(major.into(), minor.into()))
+        Ok(device::number(major, minor))
     };
     let link = || -> Result<PathBuf> {
         Ok(entry

@@ -39,6 +39,7 @@ mod container;
 mod context;
 mod copy;
 mod copying;
+mod device;
 mod dockerfile;
 mod embedded;
 mod engine;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tar::{EntryType, Header};
 
+use crate::device;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::{Content, Entries, Entry, EntryKind};
 
@@ -46,10 +47,7 @@ fn write_entry(path: &Path, entry: &Entry, out: &mut dyn Write) -> Result<()> {
             EntryType::Link
         }
         EntryKind::Character(device) | EntryKind::Block(device) => {
-            let (major, minor) = (
-                nix::sys::stat::major(*device),
-                nix::sys::stat::minor(*device),
-            );
+            let (major, minor) = (device::major(*device), device::minor(*device));
             header
                 .set_device_major(u32::try_from(major).unwrap_or(0))
                 .map_err(archive_failed)?;

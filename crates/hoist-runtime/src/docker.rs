@@ -326,6 +326,10 @@ impl Docker {
                 }),
             );
         }
+        args.push("--security-opt=no-new-privileges".to_owned());
+        if container.init {
+            args.push("--init".to_owned());
+        }
         if container.read_only {
             args.push("--read-only".to_owned());
         }

@@ -80,6 +80,11 @@ impl Running {
     }
 
     /// Never called.
+    pub fn kill(&self) -> Result<(), RuntimeError> {
+        match *self {}
+    }
+
+    /// Never called.
     pub async fn wait(&self) -> Exit {
         match *self {}
     }

@@ -58,6 +58,8 @@ pub struct ContainerSpec {
     pub stdin: Stdin,
     /// Allows set-user-id programs and file capabilities (`sudo`, `ping`) to take effect. Off: `no_new_privs` is set.
     pub allow_new_privileges: bool,
+    /// Makes process 1 a small one of ours, which passes signals on and reaps orphans, and the program its child (Docker's `--init`).
+    pub init: bool,
     /// Sends standard error into the same pipe as standard output, which keeps their order.
     pub merge_output: bool,
 }

@@ -120,6 +120,8 @@ pub struct TaskContainer {
     pub cap_drop: Vec<String>,
     /// Size of `/dev/shm` in bytes; 64 MiB when absent.
     pub shm_bytes: Option<u64>,
+    /// As in [`crate::ContainerSpec::init`].
+    pub init: bool,
 }
 
 impl TaskContainer {
@@ -142,6 +144,7 @@ impl TaskContainer {
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             shm_bytes: None,
+            init: false,
         }
     }
 }

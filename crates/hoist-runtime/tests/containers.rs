@@ -233,6 +233,60 @@ async fn powers_are_dockers_and_calls_on_the_machine_are_refused() {
 }
 
 #[tokio::test]
+async fn what_shows_or_changes_the_machine_is_masked() {
+    let lab = Lab::new("masked");
+    let script = "for place in acpi asound interrupts kcore keys latency_stats sched_debug scsi timer_list timer_stats; do \
+                    place=/proc/$place; [ -e $place ] || continue; \
+                    if [ -d $place ]; then echo $place $(ls -A $place | wc -l); else echo $place $(wc -c < $place); fi; done; \
+                  echo firmware $(ls -A /sys/firmware | wc -l); \
+                  for place in /proc/bus /proc/fs /proc/irq /proc/sys /sys /sys/fs/cgroup; do [ -e $place ] || continue; \
+                    mkdir $place/new 2>/dev/null && echo $place open; touch $place/file 2>/dev/null && echo $place open; done; \
+                  (echo b > /proc/sysrq-trigger) 2>/dev/null && echo sysrq open; echo end";
+    let (output, _) = lab.sh("a", script).await;
+    assert!(
+        output.starts_with("/proc/") && output.ends_with("end\n"),
+        "{output}"
+    );
+    for line in output.lines().filter(|line| *line != "end") {
+        assert!(line.ends_with(" 0"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_1_of_ours_passes_signals_on_reaps_orphans_and_cannot_be_written_to() {
+    let lab = Lab::new("init");
+    let program = std::fs::read("/proc/self/exe").unwrap();
+    let script = "echo $$; sh -c 'true & exit'; \
+                  while grep -q '(zombie)' /proc/[0-9]*/status 2>/dev/null; do :; done; \
+                  echo evil > /proc/1/exe; trap 'exit 9' TERM; echo ready; sleep 1000 & wait";
+    let mut spec = lab.spec("a", &["sh", "-c", script]);
+    spec.init = true;
+    spec.merge_output = true;
+    let mut running = lab.containers.start(spec).await.unwrap();
+    let mut lines = BufReader::new(running.take_stdout().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "2");
+    let said = lines.next_line().await.unwrap().unwrap();
+    // Without root the program is not ours to write to in the first place.
+    let refusal = if is_root() {
+        "Read-only file system"
+    } else {
+        "/proc/1/exe"
+    };
+    assert!(said.contains(refusal), "{said}");
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "ready");
+    running.signal(libc::SIGTERM).unwrap();
+    assert_eq!(running.wait().await.code, 9);
+    assert!(std::fs::read("/proc/self/exe").unwrap() == program);
+
+    let mut spec = lab.spec("b", &["no-such"]);
+    spec.init = true;
+    assert!(matches!(
+        lab.containers.start(spec).await.unwrap_err(),
+        StartError::NoSuchExecutable { .. }
+    ));
+}
+
+#[tokio::test]
 async fn capabilities_can_be_added_and_taken_away() {
     let lab = Lab::new("caps");
     let mut spec = lab.spec("a", &["grep", "CapEff", "/proc/self/status"]);

@@ -116,6 +116,20 @@ async fn serves_a_daemon(runtime: &dyn Runtime, lab: &Lab, has_limits: bool) {
     let exit = talks.wait().await;
     assert_eq!((exit.code, exit.signal), (5, None));
 
+    // No power beyond Docker's default set, and no way to get any.
+    let script = "grep -E '^(CapBnd|CapEff|NoNewPrivs|Seccomp):' /proc/self/status; wc -c < /proc/keys; \
+                  for place in /proc/sys/kernel/sysrq /proc/sysrq-trigger; do (echo 0 > $place) 2>/dev/null && echo open; done";
+    let mut shut = runtime
+        .start("one", container("shut", script))
+        .await
+        .unwrap();
+    let stdout = text(shut.take_stdout()).await;
+    let powers = "00000000a80425fb";
+    assert_eq!(
+        stdout,
+        format!("CapEff:\t{powers}\nCapBnd:\t{powers}\nNoNewPrivs:\t1\nSeccomp:\t2\n0\n")
+    );
+
     // A server that its neighbour reaches on localhost, and this process at the task's address.
     let server = runtime
         .start(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hoist_fargate::Task;
 use hoist_oci::spec::ContainerConfig;
-use hoist_runtime::{Limits, PreparedImage, TaskContainer, Ulimit};
+use hoist_runtime::{Limits, Mount, MountSource, PreparedImage, TaskContainer, Ulimit};
 use serde_json::{Map, Value};
 
 /// What the task definition says of one container, with the task's overrides on top.
@@ -199,6 +199,10 @@ impl<'a> Definition<'a> {
                 .filter_map(|it| it.as_str().map(str::to_owned))
                 .collect()
         };
+        container.init = self
+            .container
+            .pointer("/linuxParameters/initProcessEnabled")
+            == Some(&Value::Bool(true));
         container.cap_add = capabilities("add");
         container.cap_drop = capabilities("drop");
         container
@@ -236,6 +240,38 @@ impl<'a> Definition<'a> {
                     it["ipAddress"].as_str()?.parse().ok()?,
                 ))
             })
+            .collect()
+    }
+
+    /// Memory mounted as a file system: what `linuxParameters.tmpfs` asks for. Of its options only `ro` and `mode=` mean anything
+    /// here; device nodes and set-user-id programs never work in it.
+    pub fn tmpfs(&self) -> Vec<Mount> {
+        let listed = self.container.pointer("/linuxParameters/tmpfs");
+        let mounts = listed.and_then(Value::as_array).into_iter().flatten();
+        mounts
+            .filter_map(|it| {
+                let options = || {
+                    let options = it["mountOptions"].as_array().into_iter().flatten();
+                    options.filter_map(Value::as_str)
+                };
+                let mode = options().find_map(|option| option.strip_prefix("mode="));
+                Some(Mount {
+                    target: it["containerPath"].as_str()?.to_owned(),
+                    source: MountSource::Tmpfs {
+                        size_bytes: it["size"].as_u64().map(|mib| mib << 20),
+                        mode: mode.and_then(|mode| u32::from_str_radix(mode, 8).ok()),
+                    },
+                    read_only: options().any(|option| option == "ro"),
+                })
+            })
+            .collect()
+    }
+
+    /// The containers whose volumes it mounts, too, at the same places: their names, and whether read-only.
+    pub fn volumes_from(&self) -> Vec<(&'a str, bool)> {
+        self.list("volumesFrom")
+            .iter()
+            .filter_map(|it| Some((it["sourceContainer"].as_str()?, it["readOnly"] == true)))
             .collect()
     }
 

@@ -1,5 +1,6 @@
 //! Images and containers of tasks: resolved, pulled, started, stopped.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -321,7 +322,15 @@ fn mounts(
         .and_then(Value::as_array)
         .map_or(&[][..], Vec::as_slice);
     let mut mounts = Vec::new();
-    for (volume, path, read_only) in definition.mount_points() {
+    let mut wanted = definition.mount_points();
+    for (source, read_only) in definition.volumes_from() {
+        let from = Definition::find(document, task, source).ok_or_else(|| {
+            format!("CannotCreateContainerError: no container {source} to mount the volumes of")
+        })?;
+        let points = from.mount_points().into_iter();
+        wanted.extend(points.map(|(volume, path, own)| (volume, path, own || read_only)));
+    }
+    for (volume, path, read_only) in wanted {
         let Some(defined) = volumes.iter().find(|it| it["name"] == volume) else {
             return Err(format!(
                 "CannotStartContainerError: no volume {volume} in the task definition"
@@ -340,7 +349,11 @@ fn mounts(
             ));
         }
         let folder = crew.folder(&task.id).join(volume);
-        std::fs::create_dir_all(&folder).map_err(|error| {
+        // Owned by root, mode 755 (developer guide, "Use bind mounts with Amazon ECS"), whatever this process's mask is.
+        let made = std::fs::create_dir_all(&folder).and_then(|()| {
+            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))
+        });
+        made.map_err(|error| {
             format!("ResourceInitializationError: failed to create the volume {volume}: {error}")
         })?;
         mounts.push(Mount {
@@ -349,6 +362,7 @@ fn mounts(
             read_only,
         });
     }
+    mounts.extend(definition.tmpfs());
     Ok(mounts)
 }
 

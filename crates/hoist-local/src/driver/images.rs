@@ -1,7 +1,12 @@
 //! Where the images of tasks come from: the registry of this instance, or one elsewhere.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use hoist_oci::spec::{Descriptor, Platform};
-use hoist_oci::{Digest, Image, ImageRef, RegistryError, Silent, Store, StoreError};
+use hoist_oci::{
+    Digest, Image, ImageRef, Progress, ProgressEvent, RegistryError, Store, StoreError,
+};
 use hoist_runtime::RuntimeError;
 
 use crate::api::ApiError;
@@ -45,6 +50,14 @@ pub enum PullError {
         "ref pull has been retried 5 time(s): failed to copy: httpReadSeeker: failed open: failed to do request: connection reset by peer"
     )]
     Fault,
+    #[error(
+        "pull image manifest has been retried 1 time(s): failed to resolve ref {0}: failed to do request: dial tcp: i/o timeout"
+    )]
+    NoAnswer(String),
+    #[error(
+        "failed to copy: httpReadSeeker: failed open: failed to do request: context deadline exceeded"
+    )]
+    Stalled,
     #[error("failed to extract layer: {0}")]
     Unpack(RuntimeError),
     #[error("failed to copy: {0}")]
@@ -76,10 +89,46 @@ pub async fn resolve(ctx: &Ctx, region: &str, image: &ImageRef) -> Result<Descri
             .map_err(PullError::Registry)?;
         return found.ok_or(PullError::NotFound(name));
     }
-    match ctx.remote.head(image).await {
-        Ok(Some(descriptor)) => Ok(descriptor),
-        Ok(None) => Err(PullError::NotFound(name)),
-        Err(error) => Err(remote(name, error)),
+    let silent = Heartbeat::default();
+    match silent.watched(PATIENCE, ctx.remote.head(image)).await {
+        Ok(Ok(Some(descriptor))) => Ok(descriptor),
+        Ok(Ok(None)) => Err(PullError::NotFound(name)),
+        Ok(Err(error)) => Err(remote(name, error)),
+        Err(Silence) => Err(PullError::NoAnswer(name)),
+    }
+}
+
+/// How long a registry may say nothing: what the ECS agent allows by default (`ECS_IMAGE_PULL_INACTIVITY_TIMEOUT`).
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Hears a transfer's progress, so that one that stands still can be told from one that is slow.
+#[derive(Default)]
+struct Heartbeat(AtomicU64);
+
+struct Silence;
+
+impl Progress for Heartbeat {
+    fn event(&self, _: ProgressEvent) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Heartbeat {
+    /// Waits for `work` as long as something is heard at least every `patience`.
+    async fn watched<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Silence> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let before = self.0.load(Ordering::Relaxed);
+            match tokio::time::timeout(patience, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) if self.0.load(Ordering::Relaxed) == before => return Err(Silence),
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -110,18 +159,17 @@ pub async fn fetch(
     }
     let store = Store::open(&ctx.home.file("pulled")).map_err(PullError::Store)?;
     let name = image.to_string();
-    let pulled = ctx
-        .remote
-        .pull(&image.with_digest(digest), platform, &store, &Silent)
-        .await;
-    match pulled {
-        Ok(image) => Ok(Found {
+    let (heartbeat, exact) = (Heartbeat::default(), image.with_digest(digest));
+    let pull = ctx.remote.pull(&exact, platform, &store, &heartbeat);
+    match heartbeat.watched(PATIENCE, pull).await {
+        Ok(Ok(image)) => Ok(Found {
             store,
             image,
             digest,
         }),
-        Err(RegistryError::Store(error)) => Err(stored(error)),
-        Err(error) => Err(remote(name, error)),
+        Ok(Err(RegistryError::Store(error))) => Err(stored(error)),
+        Ok(Err(error)) => Err(remote(name, error)),
+        Err(Silence) => Err(PullError::Stalled),
     }
 }
 
@@ -148,5 +196,40 @@ fn remote(image: String, error: RegistryError) -> PullError {
             image,
             source: error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hoist_oci::{Registry, RegistryOptions};
+
+    #[tokio::test]
+    async fn a_registry_that_takes_connections_and_says_nothing_ends_a_pull() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let image = format!("{}/app:1", listener.local_addr().unwrap());
+        let image: ImageRef = image.parse().unwrap();
+        let registry = Registry::new(RegistryOptions::default());
+        let heartbeat = Heartbeat::default();
+        let asked = heartbeat.watched(Duration::from_millis(20), registry.head(&image));
+        assert!(asked.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_slow_transfer_is_not_a_still_one() {
+        let heartbeat = Heartbeat::default();
+        let patience = Duration::from_millis(20);
+        let slow = async {
+            // Longer than the patience in all, but something is heard all the time.
+            let begun = tokio::time::Instant::now();
+            while begun.elapsed() < patience * 4 {
+                heartbeat.event(ProgressEvent::Finished {
+                    digest: Digest::of(b""),
+                    how: hoist_oci::How::Received,
+                });
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(heartbeat.watched(patience, slow).await.is_ok());
     }
 }

@@ -56,6 +56,9 @@ pub struct Running {
     terminal: Option<Terminal>,
 }
 
+/// The exit code of a program that SIGKILL ended, also where a process 1 of ours says so.
+const KILLED: i32 = 128 + libc::SIGKILL;
+
 /// What a program reads from and writes to.
 enum Streams {
     /// Pipes, or nothing to read.
@@ -151,6 +154,7 @@ impl Containers {
             capabilities: capabilities::resolve(&spec.cap_add, &spec.cap_drop)
                 .map_err(StartError::Invalid)?,
             allow_new_privileges: spec.allow_new_privileges,
+            init: spec.init,
             hostname: hostname.clone(),
         };
         let order = Order::Start(Box::new(StartOrder {
@@ -288,8 +292,7 @@ impl Containers {
         let on_end = Box::new(move |status: i32| {
             let mut exit = exit_of(status);
             if let Some(group) = &group {
-                exit.oom_killed =
-                    exit.signal == Some(libc::SIGKILL) && group.oom_kills() > kills_before;
+                exit.oom_killed = exit.code == KILLED && group.oom_kills() > kills_before;
             }
             if let Some(group) = &owned_group
                 && let Err(error) = group.remove()
@@ -444,6 +447,7 @@ impl Running {
     pub async fn exec(&self, exec: ExecSpec) -> Result<Running, StartError> {
         let mut program = self.shared.program.clone();
         program.args = exec.args;
+        program.init = false;
         for (name, value) in exec.env {
             program.env.retain(|(known, _)| *known != name);
             program.env.push((name, value));

@@ -155,8 +155,7 @@ impl Native {
             cap_add: container.cap_add,
             cap_drop: container.cap_drop,
             cgroup: Some(task.to_owned()),
-            // As on Fargate and in Docker, where `sudo` and capabilities of files work in images that use them.
-            allow_new_privileges: true,
+            init: container.init,
             ..ContainerSpec::default()
         };
         let mut running = self.containers.start(spec).await?;

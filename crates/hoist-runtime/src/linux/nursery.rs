@@ -20,12 +20,19 @@ use crate::linux::wire::{self, Event, Request, Role, What};
 
 /// The hidden name under which the program is executed again to be a nursery.
 pub(crate) const NAME: &str = "hoist: containers";
+/// The same, executed once more from a mount that cannot be written to.
+const SEALED: &std::ffi::CStr = c"hoist: containers (sealed)";
 
 /// Becomes the nursery if this process was started to be one. Call it first in `main`, before threads, arguments and signals.
 ///
 /// Returns at once otherwise.
 pub fn init() {
-    if std::env::args_os().next().is_some_and(|name| name == NAME) {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name == NAME {
+        // Where the kernel cannot, containers start all the same.
+        let _ = seal();
+    }
+    if name == NAME || name.as_encoded_bytes() == SEALED.to_bytes() {
         let code = match serve() {
             Ok(()) => 0,
             Err(_) => 1,
@@ -33,6 +40,45 @@ pub fn init() {
         // SAFETY: ends this process at once; it holds nothing that needs cleaning up, and its containers die with it.
         unsafe { libc::_exit(code) }
     }
+}
+
+/// Executes this program again from a read-only mount of its own, which nothing else can see.
+///
+/// A container's first process is this program until it executes the container's. Root in a container could open it by
+/// `/proc/PID/exe` and write to the file that is the program on the machine (CVE-2019-5736); on such a mount it cannot.
+/// Needs Linux 5.12. Returns only if it fails.
+fn seal() -> io::Result<std::convert::Infallible> {
+    // SAFETY: each call takes numbers, constant strings, and structures that live as long as the call.
+    unsafe {
+        let mount = libc::syscall(
+            libc::SYS_open_tree,
+            libc::AT_FDCWD,
+            c"/proc/self/exe".as_ptr(),
+            libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC,
+        );
+        let mount = OwnedFd::from_raw_fd(Errno::result(mount)? as i32);
+        let mut attributes: libc::mount_attr = std::mem::zeroed();
+        attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+        Errno::result(libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            std::mem::size_of::<libc::mount_attr>(),
+        ))?;
+        let argv = [SEALED.as_ptr(), std::ptr::null()];
+        let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+        libc::syscall(
+            libc::SYS_execveat,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Err(io::Error::last_os_error())
 }
 
 /// Starts a nursery from this thread, whose end will be the nursery's. Returns its process id and our end of its socket.

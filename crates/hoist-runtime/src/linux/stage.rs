@@ -2,6 +2,7 @@
 
 pub(crate) mod capabilities;
 mod identity;
+mod init;
 mod program;
 mod root;
 pub(crate) mod seccomp;

@@ -98,6 +98,8 @@ pub(crate) struct Program {
     /// Numbers of the capabilities to keep.
     pub capabilities: Vec<u8>,
     pub allow_new_privileges: bool,
+    /// Process 1 is one of ours, and the program its child.
+    pub init: bool,
     pub hostname: String,
 }
 

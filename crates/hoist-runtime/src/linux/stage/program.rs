@@ -15,7 +15,7 @@ use nix::unistd::{AccessFlags, Gid, Uid, access, chdir, fchown};
 
 use super::seccomp::Filters;
 use super::user::{self, Identity};
-use super::{capabilities, identity};
+use super::{capabilities, identity, init};
 use crate::StartError;
 use crate::linux::wire::Program;
 
@@ -84,6 +84,9 @@ fn attempt(
             .map_err(|error| StartError::other("set no_new_privs", error))?;
     }
     let environment = environment(program, &identity);
+    if program.init {
+        init::divide()?;
+    }
     exec(&program.args, &environment)
 }
 

@@ -38,3 +38,31 @@ impl Drop for Forward {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_said_at_the_socket_reaches_the_agent_and_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (agent, socket) = (folder.path().join("agent"), folder.path().join("socket"));
+        let listener = UnixListener::bind(&agent).unwrap();
+        let forward = forward(&Handle::current(), &socket, &agent).unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut word = [0; 4];
+            stream.read_exact(&mut word).await.unwrap();
+            stream.write_all(b"pong").await.unwrap();
+            word
+        });
+        let mut client = UnixStream::connect(&socket).await.unwrap();
+        client.write_all(b"ping").await.unwrap();
+        let mut word = [0; 4];
+        client.read_exact(&mut word).await.unwrap();
+        assert_eq!((&word, &answering.await.unwrap()), (b"pong", b"ping"));
+        drop(forward);
+    }
+}

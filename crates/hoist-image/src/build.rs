@@ -40,7 +40,9 @@ pub async fn build(
     let runtime = Handle::current();
     reported(events, move |report| match chosen {
         Chosen::Embedded(_) => embedded::build(&workspace, &request, &report, runtime, &why),
-        Chosen::Buildkit(_) => buildkit::build(&workspace, &request, &report, &runtime, &why),
+        Chosen::Buildkit(docker, _) => {
+            buildkit::build(&workspace, &request, &docker, &report, &runtime, &why)
+        }
     })
     .await
 }

@@ -16,12 +16,15 @@ use tokio::process::Command;
 use tokio::runtime::Handle;
 
 use crate::embedded::store_image;
+use crate::engine::Docker;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
 use crate::inputs;
 use crate::layer;
+use crate::layouts;
+use crate::lent::lend;
 use crate::report::{Reporter, cancelled};
-use crate::request::{BuildRequest, BuiltImage, SecretSource};
+use crate::request::{BuildRequest, BuiltImage, NamedContext, SecretSource};
 use crate::workspace::Workspace;
 
 /// How many of the last lines an error shows.
@@ -31,6 +34,7 @@ const TAIL: usize = 30;
 pub(crate) fn build(
     workspace: &Workspace,
     request: &BuildRequest,
+    docker: &Docker,
     report: &Reporter,
     runtime: &Handle,
     reason: &str,
@@ -41,10 +45,25 @@ pub(crate) fn build(
     let folder = crate::spool::folder(&spool, "buildkit")
         .map_err(|error| BuildError::io("make a folder for the build", error))?;
     let id_file = folder.path().join("id");
-    let mut command = Command::new("docker");
-    command
-        .env("DOCKER_BUILDKIT", "1")
-        .args(arguments(request, &id_file));
+    let lent = lend(workspace, request, &inputs)?;
+    let mut dockerfile = request.dockerfile_path();
+    if !lent.is_empty() {
+        for (name, image) in &lent.images {
+            let archive = folder.path().join("base.tar");
+            layouts::export_archive(workspace, image, &archive, name)?;
+            let mut load = Command::new(&docker.program);
+            load.args(["load", "--quiet", "--input"]).arg(&archive);
+            runtime.block_on(streamed(load, report))?;
+        }
+        dockerfile = lent.write(&inputs.file.source, &dockerfile, folder.path())?;
+    }
+    let mut command = Command::new(&docker.program);
+    command.env("DOCKER_BUILDKIT", "1").args(arguments(
+        request,
+        &dockerfile,
+        docker.no_bridge,
+        &id_file,
+    ));
     let before = epoch_of(request)?;
     if let Some(epoch) = before {
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
@@ -53,7 +72,7 @@ pub(crate) fn build(
     let failed = |error| BuildError::io("read what docker built", error);
     let id = std::fs::read_to_string(&id_file).map_err(failed)?;
     let archive = folder.path().join("image.tar");
-    let mut save = Command::new("docker");
+    let mut save = Command::new(&docker.program);
     save.arg("save")
         .arg("--output")
         .arg(&archive)
@@ -87,13 +106,21 @@ fn epoch_of(request: &BuildRequest) -> Result<Option<i64>> {
     inputs::epoch(request)
 }
 
-fn arguments(request: &BuildRequest, id_file: &Path) -> Vec<String> {
+fn arguments(
+    request: &BuildRequest,
+    dockerfile: &Path,
+    no_bridge: bool,
+    id_file: &Path,
+) -> Vec<String> {
     let mut arguments: Vec<String> = vec![
         "build".into(),
         "--progress=plain".into(),
         format!("--iidfile={}", id_file.display()),
     ];
-    arguments.push(format!("--file={}", request.dockerfile_path().display()));
+    arguments.push(format!("--file={}", dockerfile.display()));
+    if no_bridge {
+        arguments.push("--network=host".into());
+    }
     // Without it the daemon builds for itself, and old ones ask for experimental features.
     if request.platform != Platform::host() {
         arguments.push(format!("--platform={}", request.platform));
@@ -121,6 +148,20 @@ fn arguments(request: &BuildRequest, id_file: &Path) -> Vec<String> {
             SecretSource::File(path) => format!("--secret=id={},src={}", secret.id, path.display()),
             SecretSource::Environment(name) => format!("--secret=id={},env={name}", secret.id),
         });
+    }
+    for (id, socket) in &request.ssh {
+        arguments.push(format!("--ssh={id}={}", socket.display()));
+    }
+    for (name, context) in &request.contexts {
+        let context = match context {
+            NamedContext::Folder(folder) => folder.display().to_string(),
+            NamedContext::Image(image) => format!("docker-image://{image}"),
+            NamedContext::Layout(folder, None) => format!("oci-layout://{}", folder.display()),
+            NamedContext::Layout(folder, Some(tag)) => {
+                format!("oci-layout://{}:{tag}", folder.display())
+            }
+        };
+        arguments.push(format!("--build-context={name}={context}"));
     }
     if request.no_cache {
         arguments.push("--no-cache".into());
@@ -389,12 +430,18 @@ mod tests {
         }];
         request.no_cache = true;
         assert_eq!(
-            arguments(&request, Path::new("/id")),
+            arguments(
+                &request,
+                Path::new("ctx/Dockerfile"),
+                true,
+                Path::new("/id")
+            ),
             [
                 "build",
                 "--progress=plain",
                 "--iidfile=/id",
                 "--file=ctx/Dockerfile",
+                "--network=host",
                 "--target=t",
                 "--build-arg=A=1 2",
                 "--secret=id=s,env=S",

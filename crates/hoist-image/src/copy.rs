@@ -62,6 +62,8 @@ pub(crate) fn plan(
     for (source, selected) in groups {
         planner.source = *source;
         for item in selected {
+            // Every source is copied by itself, and files of several names are known only within one.
+            planner.written.clear();
             planner.add(item, spool)?;
         }
     }

@@ -211,6 +211,7 @@ impl Build<'_> {
                 let mut selected = select_all(
                     &*tree,
                     &sources,
+                    copy.parents,
                     matches!(source, Source::Folder(_)).then_some(build),
                     place,
                 )?;
@@ -342,7 +343,7 @@ impl Build<'_> {
         total.field(select::digest(self.context, inline, exclude)?.as_bytes());
         match source {
             Source::Folder(context) => {
-                let selected = select_all(*context, sources, Some(self), place)?;
+                let selected = select_all(*context, sources, parents, Some(self), place)?;
                 if selected.is_empty() && inline.is_empty() && !sources.is_empty() {
                     let texts: Vec<_> = sources.iter().map(|(text, _)| text.as_str()).collect();
                     let location = sources
@@ -369,7 +370,7 @@ impl Build<'_> {
                         let tree = self.rootfs(layers)?;
                         let digest = select::digest(
                             &tree,
-                            &select_all(&tree, sources, None, place)?,
+                            &select_all(&tree, sources, parents, None, place)?,
                             exclude,
                         )?;
                         self.selections.put(&memo, &digest)?;
@@ -438,12 +439,13 @@ fn keeps_git_dir(copy: &Copy, address: &GitAddress) -> bool {
 fn select_all(
     tree: &dyn Tree,
     sources: &[(String, &Spanned)],
+    parents: bool,
     context: Option<&Build<'_>>,
     place: Place<'_>,
 ) -> Result<Vec<Selected>> {
     let mut all = Vec::new();
     for (text, word) in sources {
-        let found = select::select(tree, text).map_err(|error| {
+        let found = select::select_with(tree, text, parents).map_err(|error| {
             let error = match context {
                 Some(build)
                     if error.kind() == BuildErrorKind::Context && Pattern::is_literal(text) =>

@@ -1,5 +1,6 @@
 //! Which engine builds, and why. The reasons for the order are in `docs/design/engines.md`.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use hoist_runtime::privilege;
@@ -12,20 +13,40 @@ use crate::request::Engine;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Chosen {
     Embedded(String),
-    Buildkit(String),
+    Buildkit(Docker, String),
+}
+
+/// A Docker Engine, and the command that reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Docker {
+    pub program: PathBuf,
+    version: String,
+    /// The engine was started without a bridge, so that only the machine's own network is left for steps.
+    pub no_bridge: bool,
+}
+
+impl Docker {
+    fn said(&self) -> String {
+        let network = if self.no_bridge {
+            ", without a bridge network: steps use this machine's"
+        } else {
+            ""
+        };
+        format!("Docker Engine {} answers{network}", self.version)
+    }
 }
 
 impl Chosen {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Chosen::Embedded(_) => "embedded",
-            Chosen::Buildkit(_) => "buildkit",
+            Chosen::Buildkit(..) => "buildkit",
         }
     }
 
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Chosen::Embedded(why) | Chosen::Buildkit(why) => why,
+            Chosen::Embedded(why) | Chosen::Buildkit(_, why) => why,
         }
     }
 }
@@ -42,14 +63,20 @@ pub(crate) async fn choose(wanted: Engine) -> Result<Chosen> {
             .with_hint("run as root, allow user namespaces, or build with --engine buildkit")),
         },
         Engine::Buildkit => match docker().await {
-            Ok(version) => Ok(Chosen::Buildkit(format!("it was asked for, and Docker Engine {version} answers"))),
+            Ok(docker) => {
+                let why = format!("it was asked for, and {}", docker.said());
+                Ok(Chosen::Buildkit(docker, why))
+            }
             Err(why) => Err(BuildError::new(BuildErrorKind::Machine, format!("the engine buildkit needs a Docker Engine, and {why}"))
                 .with_hint("start one, set DOCKER_HOST to another, or build with --engine embedded")),
         },
         Engine::Auto => match privileges() {
             Ok(how) => Ok(Chosen::Embedded(how)),
             Err(missing) => match docker().await {
-                Ok(version) => Ok(Chosen::Buildkit(format!("Docker Engine {version} answers, and the embedded engine cannot run here: {missing}"))),
+                Ok(docker) => {
+                    let why = format!("{}, and the embedded engine cannot run here: {missing}", docker.said());
+                    Ok(Chosen::Buildkit(docker, why))
+                }
                 Err(why) => Err(BuildError::new(BuildErrorKind::Machine, format!("nothing can build here: the embedded engine cannot run ({missing}), and {why}"))
                     .with_hint("run as root, allow user namespaces, or start a Docker Engine")),
             },
@@ -73,24 +100,75 @@ fn privileges() -> std::result::Result<String, String> {
     .into())
 }
 
-/// The version of the Docker Engine that answers, or why none does.
-async fn docker() -> std::result::Result<String, String> {
-    let output = Command::new("docker")
-        .args(["version", "--format", "{{.Server.Version}}"])
+/// The Docker Engine that answers, or why none does.
+///
+/// Of several `docker` commands in `PATH`, the first that can drive BuildKit is taken: those from version 23 on need the plug-in buildx.
+async fn docker() -> std::result::Result<Docker, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = None;
+    let mut trouble = None;
+    for folder in std::env::split_paths(&path) {
+        let program = folder.join("docker");
+        if !program.is_file() {
+            continue;
+        }
+        let versions = match said(
+            &program,
+            &[
+                "version",
+                "--format",
+                "{{.Client.Version}} {{.Server.Version}}",
+            ],
+        )
+        .await
+        {
+            Ok(versions) => versions,
+            Err(why) => {
+                trouble.get_or_insert(why);
+                continue;
+            }
+        };
+        let (client, server) = versions.split_once(' ').unwrap_or(("", &versions));
+        let major = client
+            .split('.')
+            .next()
+            .and_then(|text| text.parse::<u32>().ok());
+        let builds = major.is_some_and(|major| major < 23)
+            || said(&program, &["buildx", "version"]).await.is_ok();
+        if builds || found.is_none() {
+            found = Some((program, server.to_owned()));
+        }
+        if builds {
+            break;
+        }
+    }
+    let Some((program, version)) = found else {
+        return Err(trouble.unwrap_or_else(|| "the docker command is not installed".into()));
+    };
+    let networks = said(&program, &["network", "ls", "--format", "{{.Name}}"]).await;
+    let no_bridge = networks.is_ok_and(|names| !names.lines().any(|name| name == "bridge"));
+    Ok(Docker {
+        program,
+        version,
+        no_bridge,
+    })
+}
+
+/// What a docker command prints, or why it fails.
+async fn said(program: &Path, arguments: &[&str]) -> std::result::Result<String, String> {
+    let output = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
     let output = match tokio::time::timeout(std::time::Duration::from_secs(10), output).await {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err("the docker command is not installed".into());
-        }
         Ok(Err(error)) => return Err(format!("the docker command cannot be run ({error})")),
         Err(_) => return Err("the docker command does not answer".into()),
     };
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if output.status.success() && !version.is_empty() {
-        return Ok(version);
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() && !text.is_empty() {
+        return Ok(text);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(format!(

@@ -12,6 +12,7 @@ use crate::config;
 use crate::embedded::store_image;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::{self, StoredLayer};
+use crate::layouts;
 use crate::upper;
 use crate::workspace::Workspace;
 
@@ -228,6 +229,24 @@ pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
                 error,
             )
         })
+}
+
+/// Writes a local image to `target`: an archive for `docker load` if that ends with `.tar`, else an OCI layout in a folder.
+///
+/// # Errors
+/// Fails when there is none of that name, or it cannot be read or written.
+pub fn export(workspace: &Workspace, name: &str, target: &Path) -> Result<()> {
+    let image = inspect(workspace, name)?;
+    let full = with_tag(name)?;
+    if target
+        .extension()
+        .is_some_and(|extension| extension == "tar")
+    {
+        layouts::export_archive(workspace, &image, target, &full)
+    } else {
+        let tag = full.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        layouts::export(workspace, &image.descriptor, target, tag)
+    }
 }
 
 /// Takes an image's name away. Its layers stay for other images and builds.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use hoist_oci::spec::{Descriptor, Index, Manifest, media_type};
-use hoist_oci::{Digest, Store};
+use hoist_oci::{Digest, Image, Store};
 
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::request::{BuildRequest, NamedContext};
@@ -129,5 +129,94 @@ pub(crate) fn export(
     };
     let layout = Store::open(folder).map_err(failed)?;
     copy(&workspace.store, &layout, image)?;
-    layout.tag(tag, image).map_err(failed)
+    layout.tag(tag, image).map_err(failed)?;
+    // A layout for others needs none of what a store keeps beside it.
+    let _ = std::fs::remove_file(folder.join("tmp/index.lock"));
+    for extra in ["tmp", "layers"] {
+        let _ = std::fs::remove_dir(folder.join(extra));
+    }
+    Ok(())
+}
+
+/// Writes an image as an archive that `docker load` reads, whatever its age: an OCI layout with a `manifest.json` beside it.
+pub(crate) fn export_archive(
+    workspace: &Workspace,
+    image: &Image,
+    file: &Path,
+    tag: &str,
+) -> Result<()> {
+    let failed = |error| BuildError::io(format!("write {}", file.display()), error);
+    let json = |value: serde_json::Value| value.to_string().into_bytes();
+    let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let mut named = image.descriptor.clone();
+    named
+        .annotations
+        .insert("org.opencontainers.image.ref.name".into(), tag.into());
+    let layers: Vec<String> = image
+        .manifest
+        .layers
+        .iter()
+        .map(|layer| blob(&layer.digest))
+        .collect();
+    let texts = [
+        (
+            "oci-layout",
+            json(serde_json::json!({"imageLayoutVersion": "1.0.0"})),
+        ),
+        (
+            "index.json",
+            json(
+                serde_json::to_value(Index::new(vec![named]))
+                    .map_err(|error| failed(error.into()))?,
+            ),
+        ),
+        (
+            "manifest.json",
+            json(
+                serde_json::json!([{"Config": blob(&image.config_digest), "RepoTags": [tag], "Layers": layers}]),
+            ),
+        ),
+    ];
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let out = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut archive = tar::Builder::new(io::BufWriter::new(out));
+    let header = |size: u64| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header
+    };
+    for (name, content) in texts {
+        archive
+            .append_data(&mut header(content.len() as u64), name, content.as_slice())
+            .map_err(failed)?;
+    }
+    let mut written = std::collections::BTreeSet::new();
+    let blobs = image.manifest.layers.iter().map(|layer| &layer.digest);
+    for digest in blobs.chain([&image.config_digest, &image.descriptor.digest]) {
+        if !written.insert(*digest) {
+            continue;
+        }
+        let source = workspace.store.open_blob(digest).map_err(|error| {
+            BuildError::from_source(
+                BuildErrorKind::Image,
+                format!("read the blob {digest}"),
+                error,
+            )
+        })?;
+        let size = source.metadata().map_err(failed)?.len();
+        archive
+            .append_data(&mut header(size), blob(digest), source)
+            .map_err(failed)?;
+    }
+    let out = archive
+        .into_inner()
+        .and_then(|out| out.into_inner().map_err(|error| error.into_error()))
+        .map_err(failed)?;
+    out.persist(file).map_err(|error| failed(error.error))?;
+    Ok(())
 }

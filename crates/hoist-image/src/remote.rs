@@ -378,20 +378,18 @@ impl Fetcher<'_> {
         let tree = folder.path().join("tree");
         let path = |path: &Path| path.display().to_string();
         let doing = format!("check out {commit} of {url}");
-        self.git(
-            None,
-            &[
-                "clone",
-                "--quiet",
-                "--no-checkout",
-                "--shared",
-                "--",
-                &path(&bare),
-                &path(&tree),
-            ],
-            &doing,
-        )?;
-        self.git(Some(&tree), &["remote", "set-url", "origin", url], &doing)?;
+        self.git(None, &["init", "--quiet", "--", &path(&tree)], &doing)?;
+        self.git(Some(&tree), &["remote", "add", "origin", url], &doing)?;
+        // The objects stay where they are.
+        let lend = || -> std::io::Result<()> {
+            let objects = format!("{}\n", bare.join("objects").display());
+            fs::write(tree.join(".git/objects/info/alternates"), objects)?;
+            if bare.join("shallow").exists() {
+                fs::copy(bare.join("shallow"), tree.join(".git/shallow"))?;
+            }
+            Ok(())
+        };
+        lend().map_err(failed)?;
         self.git(
             Some(&tree),
             &["checkout", "--quiet", "--detach", commit],

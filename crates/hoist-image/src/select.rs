@@ -55,6 +55,15 @@ impl Selected {
 
 /// Finds what a source means. Nothing is found only for a pattern: a plain path must exist.
 pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
+    select_with(tree, source, false)
+}
+
+/// As [`select`]; `**` stands for any number of folders if it may, which it does with `--parents`.
+pub(crate) fn select_with(
+    tree: &dyn Tree,
+    source: &str,
+    everywhere: bool,
+) -> Result<Vec<Selected>> {
     let path = tree::relative(source);
     // With --parents, what is before "/./" stays away.
     let before = source
@@ -81,7 +90,27 @@ pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
             BuildErrorKind::Dockerfile,
             format!("the pattern {source} is not closed"),
         )
+        .with_hint("a '[' needs its ']'; for a bracket that means itself, write [[]")
     };
+    if source.contains("**") && everywhere {
+        let text = path.to_str().unwrap_or_default();
+        let pattern = Pattern::ignore(text).map_err(bad)?;
+        let start: PathBuf = path
+            .iter()
+            .take_while(|part| part.to_str().is_some_and(Pattern::is_literal))
+            .collect();
+        let mut found = Vec::new();
+        matching(tree, &start, &pattern, &mut found)?;
+        return Ok(found
+            .into_iter()
+            .map(|(path, node)| Selected::Node {
+                name: path.file_name().unwrap_or_default().to_owned(),
+                below: below(&path),
+                path,
+                node,
+            })
+            .collect());
+    }
     let mut found = vec![PathBuf::new()];
     let mut literal = true;
     for part in &path {
@@ -113,9 +142,36 @@ pub(crate) fn select(tree: &dyn Tree, source: &str) -> Result<Vec<Selected>> {
                 node,
                 below: below(&path),
             });
+        } else if tree.lookup(&path)?.is_some() {
+            return Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!("{} is a link to a file that does not exist", path.display()),
+            )
+            .with_hint("take it out of the pattern, or name it in .dockerignore"));
         }
     }
     Ok(selected)
+}
+
+/// All that matches a pattern in a folder and below. What is in a folder that matches comes with it.
+fn matching(
+    tree: &dyn Tree,
+    folder: &Path,
+    pattern: &Pattern,
+    found: &mut Vec<(PathBuf, Node)>,
+) -> Result<()> {
+    for name in tree.list(folder)? {
+        let path = folder.join(name);
+        let Some(node) = tree.lookup(&path)? else {
+            continue;
+        };
+        if path.to_str().is_some_and(|path| pattern.matches(path)) {
+            found.push((path, node));
+        } else if node.is_folder() {
+            matching(tree, &path, pattern, found)?;
+        }
+    }
+    Ok(())
 }
 
 fn follow(tree: &dyn Tree, path: &Path) -> Result<Option<(PathBuf, Node)>> {

@@ -55,8 +55,13 @@ impl SourceText {
         }
     }
 
+    /// The whole text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The text of a range of bytes as it stands in the file.
-    pub(super) fn written(&self, range: Range<usize>) -> &str {
+    pub(crate) fn written(&self, range: Range<usize>) -> &str {
         self.text.get(range).unwrap_or_default()
     }
 

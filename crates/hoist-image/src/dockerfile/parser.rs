@@ -119,6 +119,14 @@ impl Parser<'_> {
                 format!("{keyword} has no flag --{}", flag.name),
             ));
         }
+        // A quote that is not closed takes everything into the flag.
+        if let Some(flag) = self.raw.flags.last().filter(|_| self.raw.args.text.is_empty())
+            && self.source.written(flag.range.clone()).matches(['"', '\'']).count() % 2 == 1
+        {
+            return Err(self
+                .error(flag.range.clone(), format!("a quote in --{} is never closed", flag.name))
+                .with_hint("values of flags need quotes only where they hold spaces"));
+        }
         if self.raw.args.text.is_empty() && keyword != "CMD" {
             return Err(self
                 .error(
@@ -285,7 +293,7 @@ impl Parser<'_> {
                 (name, Some(_)) => {
                     return Err(self
                         .error(word.range, format!("{keyword} needs a name before '='"))
-                        .with_hint(format!("name{} was found", name.text)));
+                        .with_hint("write name=value, without spaces around the sign"));
                 }
                 (_, None) => {
                     return Err(self

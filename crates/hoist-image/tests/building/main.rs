@@ -3,11 +3,18 @@
 //! The tests that run commands need root or user namespaces, and Debian's busybox-static.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod buildkit;
+mod cases;
 mod copy;
+mod differential;
+mod engines;
 mod image;
 mod killed;
+mod mistakes;
 mod registry;
+mod remote;
 mod run;
+mod snapshot;
 mod support;
 
 hoist_runtime::init_in_tests!();

@@ -120,11 +120,24 @@ impl Parser<'_> {
             ));
         }
         // A quote that is not closed takes everything into the flag.
-        if let Some(flag) = self.raw.flags.last().filter(|_| self.raw.args.text.is_empty())
-            && self.source.written(flag.range.clone()).matches(['"', '\'']).count() % 2 == 1
+        if let Some(flag) = self
+            .raw
+            .flags
+            .last()
+            .filter(|_| self.raw.args.text.is_empty())
+            && self
+                .source
+                .written(flag.range.clone())
+                .matches(['"', '\''])
+                .count()
+                % 2
+                == 1
         {
             return Err(self
-                .error(flag.range.clone(), format!("a quote in --{} is never closed", flag.name))
+                .error(
+                    flag.range.clone(),
+                    format!("a quote in --{} is never closed", flag.name),
+                )
                 .with_hint("values of flags need quotes only where they hold spaces"));
         }
         if self.raw.args.text.is_empty() && keyword != "CMD" {

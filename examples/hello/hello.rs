@@ -1,7 +1,7 @@
 //! A small web application: standard library only, one static binary, nothing to pull.
 //!
 //! `GET /` greets, `GET /healthz` answers `ok`, and `GET /slow` sends its answer in pieces over a second. With `UNHEALTHY=1` in its
-//! environment the health check answers 503, so that a rollback can be seen.
+//! environment the health check answers 503, so that a rollback can be seen. `hello exit CODE` is a task that runs to its end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +23,13 @@ fn main() {
     unsafe { signal(15, stop) };
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".into());
     let greeting = std::env::var("GREETING").unwrap_or_else(|_| "Hello from hoist".into());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, code] = &arguments[..]
+        && word == "exit"
+    {
+        println!("{greeting}: this task ends with {code}");
+        std::process::exit(code.parse().unwrap_or(1));
+    }
     let listener = TcpListener::bind(format!("0.0.0.0:{port}")).expect("the port is free");
     println!("listening on port {port}");
     for stream in listener.incoming().flatten() {

@@ -1,7 +1,4 @@
-//! Sizes that Fargate runs, and what they cost.
-
-/// Hours that AWS counts to a month in its price pages.
-pub const HOURS_PER_MONTH: f64 = 730.0;
+//! Sizes that Fargate runs.
 
 /// A size of Fargate: CPU units (1024 is one vCPU) and memory in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,50 +124,6 @@ pub enum Architecture {
     Arm64,
 }
 
-/// Prices of Fargate in US dollars. Billed by the second, one minute at least.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prices {
-    /// One vCPU for an hour.
-    pub vcpu_hour: f64,
-    /// One GB of memory for an hour.
-    pub gb_hour: f64,
-    /// One GB of ephemeral storage beyond the first 20, for an hour.
-    pub storage_gb_hour: f64,
-}
-
-impl Prices {
-    /// On-demand Linux prices of us-east-1, autumn 2026 (<https://aws.amazon.com/fargate/pricing/>). Other regions differ by up
-    /// to about half; say the region beside the number.
-    pub fn us_east_1(architecture: Architecture) -> Self {
-        match architecture {
-            Architecture::X86_64 => Self {
-                vcpu_hour: 0.04048,
-                gb_hour: 0.004_445,
-                storage_gb_hour: 0.000_111,
-            },
-            Architecture::Arm64 => Self {
-                vcpu_hour: 0.03238,
-                gb_hour: 0.003_56,
-                storage_gb_hour: 0.000_111,
-            },
-        }
-    }
-
-    /// What `count` tasks of this size cost in an hour. `storage` is the ephemeral storage in GiB; 20 are free.
-    pub fn per_hour(&self, size: Size, storage: u32, count: u32) -> f64 {
-        let storage = f64::from(storage.saturating_sub(20));
-        f64::from(count)
-            * (self.vcpu_hour * size.vcpus()
-                + self.gb_hour * size.gigabytes()
-                + self.storage_gb_hour * storage)
-    }
-
-    /// What `count` tasks that always run cost in a month of [`HOURS_PER_MONTH`].
-    pub fn per_month(&self, size: Size, storage: u32, count: u32) -> f64 {
-        self.per_hour(size, storage, count) * HOURS_PER_MONTH
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,21 +188,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn a_quarter_vcpu_costs_about_nine_dollars_a_month() {
-        let size = Size {
-            cpu: 256,
-            memory: 512,
-        };
-        let x86 = Prices::us_east_1(Architecture::X86_64);
-        assert!((x86.per_month(size, 20, 1) - 9.01).abs() < 0.005);
-        assert!((x86.per_month(size, 20, 2) - 18.02).abs() < 0.01);
-        assert!((x86.per_hour(size, 30, 1) - x86.per_hour(size, 20, 1) - 0.00111).abs() < 1e-9);
-        assert!(
-            Prices::us_east_1(Architecture::Arm64).per_month(size, 20, 1)
-                < x86.per_month(size, 20, 1)
-        );
     }
 }

@@ -16,10 +16,12 @@
 mod check;
 mod diff;
 mod document;
+mod estimate;
 pub mod fargate;
 mod json;
 mod node;
 mod overlay;
+mod price;
 mod problem;
 mod references;
 mod same;
@@ -35,11 +37,13 @@ pub use check::{
 };
 pub use diff::{Change, Kind as ChangeKind, diff};
 pub use document::Document;
+pub use estimate::{Pace, Part, estimate};
 pub use node::{Entry, Kind, Node, Span};
 pub use overlay::{
     DESCRIBE_ONLY, DESCRIBE_ONLY_SERVICE, OverlayError, container_index, container_names,
     strip_describe_only, strip_describe_only_service, with_environment, with_image, with_tags,
 };
+pub use price::{Bill, HOURS_PER_MONTH, Prices, Rates, monthly};
 pub use problem::{Problem, Related, Severity};
 pub use references::{Reference, Referent, references, with_references};
 pub use same::{normalise_task_definition, same_task_definition};

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::work::Work;
+
 /// A step of the story of a deployment, in the order in which the steps happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -20,6 +22,8 @@ pub enum Step {
     Provision,
     /// The task definition revision.
     Register,
+    /// A task runs to its end.
+    Run,
     /// The service moves to the new revision.
     Deploy,
     /// The URL is asked.
@@ -36,6 +40,7 @@ impl Step {
             Step::Push => "push",
             Step::Provision => "provision",
             Step::Register => "register",
+            Step::Run => "run",
             Step::Deploy => "deploy",
             Step::Verify => "verify",
         }
@@ -142,13 +147,58 @@ pub enum Event {
         tag: Option<String>,
         /// Digest of the image.
         digest: Option<String>,
-        /// Task definition ARN.
+        /// Task definition ARN; of several services that of the last.
         task_definition: Option<String>,
-        /// URL that answers.
+        /// URL that answers; of several services that of the last.
         url: Option<String>,
+        /// What became of each service, as far as the run came.
+        services: Vec<ServiceOutcome>,
         /// Wall-clock time, in milliseconds.
         millis: u64,
     },
+}
+
+impl Event {
+    /// The words of an event about a step.
+    fn text(&mut self) -> Option<&mut String> {
+        match self {
+            Event::StepStarted { what: text, .. }
+            | Event::StepFinished { summary: text, .. }
+            | Event::StepSkipped { why: text, .. }
+            | Event::Note { text, .. }
+            | Event::Output { line: text, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// What became of one service.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceOutcome {
+    /// Key in hoist.yaml.
+    pub service: String,
+    /// Name of the ECS service.
+    pub name: String,
+    /// Task definition ARN.
+    pub task_definition: Option<String>,
+    /// URL that answers.
+    pub url: Option<String>,
+    /// Whether the service was changed.
+    pub changed: bool,
+}
+
+impl ServiceOutcome {
+    /// A service of which nothing is known yet.
+    pub fn of(work: &Work) -> ServiceOutcome {
+        ServiceOutcome {
+            service: work.key().to_owned(),
+            name: work.name().to_owned(),
+            task_definition: None,
+            url: None,
+            changed: false,
+        }
+    }
 }
 
 type Reader = dyn Fn(&Event) + Send + Sync;
@@ -157,6 +207,8 @@ type Reader = dyn Fn(&Event) + Send + Sync;
 #[derive(Clone)]
 pub struct Events {
     readers: Arc<Vec<Box<Reader>>>,
+    /// Begins each line, where several services move at the same time.
+    label: Option<String>,
 }
 
 impl Events {
@@ -164,11 +216,23 @@ impl Events {
     pub fn new(readers: Vec<Box<Reader>>) -> Events {
         Events {
             readers: Arc::new(readers),
+            label: None,
+        }
+    }
+
+    /// The same stream, whose lines say what they are about.
+    pub fn of(&self, label: &str) -> Events {
+        Events {
+            readers: Arc::clone(&self.readers),
+            label: Some(label.to_owned()),
         }
     }
 
     /// Hands `event` to every reader.
-    pub fn emit(&self, event: Event) {
+    pub fn emit(&self, mut event: Event) {
+        if let (Some(label), Some(text)) = (&self.label, event.text()) {
+            *text = format!("{label}: {text}");
+        }
         for reader in self.readers.iter() {
             reader(&event);
         }

@@ -31,6 +31,8 @@ pub enum Kind {
     TimedOut,
     /// Deployed, but the URL does not answer as expected.
     NoAnswer,
+    /// A task that was waited for failed.
+    TaskFailed,
     /// Another deployment of this service is in flight; ours was not started.
     InFlight,
     /// SIGINT asked for the end.

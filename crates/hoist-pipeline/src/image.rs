@@ -17,6 +17,7 @@ use crate::ecr::{self, Repository};
 use crate::event::{Event, Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::hook;
+use crate::plan::ImagePlan;
 
 /// Hexadecimal digits of the inputs digest in its tag.
 const INPUTS_DIGITS: usize = 32;
@@ -283,6 +284,46 @@ impl Builder<'_> {
         }
     }
 
+    /// What [`Builder::publish`] would do, without doing more than running the hook.
+    ///
+    /// # Errors
+    /// The hook failed, the context cannot be read, or AWS refused a call.
+    pub async fn planned(&self, aws: &Client) -> Result<ImagePlan, Failure> {
+        let inputs = self.inputs().await?;
+        let name = self.project.repository();
+        let Some(repository) = self.cancel.or(ecr::find(aws, name)).await? else {
+            let why = format!("the repository {name} does not exist yet");
+            return Ok(ImagePlan::to_build(name, why));
+        };
+        let tag = inputs_tag(&inputs);
+        let known = ImageRef {
+            tag: Some(tag.clone()),
+            ..target(&repository)?
+        };
+        let registry = registry(&repository);
+        let look = async {
+            registry
+                .head(&known)
+                .await
+                .map_err(|error| push_failure(name, &error))
+        };
+        let found = self.cancel.or(look).await?;
+        Ok(match found {
+            _ if self.options.no_cache => {
+                ImagePlan::to_build(&repository.uri, "--no-cache asks for it".to_owned())
+            }
+            Some(found) => ImagePlan {
+                built: false,
+                why: format!("{} was built from the same inputs", found.digest.short()),
+                reference: format!("{}@{}", repository.uri, found.digest),
+            },
+            None => ImagePlan::to_build(
+                &repository.uri,
+                format!("{name} has no image of these inputs ({tag})"),
+            ),
+        })
+    }
+
     /// Has the image in the repository: the one of the same inputs if it is there, else a fresh build that passed its tests.
     ///
     /// # Errors
@@ -292,7 +333,7 @@ impl Builder<'_> {
         let name = self.project.repository();
         let found = self.cancel.or(ecr::find(aws, name)).await?;
         let tag = source.tag(&inputs.to_string());
-        let inputs_tag = format!("inputs-{}", &inputs.hex()[..INPUTS_DIGITS]);
+        let inputs_tag = inputs_tag(&inputs);
         if let Some(repository) = &found
             && !self.options.no_cache
             && let Some(published) = self.reuse(repository, &inputs_tag, &tag).await?
@@ -353,6 +394,11 @@ impl Builder<'_> {
             reused: false,
         })
     }
+}
+
+/// The tag of an image by the inputs that it was built from.
+fn inputs_tag(inputs: &Digest) -> String {
+    format!("inputs-{}", &inputs.hex()[..INPUTS_DIGITS])
 }
 
 fn target(repository: &Repository) -> Result<ImageRef, Failure> {

@@ -11,23 +11,41 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod back;
 mod cancel;
+mod check;
 mod deploy;
 mod ecr;
 mod event;
+mod existing;
 mod failure;
+mod findings;
+mod happenings;
+mod history;
 mod hook;
 mod image;
 mod journal;
+mod logs;
 mod observe;
+mod one_off;
+mod parallel;
+mod plan;
 mod provision;
 mod refusal;
 mod register;
+mod release;
 mod resolve;
+mod rollout;
+mod run;
+mod scale;
 mod scaling;
 #[cfg(test)]
 mod second_opinion;
+mod select;
 mod service;
+mod status;
+mod table;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod url;
@@ -35,9 +53,20 @@ mod watch;
 mod work;
 
 pub use cancel::{Cancel, Canceller, Signal, cancellation};
-pub use deploy::{Deployed, Request, deploy, service_url};
-pub use event::{Event, Events, Step, StepTimer, Tone};
+pub use check::{Checked, Found, Weight, account as check_account};
+pub use deploy::{Deployed, Request, Until, Version, deploy, service_url};
+pub use event::{Event, Events, ServiceOutcome, Step, StepTimer, Tone};
 pub use failure::{Failure, Kind, Place};
+pub use findings::{Finding, Findings, machine_findings};
+pub use happenings::{Happening, happenings};
+pub use history::{Deployment, History, history};
 pub use image::{BuildOptions, Builder, Published, build_failure};
 pub use journal::{Entry, Journal, What};
-pub use work::{Work, check, plan, project_failure};
+pub use logs::{Line, Query, logs};
+pub use plan::{Cost, Costs, ImagePlan, Plan, ServicePlan, cost, plan};
+pub use run::{Asked, run};
+pub use scale::scale;
+pub use select::{one, some};
+pub use status::{DeploymentStatus, ServiceStatus, Status, status};
+pub use tasks::{TaskStatus, Tasks, tasks};
+pub use work::{Work, check, project_failure, project_warnings, works};

@@ -198,7 +198,7 @@ async fn moto_takes_every_call_of_a_deployment_and_an_unchanged_one_registers_no
         .await
         .unwrap();
     assert_eq!(
-        found,
+        found.url,
         format!(
             "http://{}/",
             balancers["LoadBalancers"][0]["DNSName"].as_str().unwrap()

@@ -85,18 +85,77 @@ async fn serve(stream: TcpStream, answers: Arc<Answers>, log: Arc<Mutex<Vec<(Str
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.unwrap();
-        let body: Value = serde_json::from_slice(&body).unwrap();
+        let body = match operation.is_empty() {
+            false => serde_json::from_slice(&body).unwrap(),
+            // The query protocols name the operation in the form.
+            true => form(&String::from_utf8(body).unwrap()),
+        };
+        let query = operation.is_empty();
+        if query {
+            operation = body["Action"].as_str().unwrap().to_owned();
+        }
         let (status, answer) = {
             let mut log = log.lock().unwrap();
             let before = log.iter().filter(|(name, _)| *name == operation).count();
             log.push((operation.clone(), body.clone()));
             answers(&operation, &body, before)
         };
-        let answer = answer.to_string();
+        let answer = match (&answer, query) {
+            (answer, true) if status < 300 => {
+                format!("<R><{operation}Result>{}</{operation}Result></R>", xml(answer))
+            }
+            (refused, true) => format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>",
+                refused["__type"].as_str().unwrap(),
+                refused["message"].as_str().unwrap()
+            ),
+            _ => answer.to_string(),
+        };
         let whole = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n{answer}",
+            "HTTP/1.1 {status} X\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n{answer}",
+            if query { "text/xml" } else { "application/x-amz-json-1.1" },
             answer.len()
         );
         stream.write_all(whole.as_bytes()).await.unwrap();
+    }
+}
+
+/// The members of a form, percent-decoded.
+fn form(text: &str) -> Value {
+    let decode = |text: &str| {
+        let mut bytes = Vec::new();
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            bytes.push(match byte {
+                b'+' => b' ',
+                b'%' => {
+                    let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+                }
+                other => other,
+            });
+        }
+        String::from_utf8(bytes).unwrap()
+    };
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decode(name), Value::String(decode(value))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// A value as the query protocols write it.
+fn xml(value: &Value) -> String {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| format!("<{name}>{}</{name}>", xml(value)))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| format!("<member>{}</member>", xml(item)))
+            .collect(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

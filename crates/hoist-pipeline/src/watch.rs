@@ -48,7 +48,7 @@ pub struct Watched<'a> {
     pub definition: &'a Value,
     /// Container that runs our image; the only one if not named.
     pub container: Option<&'a str>,
-    /// Digest of our image.
+    /// Digest of our image; empty where the definition names it by tag.
     pub digest: String,
     /// Path of the target group's health check.
     pub health_path: Option<String>,
@@ -236,7 +236,7 @@ fn intent(watched: &Watched<'_>) -> Intent {
         [one] => one["name"].as_str(),
         _ => None,
     });
-    if let Some(ours) = ours {
+    if let Some(ours) = ours.filter(|_| !watched.digest.is_empty()) {
         intent.digests = BTreeMap::from([(ours.to_owned(), vec![watched.digest.clone()])]);
     }
     intent.containers = containers

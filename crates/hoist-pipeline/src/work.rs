@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind, Place};
 use crate::refusal::refused;
+use crate::select;
 
 /// One service and its definitions. The definitions are changed on the way: the image goes in, names become identifiers.
 pub struct Work {
@@ -38,6 +39,11 @@ impl Work {
     /// The cluster, name or ARN.
     pub fn cluster(&self) -> &str {
         &self.service.cluster
+    }
+
+    /// Whether what runs is the base of the task definition.
+    pub fn is_live(&self) -> bool {
+        self.task_document.is_none()
     }
 
     /// Whether the definitions come from the short form.
@@ -133,31 +139,9 @@ impl Work {
 ///
 /// # Errors
 /// `Configuration` for a service that hoist.yaml does not have.
-pub fn plan(project: &Project, region: &str, only: &[String]) -> Result<Vec<Work>, Failure> {
-    for name in only {
-        if project.service(name).is_none() {
-            let known: Vec<&str> = project
-                .services
-                .iter()
-                .map(|service| service.key.as_str())
-                .collect();
-            return Err(Failure::new(
-                Kind::Configuration,
-                format!("{} has no service `{name}`", project.file.display()),
-            )
-            .hint(format!("its services are: {}", known.join(", "))));
-        }
-    }
-    let wanted = |service: &&Service| {
-        only.is_empty()
-            || only
-                .iter()
-                .any(|name| *name == service.key || *name == service.name)
-    };
-    Ok(project
-        .services
-        .iter()
-        .filter(wanted)
+pub fn works(project: &Project, region: &str, only: &[String]) -> Result<Vec<Work>, Failure> {
+    Ok(select::some(project, only)?
+        .into_iter()
         .map(|service| Work::new(service, region))
         .collect())
 }
@@ -238,15 +222,36 @@ pub fn project_failure(error: &ProjectError) -> Failure {
 }
 
 /// Tags of a task definition revision that say where it comes from.
-pub fn tags(app: &str, source: &Source, tag: &str) -> Vec<(String, String)> {
+pub fn tags(app: &str, commit: Option<&str>, tag: &str) -> Vec<(String, String)> {
     let mut tags = vec![
         ("hoist:app".to_owned(), app.to_owned()),
         ("hoist:image-tag".to_owned(), tag.to_owned()),
     ];
-    if let Some(commit) = &source.commit {
-        tags.push(("hoist:commit".to_owned(), commit.clone()));
+    if let Some(commit) = commit {
+        tags.push(("hoist:commit".to_owned(), commit.to_owned()));
+    }
+    if let Some(who) = who() {
+        tags.push(("hoist:by".to_owned(), who));
     }
     tags
+}
+
+/// Who deploys: the person who started the workflow, else the user of this machine. With characters that a tag may have.
+fn who() -> Option<String> {
+    let name = ["GITHUB_ACTOR", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+    let fits = |letter: char| letter.is_alphanumeric() || " +-=._:/@".contains(letter);
+    Some(name.chars().filter(|letter| fits(*letter)).take(128).collect())
+}
+
+/// What is odd but not wrong in hoist.yaml, rendered.
+pub fn project_warnings(project: &Project) -> Vec<String> {
+    project
+        .warnings
+        .iter()
+        .map(|problem| problem.render(false))
+        .collect()
 }
 
 /// The source in words.

@@ -23,6 +23,73 @@ pub struct Config {
     pub mirrors: BTreeMap<String, String>,
     /// The services of the application, by name.
     pub services: Ordered<ServiceConfig>,
+    /// Tasks that run to their end, by name: `hoist run NAME` runs one, and a release can begin with some.
+    #[serde(default)]
+    pub tasks: Ordered<TaskConfig>,
+    /// In which order and how far together the services are deployed.
+    #[serde(default)]
+    pub release: ReleaseConfig,
+    /// Prices that `plan` and `cost` reckon with, where they are not AWS's published ones.
+    #[serde(default)]
+    pub prices: PricesConfig,
+}
+
+/// Prices in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct PricesConfig {
+    /// One vCPU for an hour. Default: the published price of the region.
+    pub vcpu_hour: Option<f64>,
+    /// One GB of memory for an hour. Default: the published price of the region.
+    pub gb_hour: Option<f64>,
+    /// What part of the full price a task on FARGATE_SPOT costs, 0 to 1.
+    pub spot: Option<f64>,
+}
+
+/// A task that runs to its end, on the network and with the roles of a service.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TaskConfig {
+    /// Service whose task definition, cluster and network it has. Default: the only one.
+    pub service: Option<String>,
+    /// Container that runs the command. Default: the one that gets the image.
+    pub container: Option<String>,
+    /// What it runs instead of the container's command: a shell line, or a list of program and arguments.
+    pub command: Option<Command>,
+    /// Environment variables over those of the container.
+    pub environment: Ordered<Text>,
+    /// CPU units of the task. Default: those of the service.
+    pub cpu: Option<u32>,
+    /// Memory of the task in MiB. Default: that of the service.
+    pub memory: Option<u32>,
+    /// Seconds after which it is stopped. Default 3600.
+    pub timeout: Option<u32>,
+}
+
+/// How the services of a run belong together.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ReleaseConfig {
+    /// Tasks that must succeed, with the new image, before the first service moves: migrations.
+    pub before: Vec<String>,
+    /// Services that move together, wave by wave. Services that no wave names come last, together.
+    /// Default: one after the other, in the order of the file.
+    pub waves: Vec<Vec<String>>,
+    /// Most services of a wave that move at the same time, 1 to 50.
+    pub parallel: u32,
+    /// Whether services that moved already go back when another one fails.
+    pub all_or_nothing: bool,
+}
+
+impl Default for ReleaseConfig {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            waves: Vec::new(),
+            parallel: 10,
+            all_or_nothing: false,
+        }
+    }
 }
 
 /// How the image is built, tested and stored.

@@ -21,19 +21,23 @@ mod error;
 mod overlay;
 mod project;
 mod read;
+mod release;
 pub mod scaffold;
 mod service;
 mod source;
+mod task;
 pub mod template;
 mod values;
 
 pub use config::{
-    AccessConfig, Compression, Config, Engine, ImageConfig, Platform, ScalingConfig, ServiceConfig,
-    TestConfig, UrlConfig, schema,
+    AccessConfig, Compression, Config, Engine, ImageConfig, Platform, PricesConfig, ReleaseConfig, ScalingConfig,
+    ServiceConfig, TaskConfig, TestConfig, UrlConfig, schema,
 };
 pub use error::ProjectError;
 pub use project::Project;
+pub use release::Release;
 pub use service::{Definition, Definitions, Service, TaskDefinition};
 pub use source::Source;
+pub use task::Task;
 pub use template::Variables;
 pub use values::{Command, Expect, HealthConfig, Ordered, Text};

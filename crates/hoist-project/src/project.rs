@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use hoist_ecs::{Document, Kind, Node, Problem, Span};
 
-use crate::config::{Config, ImageConfig};
+use crate::config::{Config, ImageConfig, PricesConfig};
 use crate::error::ProjectError;
+use crate::release::{self, Release};
 use crate::service::{self, Service};
 use crate::source::Source;
+use crate::task::{self, Task};
 use crate::template::{self, Variables};
 use crate::{overlay, read};
 
@@ -33,6 +35,12 @@ pub struct Project {
     pub image: ImageConfig,
     /// Services in the order of the file.
     pub services: Vec<Service>,
+    /// Tasks that run to their end, in the order of the file.
+    pub tasks: Vec<Task>,
+    /// In which order the services are deployed.
+    pub release: Release,
+    /// Prices that are not AWS's published ones.
+    pub prices: PricesConfig,
     /// Registries to ask instead of others: host (or host and path) to URL.
     pub mirrors: BTreeMap<String, String>,
     /// What is odd but not wrong.
@@ -153,6 +161,9 @@ impl Project {
             };
             services.extend(Service::new(&mut faults, &context, key, service));
         }
+        let keys: Vec<&str> = config.services.iter().map(|(key, _)| key).collect();
+        let tasks = task::tasks(&mut faults, &keys, &config.tasks);
+        let release = release::release(&mut faults, &keys, &config);
         let (errors, warnings): (Vec<_>, Vec<_>) =
             faults.problems.into_iter().partition(Problem::is_error);
         if !errors.is_empty() {
@@ -166,6 +177,9 @@ impl Project {
             region: config.region,
             image: config.image,
             services,
+            tasks,
+            release,
+            prices: config.prices,
             mirrors: config.mirrors,
             warnings,
         })
@@ -186,6 +200,11 @@ impl Project {
         self.services
             .iter()
             .find(|service| service.key == name || service.name == name)
+    }
+
+    /// The task of this name.
+    pub fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.key == name)
     }
 
     /// The version of the project's source.

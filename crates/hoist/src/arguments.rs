@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::render::Output;
+use crate::render::{Format, Output};
 
 /// From a Dockerfile to healthy on AWS Fargate, in one binary
 #[derive(Debug, Parser)]
@@ -28,10 +28,36 @@ pub enum Command {
     Deploy(Deploy),
     /// Build and test the image; print its digest
     Build(Build),
+    /// Build, test and push the image; print its reference
+    Push(Step),
+    /// Show what a deployment would change, cost and take
+    Plan(Plan),
+    /// Show what the services cost in a month
+    Cost(Look),
+    /// Build, test, push and register the task definitions; print their ARNs
+    Register(Step),
+    /// Go back to the last good revision, or to one that is named
+    Rollback(Rollback),
+    /// Run a task of hoist.yaml, or a command, to its end on a service's network
+    Run(Run),
+    /// Set the number of tasks of a service
+    Scale(Scale),
+    /// Show counts, revisions, targets and URL of the services
+    Status(Look),
+    /// Show what ECS says has happened to the services
+    Events(EventLog),
+    /// Show the tasks of the services
+    Tasks(TaskList),
+    /// Show what the containers print
+    Logs(Logs),
+    /// Show what was deployed, by whom, and what became of it
+    History(Past),
+    /// Say what this machine can do
+    Doctor(Doctor),
     /// Print the definitions that would be registered
     Render(Render),
-    /// Check hoist.yaml and the definitions it names
-    Check(Render),
+    /// Say what would make a deployment fail, before anything is built
+    Check(Check),
     /// Print the URL of a service
     Url(Url),
     /// The embedded AWS on this machine
@@ -55,6 +81,10 @@ impl Command {
         match self {
             Command::Deploy(options) => options.output,
             Command::Build(options) => options.output,
+            Command::Push(options) | Command::Register(options) => options.output,
+            Command::Rollback(options) => options.output,
+            Command::Run(options) => options.output,
+            Command::Scale(options) => options.output,
             _ => Output::Auto,
         }
     }
@@ -117,7 +147,7 @@ pub enum Engine {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The URL is the last line of standard output; everything else goes to standard error.\n\nExamples:\n  hoist deploy --local examples/hello\n  hoist deploy -e production --timeout 20m\n  hoist deploy --service web --count 4"
+    after_help = "The URL is the last line of standard output; everything else goes to standard error.\n\nExamples:\n  hoist deploy --local examples/hello\n  hoist deploy -e production --timeout 20m\n  hoist deploy --service web --count 4\n  hoist deploy -e production --image 3f786850e387550fdab836ed7e6dc881de23001b"
 )]
 pub struct Deploy {
     #[command(flatten)]
@@ -135,6 +165,12 @@ pub struct Deploy {
     /// Deploy even if nothing changed
     #[arg(long)]
     pub force: bool,
+    /// Deploy an image that exists instead of building one: a tag or digest of the project's repository, or a reference
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Deploy a revision of the task definition that exists
+    #[arg(long, value_name = "N", conflicts_with = "image")]
+    pub revision: Option<u32>,
     /// Longest time for the rollout of a service, such as `90s` or `20m`
     #[arg(long, default_value = "30m", value_parser = duration)]
     pub timeout: std::time::Duration,
@@ -159,6 +195,253 @@ pub struct Build {
 
 #[derive(Args, Debug)]
 #[command(
+    after_help = "Nothing is changed; the build hook is run, because what is built may depend on it. With --detailed-exitcode, 30 means that there\nare changes, 0 that there are none.\n\nExamples:\n  hoist plan -e production\n  hoist plan --output markdown > comment.md\n  hoist plan --local --detailed-exitcode examples/hello"
+)]
+pub struct Plan {
+    #[command(flatten)]
+    pub project: Project,
+    #[command(flatten)]
+    pub aws: Aws,
+    #[command(flatten)]
+    pub building: Building,
+    /// Only this service (may be repeated)
+    #[arg(short, long = "service", value_name = "NAME")]
+    pub services: Vec<String>,
+    /// Plan with this number of tasks
+    #[arg(long, value_name = "N")]
+    pub count: Option<u32>,
+    /// Plan an image that exists instead of building one
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Exit with 30 if anything would change
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// How the plan is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanFormat,
+}
+
+/// How a plan is written on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlanFormat {
+    /// For people
+    Text,
+    /// One JSON document
+    Json,
+    /// For a comment of a pull request
+    Markdown,
+}
+
+/// Steps of a deployment up to a point, for pipelines that own the rest.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The results are the last lines of standard output.\n\nExamples:\n  hoist push --local examples/hello\n  hoist register -e production --service web"
+)]
+pub struct Step {
+    #[command(flatten)]
+    pub project: Project,
+    #[command(flatten)]
+    pub aws: Aws,
+    #[command(flatten)]
+    pub building: Building,
+    /// Only this service (may be repeated)
+    #[arg(short, long = "service", value_name = "NAME")]
+    pub services: Vec<String>,
+    /// How progress is shown
+    #[arg(short, long, value_enum, default_value = "auto")]
+    pub output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A deployment in flight is taken back; else the newest revision whose deployment succeeded before the current one is deployed,\nand watched and judged as any other. The exit codes are those of a deployment.\n\nExamples:\n  hoist rollback -e production\n  hoist rollback --local --service web --revision 7"
+)]
+pub struct Rollback {
+    #[command(flatten)]
+    pub project: Project,
+    #[command(flatten)]
+    pub aws: Aws,
+    /// Only this service (may be repeated)
+    #[arg(short, long = "service", value_name = "NAME")]
+    pub services: Vec<String>,
+    /// The revision to go to
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u32>,
+    /// Longest time for the rollout of a service, such as `90s` or `20m`
+    #[arg(long, default_value = "30m", value_parser = duration)]
+    pub timeout: std::time::Duration,
+    /// How progress is shown
+    #[arg(short, long, value_enum, default_value = "auto")]
+    pub output: Output,
+}
+
+/// Which project, where the positional argument is something else.
+#[derive(Args, Clone, Debug)]
+pub struct At {
+    /// Folder to look for hoist.yaml from, upwards
+    #[arg(short = 'C', long, value_name = "FOLDER", default_value = ".")]
+    pub folder: PathBuf,
+    /// The hoist.yaml itself, instead of looking for it
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Environment of hoist.yaml
+    #[arg(short, long, value_name = "NAME")]
+    pub environment: Option<String>,
+}
+
+impl From<&At> for Project {
+    fn from(at: &At) -> Project {
+        Project {
+            folder: at.folder.clone(),
+            config: at.config.clone(),
+            environment: at.environment.clone(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The task has the image, roles and network of the service as it runs now. What it prints goes to standard output.\nA task that fails ends the command with exit code 25; with --passthrough, with its own.\n\nExamples:\n  hoist run migrate -e production\n  hoist run --local --service web -- /app --version"
+)]
+pub struct Run {
+    /// Task of hoist.yaml
+    pub task: Option<String>,
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub aws: Aws,
+    /// Service whose task definition is run, where no task is named
+    #[arg(short, long, value_name = "NAME", conflicts_with = "task")]
+    pub service: Option<String>,
+    /// An environment variable of the task (may be repeated)
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
+    pub environment_variables: Vec<(String, String)>,
+    /// Time after which the task is stopped, such as `90s` or `20m`
+    #[arg(long, value_parser = duration)]
+    pub timeout: Option<std::time::Duration>,
+    /// Exit with the task's own code
+    #[arg(long)]
+    pub passthrough: bool,
+    /// How progress is shown
+    #[arg(short, long, value_enum, default_value = "auto")]
+    pub output: Output,
+    /// Command, instead of the task's or the container's
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Returns when that many tasks run.\n\nExamples:\n  hoist scale 4 -e production\n  hoist scale 0 --local --service worker"
+)]
+pub struct Scale {
+    /// Number of tasks
+    pub count: u32,
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub aws: Aws,
+    /// The service; may be left out where there is one
+    #[arg(short, long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Longest time to wait, such as `90s` or `20m`
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub timeout: std::time::Duration,
+    /// How progress is shown
+    #[arg(short, long, value_enum, default_value = "auto")]
+    pub output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  hoist status -e production\n  hoist status --local --output json examples/hello"
+)]
+pub struct Look {
+    #[command(flatten)]
+    pub project: Project,
+    #[command(flatten)]
+    pub aws: Aws,
+    /// Only this service (may be repeated)
+    #[arg(short, long = "service", value_name = "NAME")]
+    pub services: Vec<String>,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  hoist events -e production\n  hoist events --local --follow"
+)]
+pub struct EventLog {
+    #[command(flatten)]
+    pub look: Look,
+    /// Go on with each new event
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Number of events
+    #[arg(short = 'n', long, default_value = "20", value_name = "N")]
+    pub limit: usize,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Stopped tasks are there for about an hour.\n\nExamples:\n  hoist tasks -e production\n  hoist tasks --local --all"
+)]
+pub struct TaskList {
+    #[command(flatten)]
+    pub look: Look,
+    /// Stopped tasks too
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  hoist logs -f -e production\n  hoist logs --local --since 1h --filter ERROR\n  hoist logs --local --task 0123abcd --container web"
+)]
+pub struct Logs {
+    #[command(flatten)]
+    pub look: Look,
+    /// Go on with each new line
+    #[arg(short, long)]
+    pub follow: bool,
+    /// From how long ago, such as `90s`, `20m` or `2h`
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub since: std::time::Duration,
+    /// Filter pattern of CloudWatch Logs
+    #[arg(long, value_name = "PATTERN")]
+    pub filter: Option<String>,
+    /// Only tasks whose id begins with this
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+    /// Only this container
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A star marks the revision that serves.\n\nExamples:\n  hoist history -e production\n  hoist history --local -n 50 --output json"
+)]
+pub struct Past {
+    #[command(flatten)]
+    pub look: Look,
+    /// Number of deployments
+    #[arg(short = 'n', long, default_value = "20", value_name = "N")]
+    pub limit: usize,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  hoist doctor --output json")]
+pub struct Doctor {
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_help = "Files that exist are kept.\n\nExample:\n  hoist init && hoist deploy --local"
 )]
 pub struct Init {
@@ -174,6 +457,18 @@ pub struct Render {
     /// AWS region
     #[arg(long)]
     pub region: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The definitions are checked first, without a call; then the account. Each check is described in docs/checks.md.\n\nExamples:\n  hoist check -e production\n  hoist check --offline\n  hoist check --local --output json"
+)]
+pub struct Check {
+    #[command(flatten)]
+    pub look: Look,
+    /// Only the files, without a call
+    #[arg(long)]
+    pub offline: bool,
 }
 
 #[derive(Args, Debug)]

@@ -32,8 +32,12 @@ pub const SUPERSEDED: u8 = 22;
 pub const TIMED_OUT: u8 = 23;
 /// Deployed, but the URL does not answer as expected.
 pub const NO_ANSWER: u8 = 24;
+/// A task that was waited for failed.
+pub const TASK_FAILED: u8 = 25;
 /// Another deployment of this service is in flight, and ours was not started.
 pub const IN_FLIGHT: u8 = 26;
+/// `plan --detailed-exitcode` found changes.
+pub const PLAN_CHANGES: u8 = 30;
 /// Cancelled by SIGINT.
 pub const INTERRUPTED: u8 = 130;
 /// Cancelled by SIGTERM.
@@ -55,6 +59,7 @@ pub fn of(kind: Kind) -> (u8, &'static str) {
         Kind::Superseded => (SUPERSEDED, "superseded"),
         Kind::TimedOut => (TIMED_OUT, "timed out"),
         Kind::NoAnswer => (NO_ANSWER, "no answer"),
+        Kind::TaskFailed => (TASK_FAILED, "task failed"),
         Kind::InFlight => (IN_FLIGHT, "another deployment is in flight"),
         Kind::Interrupted => (INTERRUPTED, "cancelled"),
         Kind::Terminated => (TERMINATED, "cancelled"),
@@ -81,6 +86,7 @@ mod tests {
             Kind::Superseded,
             Kind::TimedOut,
             Kind::NoAnswer,
+            Kind::TaskFailed,
             Kind::InFlight,
             Kind::Interrupted,
             Kind::Terminated,

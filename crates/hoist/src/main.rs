@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     hoist_oci::install_tls();
     let output = cli.command.output();
     match commands::run(cli) {
-        Ok(()) => ExitCode::from(exit::OK),
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             let (code, _) = exit::of(failure.kind);
             render::failure(&failure, output);

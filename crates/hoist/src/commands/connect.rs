@@ -1,5 +1,7 @@
 //! Which AWS a command speaks to.
 
+use std::time::Duration;
+
 use hoist_aws::{Client, Config, ConfigError, Environment, Overrides, StaticCredentials};
 use hoist_local::control::{self, StartOptions};
 use hoist_pipeline::{Failure, Kind};
@@ -16,6 +18,11 @@ pub fn connect(aws: &Aws, project_region: Option<&str>) -> Result<Client, Failur
         real(aws, region)?
     };
     Client::new(config).map_err(|error| bad_config(&error))
+}
+
+/// Time between two looks at what goes on: the embedded AWS has no limits to keep.
+pub fn pause(aws: &Aws) -> Duration {
+    Duration::from_millis(if aws.local { 200 } else { 2_000 })
 }
 
 fn real(aws: &Aws, region: Option<String>) -> Result<Config, Failure> {

@@ -2,12 +2,19 @@
 
 use hoist_pipeline::{Failure, Kind};
 
-use super::{build, check, completions, deploy, image, init, local, render, schema, url};
+use super::{
+    build, check, completions, cost, deploy, doctor, events, history, image, init, local, logs, plan, push,
+    register, render, rollback, run_task, scale, schema, status, tasks, url,
+};
 use crate::arguments::{Cli, Command, Local};
+use crate::exit;
 
-/// Runs the command that `cli` names.
-pub fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+/// Runs the command that `cli` names. Returns the exit code.
+pub fn run(cli: Cli) -> Result<u8, Failure> {
+    let done = match cli.command {
+        Command::Run(options) => return run_task::run(&options),
+        Command::Plan(options) => return plan::run(&options),
+        Command::Cost(options) => cost::run(&options),
         // The daemon makes its own runtime, after it has become what containers need it to be.
         Command::Local(Local::Serve(options)) => local::serve(&options),
         Command::Local(command) => local::run(command),
@@ -16,11 +23,22 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(options) => build::run(&options),
         Command::Render(options) => render::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Push(options) => push::run(&options),
+        Command::Register(options) => register::run(&options),
+        Command::Rollback(options) => rollback::run(&options),
+        Command::Scale(options) => scale::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Events(options) => events::run(&options),
+        Command::Tasks(options) => tasks::run(&options),
+        Command::Logs(options) => logs::run(&options),
+        Command::History(options) => history::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Url(options) => url::run(&options),
         Command::Image(command) => image::run(&command),
         Command::Schema => schema::run(),
         Command::Completions { shell } => completions::run(shell),
-    }
+    };
+    done.map(|()| exit::OK)
 }
 
 /// Runs `work` on an async runtime; no thread exists before this.

@@ -10,7 +10,7 @@ use crate::arguments::Render;
 /// Prints the definitions that hoist.yaml stands for.
 pub fn run(options: &Render) -> Result<(), Failure> {
     let project = project::load(&options.project)?;
-    let works = hoist_pipeline::plan(&project, &region(options, &project), &[])?;
+    let works = hoist_pipeline::works(&project, &region(options, &project), &[])?;
     hoist_pipeline::check(&works)?;
     let rendered: serde_json::Map<String, serde_json::Value> = works
         .iter()

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 
-use hoist_pipeline::{Event, Failure, Place, Step, Tone};
+use hoist_pipeline::{Event, Failure, Place, ServiceOutcome, Step, Tone};
 
 use super::plain::Plain;
 use crate::exit;
@@ -195,6 +195,7 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
         digest,
         task_definition,
         url,
+        services,
         ..
     } = finished
     else {
@@ -202,6 +203,7 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
     };
     if let Some(path) = std::env::var_os("GITHUB_OUTPUT").filter(|path| !path.is_empty()) {
         let mut text = String::new();
+        let by_service = by_service(services);
         let outputs = [
             ("outcome", Some(outcome)),
             ("image", image.as_ref()),
@@ -209,6 +211,7 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
             ("digest", digest.as_ref()),
             ("task-definition-arn", task_definition.as_ref()),
             ("url", url.as_ref()),
+            ("services", Some(&by_service)),
         ];
         for (name, value) in outputs {
             if let Some(value) = value {
@@ -224,13 +227,12 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
     }
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
         let mut text = format!("### hoist: {outcome}\n\n{summary}\n\n| | |\n|---|---|\n");
-        for (name, value) in [
-            ("image", image),
-            ("task definition", task_definition),
-            ("URL", url),
-        ] {
-            if let Some(value) = value {
-                let _ = writeln!(text, "| {name} | {} |", cell(value));
+        if let Some(image) = image {
+            let _ = writeln!(text, "| image | {} |", cell(image));
+        }
+        for service in services {
+            for value in [&service.task_definition, &service.url].into_iter().flatten() {
+                let _ = writeln!(text, "| {} | {} |", cell(&service.service), cell(value));
             }
         }
         for (name, value) in rows {
@@ -245,6 +247,20 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
             .write_all(text.as_bytes())?;
     }
     Ok(())
+}
+
+/// What became of each service, as one JSON object by key.
+fn by_service(services: &[ServiceOutcome]) -> String {
+    let all: serde_json::Map<String, serde_json::Value> = services
+        .iter()
+        .map(|service| {
+            (
+                service.service.clone(),
+                serde_json::json!({ "task-definition-arn": service.task_definition, "url": service.url, "changed": service.changed }),
+            )
+        })
+        .collect();
+    serde_json::Value::Object(all).to_string()
 }
 
 fn cell(text: &str) -> String {

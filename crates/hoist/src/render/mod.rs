@@ -7,8 +7,10 @@ pub mod terminal;
 
 mod choose;
 mod failure;
+mod report;
 mod units;
 
 pub use choose::{Output, reader};
 pub use failure::failure;
+pub use report::{Format, coloured, item, report};
 pub use units::{human_duration, human_size};

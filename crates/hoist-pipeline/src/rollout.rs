@@ -1,0 +1,375 @@
+//! One service: what it takes to move it, the move, and what comes when the revision serves.
+
+use std::time::Duration;
+
+use hoist_aws::Client;
+use serde_json::Value;
+
+use crate::cancel::Cancel;
+use crate::deploy::record;
+use crate::event::{Events, ServiceOutcome, Step};
+use crate::failure::{Failure, Kind};
+use crate::image::Published;
+use crate::journal::{Journal, What};
+use crate::provision::{self, Wanted};
+use crate::register::{self, Revision};
+use crate::work::Work;
+use crate::{resolve, scaling, service, url, watch};
+
+/// Moves services, one or several at once.
+pub struct Mover<'a> {
+    pub aws: &'a Client,
+    pub embedded: bool,
+    /// Application name.
+    pub app: &'a str,
+    /// Number of tasks, if it is to be set.
+    pub count: Option<u32>,
+    pub force: bool,
+    pub timeout: Duration,
+    pub journal: &'a Journal,
+    pub cancel: &'a Cancel,
+}
+
+/// A service whose revision is registered and that can be moved to it.
+pub struct Ready {
+    pub work: Work,
+    /// The service before; absent if it is to be created.
+    pub live: Option<Value>,
+    pub revision: Revision,
+    /// Digest of our image, where the definition carries one.
+    digest: Option<String>,
+}
+
+impl Ready {
+    /// A revision that exists, for a service that does.
+    pub fn existing(mut work: Work, live: Value, arn: String, definition: Value) -> Ready {
+        // Only the revision changes: what else differs from the definition files is another deployment's business.
+        work.service_definition = Value::Null;
+        let digest = digest_in(&definition, work.service.container.as_deref());
+        work.task_definition = definition;
+        Ready {
+            work,
+            live: Some(live),
+            revision: Revision { arn, fresh: false },
+            digest,
+        }
+    }
+
+    /// What is known of the service so far.
+    pub fn outcome(&self) -> ServiceOutcome {
+        let mut outcome = ServiceOutcome::of(&self.work);
+        outcome.task_definition = Some(self.revision.arn.clone());
+        outcome
+    }
+
+    /// The task definition that ran before.
+    pub fn previous(&self) -> Option<&str> {
+        self.live
+            .as_ref()
+            .and_then(|live| live["taskDefinition"].as_str())
+    }
+}
+
+/// The digest of the image of `container`, or of the only container.
+fn digest_in(definition: &Value, container: Option<&str>) -> Option<String> {
+    let containers = definition["containerDefinitions"].as_array()?;
+    let ours = match container {
+        Some(name) => containers.iter().find(|one| one["name"] == name)?,
+        None if containers.len() == 1 => &containers[0],
+        None => return None,
+    };
+    let (_, digest) = ours["image"].as_str()?.split_once('@')?;
+    Some(digest.to_owned())
+}
+
+impl Mover<'_> {
+    /// Time between two looks at what goes on.
+    pub fn pause(&self) -> Duration {
+        Duration::from_millis(if self.embedded { 150 } else { 2_000 })
+    }
+
+    /// Puts the image in, makes or finds what the definitions refer to, and registers the revision.
+    pub async fn prepare(
+        &self,
+        mut work: Work,
+        image: &Published,
+        tags: &[(String, String)],
+        events: &Events,
+    ) -> Result<Ready, Failure> {
+        let (aws, cancel) = (self.aws, self.cancel);
+        let live = if self.embedded {
+            let seen = service::describe_if_cluster(aws, work.cluster(), work.name());
+            cancel.or(seen).await?
+        } else {
+            let seen = service::describe(aws, work.cluster(), work.name());
+            cancel.or(seen).await?
+        };
+        work.overlay(aws, live.as_ref(), &image.reference).await?;
+        if self.embedded {
+            let step = events.start(Step::Provision, format!("what {} needs", work.name()));
+            let wanted = Wanted {
+                app: self.app,
+                service: &work.service.name,
+                cluster: &work.service.cluster,
+                task_definition: &mut work.task_definition,
+                service_definition: &mut work.service_definition,
+                target_group: work.target_group.as_ref(),
+            };
+            let made = cancel.or(provision::provision(aws, wanted, events)).await?;
+            if made == 0 {
+                step.skip("everything is there")
+            } else {
+                step.finish(format!("{made} created"))
+            }
+        } else {
+            cancel
+                .or(resolve::resolve(aws, &mut work, live.as_ref(), events))
+                .await?;
+        }
+        if live.is_none() && !work.can_create {
+            return Err(Failure::new(
+                Kind::Check,
+                format!("the service {} does not exist in the cluster {}", work.name(), work.cluster()),
+            )
+            .hint(format!("give `services: {{ {}: {{ service-definition: ... }} }}`, from which it is created", work.key())));
+        }
+        let running = live
+            .as_ref()
+            .and_then(|live| live["taskDefinition"].as_str());
+        let step = events.start(
+            Step::Register,
+            work.task_definition["family"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        );
+        let registered = register::register(aws, &work.task_definition, running, tags, events);
+        let revision = cancel.or(registered).await?;
+        if revision.fresh {
+            step.finish(revision.name().to_owned());
+        } else {
+            step.skip(format!("{} says the same", revision.name()));
+        }
+        Ok(Ready {
+            work,
+            live,
+            revision,
+            digest: Some(image.digest.to_string()),
+        })
+    }
+
+    /// Moves one service to its revision, to the end.
+    pub async fn carry(&self, ready: &Ready, events: &Events) -> Result<ServiceOutcome, Failure> {
+        let mut outcome = ready.outcome();
+        outcome.changed = self.roll_out(ready, events).await?;
+        outcome.url = self
+            .after(&ready.work, events)
+            .await
+            .map_err(|failure| match failure.kind {
+                Kind::Interrupted | Kind::Terminated => failure.hint(format!(
+                    "{} serves in {} already, and nothing was rolled back",
+                    ready.revision.name(),
+                    ready.work.name()
+                )),
+                _ => failure,
+            })?;
+        Ok(outcome)
+    }
+
+    /// What comes when the revision serves: auto scaling, and the URL.
+    async fn after(&self, work: &Work, events: &Events) -> Result<Option<String>, Failure> {
+        let (aws, cancel) = (self.aws, self.cancel);
+        let live = cancel
+            .or(service::describe(aws, work.cluster(), work.name()))
+            .await?
+            .ok_or_else(|| {
+                Failure::new(
+                    Kind::Superseded,
+                    format!("the service {} was deleted meanwhile", work.name()),
+                )
+            })?;
+        if let Some(scaling) = &work.service.scaling {
+            let applied = scaling::apply(aws, work.cluster(), &live, scaling, events);
+            cancel.or(applied).await?;
+        }
+        self.access(work, &live, events).await
+    }
+
+    async fn roll_out(&self, ready: &Ready, events: &Events) -> Result<bool, Failure> {
+        let Ready {
+            work,
+            live,
+            revision,
+            ..
+        } = ready;
+        let aws = self.aws;
+        let step = events.start(
+            Step::Deploy,
+            format!("{} to {}", revision.name(), work.name()),
+        );
+        let mut began_with = None;
+        let mut answer = None;
+        let asked_at = jiff::Timestamp::now();
+        if live.is_some()
+            && let Some(flying) = self
+                .cancel
+                .or(service::in_flight(aws, work.cluster(), work.name()))
+                .await?
+        {
+            // Our own revision on its way, as a killed run leaves it, is watched to its end and not deployed a second time.
+            let ours = flying.task_definition.as_deref() == Some(&revision.arn)
+                && matches!(flying.status.as_str(), "PENDING" | "IN_PROGRESS");
+            if !ours {
+                return Err(Failure::new(
+                    Kind::InFlight,
+                    format!(
+                        "another deployment of {} is in flight ({}, {})",
+                        work.name(),
+                        flying.status,
+                        flying.arn
+                    ),
+                )
+                .hint("wait for its end, or take it back with `hoist rollback`, and deploy again"));
+            }
+            events.note(
+                Step::Deploy,
+                "this revision is being deployed already; watching it",
+            );
+            if let Some(count) = self.count.filter(|count| {
+                live.as_ref()
+                    .is_none_or(|live| live["desiredCount"] != *count)
+            }) {
+                events.warn(
+                    Step::Deploy,
+                    format!("--count {count} was not applied to it; deploy again for that"),
+                );
+            }
+            began_with = Some(flying.arn);
+        }
+        if began_with.is_none() {
+            let moved = match live {
+                None => None,
+                Some(live) => {
+                    let changes = service::changes(live, &work.service_definition);
+                    let same = live["taskDefinition"] == *revision.arn;
+                    let failed = last_failed(live);
+                    let serves = same && !failed;
+                    let count = self.count.filter(|count| live["desiredCount"] != *count);
+                    if serves && changes.is_empty() && count.is_none() && !self.force {
+                        step.skip(format!("{} serves already", revision.name()));
+                        return Ok(false);
+                    }
+                    let wanted = service::Move {
+                        task_definition: revision.arn.clone(),
+                        changes,
+                        count,
+                        force: self.force || same && failed,
+                    };
+                    Some((live, wanted))
+                }
+            };
+            self.cancel.or(async { Ok(()) }).await?;
+            let deploying = What::Deploying {
+                cluster: work.cluster().to_owned(),
+                service: work.name().to_owned(),
+                task_definition: revision.arn.clone(),
+            };
+            record(self.journal, deploying)?;
+            let call = async {
+                match moved {
+                    Some((live, wanted)) => {
+                        service::update(aws, work.cluster(), live, wanted).await
+                    }
+                    None => {
+                        let made = service::create(
+                            aws,
+                            work.cluster(),
+                            work.name(),
+                            &work.service_definition,
+                            &revision.arn,
+                            self.count,
+                        )
+                        .await?;
+                        events.note(Step::Deploy, format!("created the service {}", work.name()));
+                        Ok(made)
+                    }
+                }
+            };
+            // Not cancelled in the middle: a call whose answer is not awaited is a deployment that nobody watches.
+            match self.cancel.grant(watch::GRACE, call).await {
+                Ok(done) => answer = Some(done?),
+                Err(signal) => {
+                    return Err(signal.failure().hint(
+                        "ECS had been asked for the deployment and had not answered: it may go on; deploy again, which looks first",
+                    ));
+                }
+            }
+        }
+        let health_path = work
+            .target_group
+            .as_ref()
+            .and_then(|group| group["HealthCheckPath"].as_str())
+            .map(str::to_owned);
+        let watched = watch::Watched {
+            aws,
+            embedded: self.embedded,
+            cluster: work.cluster(),
+            service: work.name(),
+            revision: &revision.arn,
+            definition: &work.task_definition,
+            answer: answer.as_ref(),
+            asked_at,
+            container: work.service.container.as_deref(),
+            digest: ready.digest.clone().unwrap_or_default(),
+            health_path,
+            known_deployment: began_with,
+            previous: ready.previous(),
+            timeout: self.timeout,
+            journal: self.journal,
+        };
+        let summary = watch::to_the_end(&watched, self.cancel, events).await?;
+        step.finish(summary);
+        Ok(true)
+    }
+
+    async fn access(
+        &self,
+        work: &Work,
+        live: &Value,
+        events: &Events,
+    ) -> Result<Option<String>, Failure> {
+        if live["desiredCount"] == 0 {
+            let why = format!("{} wants no task, so no URL is asked", work.name());
+            events.note(Step::Verify, why);
+            return Ok(None);
+        }
+        let Some(found) = self.cancel.or(url::find(self.aws, live)).await? else {
+            if !hoist_aws::read::list(live, "loadBalancers")
+                .as_slice()
+                .is_empty()
+            {
+                events.warn(
+                    Step::Verify,
+                    format!(
+                        "{} has a load balancer that no listener leads to, so no URL was asked",
+                        work.name()
+                    ),
+                );
+            }
+            return Ok(None);
+        };
+        url::verify(&found, &work.service.url, self.cancel, events).await?;
+        Ok(Some(found.url))
+    }
+}
+
+/// Whether the newest deployment of the service failed, so that its revision is named but does not serve.
+fn last_failed(live: &Value) -> bool {
+    live["deployments"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|deployment| {
+            deployment["status"] == "PRIMARY" && deployment["rolloutState"] == "FAILED"
+        })
+}

@@ -1,6 +1,6 @@
 //! Would this deployment fail, and why: what can be known from the account before anything is built.
 //!
-//! Each check is one file with an id, which is its anchor in `docs/checks.md`. They run at the same time; none changes anything.
+//! Each check is one file with an id, which is its anchor in `docs/account-checks.md`. They run at the same time; none changes anything.
 
 mod alarms;
 mod architecture;
@@ -42,7 +42,7 @@ const AT_ONCE: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
-    /// The check's id, an anchor of `docs/checks.md`.
+    /// The check's id, an anchor of `docs/account-checks.md`.
     pub check: &'static str,
     /// What the check demands.
     pub sentence: &'static str,
@@ -104,7 +104,7 @@ fn note(message: impl Into<String>, fix: impl Into<String>) -> Finding {
 /// One check.
 #[derive(Clone, Copy)]
 pub struct Check {
-    /// Anchor of `docs/checks.md`.
+    /// Anchor of `docs/account-checks.md`.
     pub id: &'static str,
     /// What it demands, as a sentence without full stop.
     pub sentence: &'static str,
@@ -363,7 +363,7 @@ impl fmt::Display for Found {
         if !self.fix.is_empty() {
             writeln!(out, "  = help: {}", self.fix.replace('\n', "\n  "))?;
         }
-        writeln!(out, "  = docs: docs/checks.md#{}", self.check)
+        writeln!(out, "  = docs: docs/account-checks.md#{}", self.check)
     }
 }
 

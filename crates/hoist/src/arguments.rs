@@ -461,7 +461,7 @@ pub struct Render {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The definitions are checked first, without a call; then the account. Each check is described in docs/checks.md.\n\nExamples:\n  hoist check -e production\n  hoist check --offline\n  hoist check --local --output json"
+    after_help = "The definitions are checked first, without a call; then the account. The checks are described in docs/checks.md and docs/account-checks.md.\n\nExamples:\n  hoist check -e production\n  hoist check --offline\n  hoist check --local --output json"
 )]
 pub struct Check {
     #[command(flatten)]

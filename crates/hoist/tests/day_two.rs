@@ -48,7 +48,7 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     sandbox.run(&["check", "--offline"]).expect(0);
     write(&project, &CONFIG.replace("app: shop", "app: shop\nimage: { create-repository: false, platforms: [linux/arm64] }"), "EXPOSE 9");
     let checked = sandbox.run(&["check", "--local"]);
-    assert!(checked.expect(14).stdout.contains("docs/checks.md#repository"), "{}", checked.stdout);
+    assert!(checked.expect(14).stdout.contains("docs/account-checks.md#repository"), "{}", checked.stdout);
     sandbox.deploy(&[]).expect(14).says("the repository shop does not exist").never_says("engine");
     write(&project, CONFIG, "ENV GREETING=one");
 

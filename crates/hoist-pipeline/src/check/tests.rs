@@ -332,9 +332,9 @@ async fn time_to_start_and_room_to_move_are_reckoned() {
 
 #[test]
 fn every_check_is_described_where_it_says() {
-    let page = include_str!("../../../../docs/checks.md");
+    let page = include_str!("../../../../docs/account-checks.md");
     for check in CHECKS {
         let wanted = format!("\n## {}\n\n{}.\n", check.id, check.sentence);
-        assert!(page.contains(&wanted), "docs/checks.md lacks{wanted}");
+        assert!(page.contains(&wanted), "docs/account-checks.md lacks{wanted}");
     }
 }

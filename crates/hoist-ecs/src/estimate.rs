@@ -100,10 +100,18 @@ pub fn estimate(
         Some(group) => {
             let interval = number(&group["HealthCheckIntervalSeconds"]).unwrap_or(30);
             let advice = (interval > 10).then(|| {
-                format!("an interval of 5 s saves up to {} s", batches * (interval - 5))
+                format!(
+                    "an interval of 5 s saves up to {} s",
+                    batches * (interval - 5)
+                )
             });
             let setting = format!("health check interval {interval} s");
-            add("first health check", batches * interval, Some(setting), advice);
+            add(
+                "first health check",
+                batches * interval,
+                Some(setting),
+                advice,
+            );
         }
         None => match slowest_check(definition) {
             Some(seconds) => {
@@ -124,10 +132,15 @@ pub fn estimate(
             .find(|attribute| attribute["Key"] == "deregistration_delay.timeout_seconds")
             .and_then(|attribute| number(&attribute["Value"]))
             .unwrap_or(300);
-        let advice = (delay > 30)
-            .then(|| format!("a delay of 10 s saves {} s", batches * (delay - 10)));
+        let advice =
+            (delay > 30).then(|| format!("a delay of 10 s saves {} s", batches * (delay - 10)));
         let setting = format!("deregistration delay {delay} s");
-        add("open requests drain", batches * delay, Some(setting), advice);
+        add(
+            "open requests drain",
+            batches * delay,
+            Some(setting),
+            advice,
+        );
     }
     add("old tasks stop", batches * pace.stop, None, None);
     add("ECS completes it", pace.complete, None, None);
@@ -213,10 +226,16 @@ mod tests {
 
     #[test]
     fn little_room_makes_batches_and_none_makes_nothing() {
-        let service = |maximum: u32| json!({ "deploymentConfiguration": { "maximumPercent": maximum } });
+        let service =
+            |maximum: u32| json!({ "deploymentConfiguration": { "maximumPercent": maximum } });
         let parts = estimate(&service(150), &json!({}), None, 4, Pace::FARGATE);
         assert_eq!(parts[0].seconds, 2 * Pace::FARGATE.start);
-        assert!(parts[0].setting.as_deref().is_some_and(|text| text.ends_with("2 batches")));
+        assert!(
+            parts[0]
+                .setting
+                .as_deref()
+                .is_some_and(|text| text.ends_with("2 batches"))
+        );
         assert!(estimate(&service(125), &json!({}), None, 3, Pace::FARGATE).is_empty());
         assert!(estimate(&service(200), &json!({}), None, 0, Pace::FARGATE).is_empty());
     }
@@ -226,7 +245,12 @@ mod tests {
         let linear = json!({ "deploymentConfiguration": { "strategy": "LINEAR", "bakeTimeInMinutes": 5,
             "linearConfiguration": { "stepPercent": 25.0, "stepBakeTimeInMinutes": 2 } } });
         let parts = estimate(&linear, &json!({}), None, 2, Pace::EMBEDDED);
-        let seconds = |what: &str| parts.iter().find(|part| part.what == what).map(|part| part.seconds);
+        let seconds = |what: &str| {
+            parts
+                .iter()
+                .find(|part| part.what == what)
+                .map(|part| part.seconds)
+        };
         assert_eq!(seconds("traffic moves in steps"), Some(360));
         assert_eq!(seconds("both revisions stay"), Some(300));
         let checked = json!({ "containerDefinitions": [{ "healthCheck": { "command": ["CMD", "x"], "interval": 15 } }] });

@@ -207,18 +207,31 @@ mod tests {
         };
         assert_eq!(spot_tasks(&strategy(2), 10), 6);
         assert_eq!(spot_tasks(&strategy(2), 1), 0);
-        assert_eq!(spot_tasks(&json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]), 5), 5);
+        assert_eq!(
+            spot_tasks(
+                &json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]),
+                5
+            ),
+            5
+        );
         assert_eq!(spot_tasks(&Value::Null, 5), 0);
         let task = json!({ "cpu": "1024", "memory": "2048" });
         let service = json!({ "capacityProviderStrategy": strategy(0) });
-        let half = Rates { spot: Some(0.5), ..Rates::default() };
+        let half = Rates {
+            spot: Some(0.5),
+            ..Rates::default()
+        };
         let (full, spot) = (
             dollars(&task, &service, 4, Rates::default()),
             dollars(&task, &service, 4, half),
         );
         assert!((spot / full - 2.5 / 4.0).abs() < 1e-9);
         let bill = monthly(&task, &service, 4, "us-east-1", &Rates::default()).unwrap();
-        assert!(bill.notes[0].contains("3 tasks on FARGATE_SPOT"), "{:?}", bill.notes);
+        assert!(
+            bill.notes[0].contains("3 tasks on FARGATE_SPOT"),
+            "{:?}",
+            bill.notes
+        );
     }
 
     #[test]
@@ -226,7 +239,11 @@ mod tests {
         let task = json!({ "cpu": "1024", "memory": "2048" });
         let bill = monthly(&task, &Value::Null, 1, "mars-north-1", &Rates::default()).unwrap();
         assert!(bill.notes[0].contains("mars-north-1"));
-        let own = Rates { vcpu_hour: Some(1.0), gb_hour: Some(0.5), spot: None };
+        let own = Rates {
+            vcpu_hour: Some(1.0),
+            gb_hour: Some(0.5),
+            spot: None,
+        };
         let bill = monthly(&task, &Value::Null, 1, "mars-north-1", &own).unwrap();
         assert!(bill.notes.is_empty() && (bill.dollars - 2.0 * HOURS_PER_MONTH).abs() < 1e-9);
     }

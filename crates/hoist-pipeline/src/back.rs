@@ -94,13 +94,19 @@ pub async fn numbered(aws: &Client, live: &Value, number: u32) -> Result<String,
 /// AWS refused the call for another reason.
 pub async fn describe(aws: &Client, name: &str) -> Result<Value, Failure> {
     let request = json!({ "taskDefinition": name });
-    match aws.json(Service::Ecs, "DescribeTaskDefinition", request).await {
+    match aws
+        .json(Service::Ecs, "DescribeTaskDefinition", request)
+        .await
+    {
         Ok(mut answer) => Ok(answer["taskDefinition"].take()),
         // "Unable to describe task definition." is how ECS says that there is none.
         Err(error) if error.code() == Some("ClientException") && !error.is_throttling() => {
             Ok(Value::Null)
         }
-        Err(error) => Err(refused(format!("failed to describe {}", tail(name)), &error)),
+        Err(error) => Err(refused(
+            format!("failed to describe {}", tail(name)),
+            &error,
+        )),
     }
 }
 

@@ -313,7 +313,9 @@ async fn subject(aws: &Client, work: Work) -> Subject {
         .unwrap_or_default();
     let mut definition = work.task_definition.clone();
     if definition.is_null()
-        && let Some(running) = live.as_ref().and_then(|live| live["taskDefinition"].as_str())
+        && let Some(running) = live
+            .as_ref()
+            .and_then(|live| live["taskDefinition"].as_str())
         && let Ok(mut described) = status::describe_definition(aws, running).await
     {
         definition = described["taskDefinition"].take();
@@ -322,7 +324,8 @@ async fn subject(aws: &Client, work: Work) -> Subject {
     // The short form's names of network and balancer only serve to create the service.
     let kept = ["networkConfiguration", "loadBalancers"];
     for (member, value) in work.service_definition.as_object().into_iter().flatten() {
-        let stays = live.is_some() && (work.is_short() && kept.contains(&member.as_str()) || member == "desiredCount");
+        let stays = live.is_some()
+            && (work.is_short() && kept.contains(&member.as_str()) || member == "desiredCount");
         if !stays {
             service[member] = value.clone();
         }

@@ -151,7 +151,10 @@ pub async fn deploy(
         );
     }
     let last = |of: fn(&ServiceOutcome) -> Option<&String>| {
-        told.services.iter().rev().find_map(|service| of(service).cloned())
+        told.services
+            .iter()
+            .rev()
+            .find_map(|service| of(service).cloned())
     };
     events.emit(Event::Finished {
         outcome: name.to_owned(),
@@ -227,11 +230,17 @@ impl Run<'_> {
                 &request.services,
             );
             let checked = self.cancel.or(checks).await?;
-            for found in checked.found.iter().filter(|found| found.weight != Weight::Error) {
+            for found in checked
+                .found
+                .iter()
+                .filter(|found| found.weight != Weight::Error)
+            {
                 let text = found.to_string();
                 match found.weight {
                     Weight::Note => self.events.note(Step::Check, text.trim_end()),
-                    _ => self.events.warn(Step::Check, text.trim_start_matches("warning: ").trim_end()),
+                    _ => self
+                        .events
+                        .warn(Step::Check, text.trim_start_matches("warning: ").trim_end()),
                 }
             }
             if let Some(failure) = checked.failure() {
@@ -364,11 +373,7 @@ impl Run<'_> {
     }
 
     /// The revision that exists already.
-    async fn revision(
-        &self,
-        mover: &Mover<'_>,
-        work: Work,
-    ) -> Result<Found, Failure> {
+    async fn revision(&self, mover: &Mover<'_>, work: Work) -> Result<Found, Failure> {
         let aws = self.request.aws;
         let live = self.cancel.or(select::live(aws, &work.service)).await?;
         let arn = match self.request.version {
@@ -378,13 +383,25 @@ impl Run<'_> {
                 if let Some(flying) = self.cancel.or(flying).await? {
                     let pause = mover.pause();
                     let (cancel, events) = (self.cancel, self.events);
-                    back::take_back(aws, work.name(), &flying, pause, self.request.timeout, cancel, events)
-                        .await?;
+                    back::take_back(
+                        aws,
+                        work.name(),
+                        &flying,
+                        pause,
+                        self.request.timeout,
+                        cancel,
+                        events,
+                    )
+                    .await?;
                     let live = self.cancel.or(select::live(aws, &work.service)).await?;
                     let mut outcome = ServiceOutcome::of(&work);
                     outcome.changed = true;
                     outcome.task_definition = live["taskDefinition"].as_str().map(str::to_owned);
-                    outcome.url = self.cancel.or(url::find(aws, &live)).await?.map(|found| found.url);
+                    outcome.url = self
+                        .cancel
+                        .or(url::find(aws, &live))
+                        .await?
+                        .map(|found| found.url);
                     return Ok(Found::TakenBack(outcome));
                 }
                 let found = back::last_good(aws, work.cluster(), work.name(), &live);
@@ -429,9 +446,9 @@ impl Run<'_> {
 /// # Errors
 /// It cannot be written.
 pub fn record(journal: &Journal, what: What) -> Result<(), Failure> {
-    journal.record(what).map_err(|error| {
-        Failure::because(Kind::Unexpected, "failed to write the journal", &error)
-    })
+    journal
+        .record(what)
+        .map_err(|error| Failure::because(Kind::Unexpected, "failed to write the journal", &error))
 }
 
 /// Where a service of the project answers; `None` where it has no address. `name` may be left out where there is one service.

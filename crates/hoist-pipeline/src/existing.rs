@@ -18,8 +18,9 @@ pub async fn find(aws: &Client, project: &Project, given: &str) -> Result<Publis
     let ours = project.repository();
     let reference = parse(given, ours)?;
     let missing = || {
-        Failure::new(Kind::Check, format!("there is no image {given}"))
-            .hint(format!("`aws ecr describe-images --repository-name {ours}` lists those of this project"))
+        Failure::new(Kind::Check, format!("there is no image {given}")).hint(format!(
+            "`aws ecr describe-images --repository-name {ours}` lists those of this project"
+        ))
     };
     let registry_of = |host: &str| host.contains(".dkr.ecr.");
     let repository = ecr::find(aws, &reference.repository).await;
@@ -35,7 +36,11 @@ pub async fn find(aws: &Client, project: &Project, given: &str) -> Result<Publis
             (None, tag) => json!({ "imageTag": tag.as_deref().unwrap_or("latest") }),
         };
         let mut request = json!({ "repositoryName": reference.repository, "imageIds": [id] });
-        if let Some(account) = reference.registry.as_deref().filter(|host| registry_of(host)) {
+        if let Some(account) = reference
+            .registry
+            .as_deref()
+            .filter(|host| registry_of(host))
+        {
             request["registryId"] = json!(account.split('.').next());
         }
         let answer = match aws.json(Service::Ecr, "DescribeImages", request).await {
@@ -44,7 +49,9 @@ pub async fn find(aws: &Client, project: &Project, given: &str) -> Result<Publis
             Err(error) => return Err(refused(format!("failed to look up {given}"), &error)),
         };
         let image = &answer["imageDetails"][0];
-        let digest: Digest = read::text(image, "imageDigest").parse().map_err(|_| missing())?;
+        let digest: Digest = read::text(image, "imageDigest")
+            .parse()
+            .map_err(|_| missing())?;
         let tag = reference.tag.clone().or_else(|| commit_tag(image));
         let uri = match &reference.registry {
             Some(host) if registry_of(host) => format!("{host}/{}", reference.repository),
@@ -60,7 +67,11 @@ pub async fn find(aws: &Client, project: &Project, given: &str) -> Result<Publis
         Failure::because(Kind::Push, format!("failed to look up {given}"), &error)
     })?;
     let digest = found.ok_or_else(missing)?.digest;
-    let name = ImageRef { tag: None, digest: None, ..reference.clone() };
+    let name = ImageRef {
+        tag: None,
+        digest: None,
+        ..reference.clone()
+    };
     Ok(published(&name.to_string(), digest, reference.tag))
 }
 
@@ -134,6 +145,9 @@ mod tests {
             assert_eq!(found.digest.is_some(), by_digest, "{given}");
         }
         assert_eq!(parse("", "shop").unwrap_err().kind, Kind::Configuration);
-        assert_eq!(parse("sha256:zz", "shop").unwrap_err().kind, Kind::Configuration);
+        assert_eq!(
+            parse("sha256:zz", "shop").unwrap_err().kind,
+            Kind::Configuration
+        );
     }
 }

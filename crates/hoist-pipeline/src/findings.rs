@@ -59,7 +59,11 @@ pub struct Findings(pub Vec<Finding>);
 impl fmt::Display for Findings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.0 {
-            writeln!(out, "{:8} {:11} {}", finding.state, finding.what, finding.says)?;
+            writeln!(
+                out,
+                "{:8} {:11} {}",
+                finding.state, finding.what, finding.says
+            )?;
             if let Some(hint) = &finding.hint {
                 writeln!(out, "{:20} {hint}", "")?;
             }

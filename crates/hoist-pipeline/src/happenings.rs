@@ -26,7 +26,12 @@ pub struct Happening {
 
 impl fmt::Display for Happening {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{} {}", self.at.strftime("%Y-%m-%dT%H:%M:%SZ"), self.message)
+        writeln!(
+            out,
+            "{} {}",
+            self.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            self.message
+        )
     }
 }
 
@@ -59,7 +64,11 @@ pub async fn happenings(
             }
         }
         found.sort_by_key(|happening| happening.at);
-        let skip = if first { found.len().saturating_sub(limit) } else { 0 };
+        let skip = if first {
+            found.len().saturating_sub(limit)
+        } else {
+            0
+        };
         found[skip..].iter().for_each(&mut *tell);
         first = false;
         match follow {

@@ -108,7 +108,14 @@ pub async fn history(
                     definitions.insert(definition.clone(), described);
                 }
                 let known = definitions.get(&definition).unwrap_or(&Value::Null);
-                deployments.push(of(service, &deployment, &definition, known, wanted, journal));
+                deployments.push(of(
+                    service,
+                    &deployment,
+                    &definition,
+                    known,
+                    wanted,
+                    journal,
+                ));
             }
         }
     }
@@ -142,9 +149,7 @@ async fn list(aws: &Client, service: &Service, limit: usize) -> Result<Vec<Strin
             Err(error) if is_unknown_operation(&error) => return Ok(arns),
             Err(error) => return Err(refused("failed to list the deployments", &error)),
         };
-        arns.extend(
-            read::service_deployment_briefs(&answer).map(|brief| brief.arn().to_owned()),
-        );
+        arns.extend(read::service_deployment_briefs(&answer).map(|brief| brief.arn().to_owned()));
         next = answer["nextToken"].take();
         if !next.is_string() || arns.len() >= limit {
             arns.truncate(limit);
@@ -183,7 +188,9 @@ fn of(
         by: tag(described, "hoist:by").or_else(|| {
             known["registeredBy"].as_str().map(|arn| {
                 // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
-                arn.rsplit_once(':').map_or(arn, |(_, name)| name).to_owned()
+                arn.rsplit_once(':')
+                    .map_or(arn, |(_, name)| name)
+                    .to_owned()
             })
         }),
         outcome: status.to_owned(),
@@ -229,7 +236,11 @@ fn unborn(app: &str, journal: &[Entry]) -> Vec<Deployment> {
             continue;
         };
         let mut of_run = journal.iter().filter(|entry| entry.run == began.run);
-        if of != app || of_run.clone().any(|entry| matches!(entry.what, What::Deploying { .. })) {
+        if of != app
+            || of_run
+                .clone()
+                .any(|entry| matches!(entry.what, What::Deploying { .. }))
+        {
             continue;
         }
         let ended = of_run.find_map(|entry| match &entry.what {
@@ -294,7 +305,9 @@ impl fmt::Display for History {
                 ]
             })
             .collect();
-        let heading = ["WHEN", "SERVICE", "REVISION", "COMMIT", "IMAGE", "BY", "TOOK", "OUTCOME"];
+        let heading = [
+            "WHEN", "SERVICE", "REVISION", "COMMIT", "IMAGE", "BY", "TOOK", "OUTCOME",
+        ];
         out.write_str(&table(heading, &rows))
     }
 }

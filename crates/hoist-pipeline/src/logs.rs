@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::refusal::{has_code, refused};
-use crate::status::describe_definition;
 use crate::select;
+use crate::status::describe_definition;
 
 /// CloudWatch may show an event some seconds after a later one: while following, this much is asked for again, in milliseconds.
 const OVERLAP: i64 = 10_000;
@@ -126,9 +126,7 @@ async fn places(
             .collect();
         for revision in revisions {
             let described = describe_definition(aws, revision).await?;
-            for container in
-                read::list(&described["taskDefinition"], "containerDefinitions")
-            {
+            for container in read::list(&described["taskDefinition"], "containerDefinitions") {
                 let options = &container["logConfiguration"]["options"];
                 let name = read::text(container, "name");
                 let wanted = query
@@ -182,14 +180,20 @@ async fn lines(
             // The group is made when the first container starts, where the definition says so.
             Err(error) if has_code(&error, "ResourceNotFoundException") => return Ok(()),
             Err(error) => {
-                return Err(refused(format!("failed to read the log group {}", place.group), &error));
+                return Err(refused(
+                    format!("failed to read the log group {}", place.group),
+                    &error,
+                ));
             }
         };
         for event in read::list(&answer, "events") {
             let Some(at) = read::number(event, "timestamp") else {
                 continue;
             };
-            if seen.insert(read::text(event, "eventId").to_owned(), at).is_some() {
+            if seen
+                .insert(read::text(event, "eventId").to_owned(), at)
+                .is_some()
+            {
                 continue;
             }
             found.push(Line {

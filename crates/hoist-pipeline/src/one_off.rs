@@ -69,7 +69,8 @@ impl OneOff<'_> {
             let task = match cancel.or(looked).await {
                 Ok(task) => task,
                 Err(failure) if matches!(failure.kind, Kind::Interrupted | Kind::Terminated) => {
-                    let stopped = tokio::time::timeout(FAREWELL, self.stop(&arn, "cancelled")).await;
+                    let stopped =
+                        tokio::time::timeout(FAREWELL, self.stop(&arn, "cancelled")).await;
                     return Err(failure.hint(match stopped {
                         Ok(Ok(())) => "the task was asked to stop",
                         _ => "the task could not be asked to stop: it may go on",
@@ -91,7 +92,10 @@ impl OneOff<'_> {
                     .map_err(|error| refused("failed to stop the task", &error))?;
                 return Err(Failure::new(
                     Kind::TaskFailed,
-                    format!("{} was stopped after {} s", self.task.key, self.task.timeout),
+                    format!(
+                        "{} was stopped after {} s",
+                        self.task.key, self.task.timeout
+                    ),
                 )
                 .hint("a longer `timeout` can be set for the task in hoist.yaml"));
             }
@@ -105,7 +109,10 @@ impl OneOff<'_> {
         match code {
             Some(code) => {
                 let took = began.elapsed().as_secs();
-                events.note(Step::Run, format!("{container} exited with {code} after {took} s"));
+                events.note(
+                    Step::Run,
+                    format!("{container} exited with {code} after {took} s"),
+                );
                 if code == 0 {
                     step.finish(format!("{} succeeded", self.task.key));
                 }
@@ -178,7 +185,8 @@ impl OneOff<'_> {
             let value = &self.service[member];
             let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
             // ECS takes one of the two.
-            if !empty && !(member == "launchType" && !request["capacityProviderStrategy"].is_null()) {
+            if !empty && !(member == "launchType" && !request["capacityProviderStrategy"].is_null())
+            {
                 request[member] = value.clone();
             }
         }
@@ -208,7 +216,8 @@ impl OneOff<'_> {
     }
 
     async fn stop(&self, arn: &str, why: &str) -> Result<(), AwsError> {
-        let request = json!({ "cluster": self.cluster, "task": arn, "reason": format!("hoist: {why}") });
+        let request =
+            json!({ "cluster": self.cluster, "task": arn, "reason": format!("hoist: {why}") });
         self.aws
             .json(Service::Ecs, "StopTask", request)
             .await

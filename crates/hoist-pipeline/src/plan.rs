@@ -139,7 +139,11 @@ pub async fn plan(
     };
     let mut services = Vec::new();
     for work in works {
-        services.push(cancel.or(one(request, work, &image.reference, events)).await?);
+        services.push(
+            cancel
+                .or(one(request, work, &image.reference, events))
+                .await?,
+        );
     }
     let changes = services.iter().any(|service| service.action != "none");
     Ok(Plan {
@@ -169,7 +173,10 @@ async fn one(
     let aws = request.aws;
     let live = service::describe_if_cluster(aws, work.cluster(), work.name()).await?;
     work.overlay(aws, live.as_ref(), image).await?;
-    let running = match live.as_ref().and_then(|live| live["taskDefinition"].as_str()) {
+    let running = match live
+        .as_ref()
+        .and_then(|live| live["taskDefinition"].as_str())
+    {
         Some(running) => status::describe_definition(aws, running).await?["taskDefinition"].take(),
         None => Value::Null,
     };
@@ -183,7 +190,9 @@ async fn one(
         resolve::resolve(aws, &mut work, live.as_ref(), events).await?;
     }
     if live.is_none() && !work.can_create {
-        notes.push("it does not exist, and there is no service definition to create it from".to_owned());
+        notes.push(
+            "it does not exist, and there is no service definition to create it from".to_owned(),
+        );
     }
     let none = json!({});
     let before = if running.is_null() { &none } else { &running };
@@ -239,7 +248,13 @@ async fn one(
     };
     let time = match action {
         "none" => Vec::new(),
-        _ => hoist_ecs::estimate(&after, &work.task_definition, group.as_ref(), count_after, pace),
+        _ => hoist_ecs::estimate(
+            &after,
+            &work.task_definition,
+            group.as_ref(),
+            count_after,
+            pace,
+        ),
     };
     if action == "update" && time.is_empty() && count_after > 0 {
         notes.push(
@@ -257,7 +272,12 @@ async fn one(
         .into_iter()
         .flatten()
         .collect();
-        format!("{} to {} tasks by {}", scaling.min, scaling.max, by.join(", "))
+        format!(
+            "{} to {} tasks by {}",
+            scaling.min,
+            scaling.max,
+            by.join(", ")
+        )
     });
     Ok(ServicePlan {
         service: work.key().to_owned(),
@@ -464,11 +484,18 @@ impl Plan {
         }
         text.push_str(&format!(
             "**Image** {}: {}\n",
-            if self.image.built { "is built" } else { "is reused" },
+            if self.image.built {
+                "is built"
+            } else {
+                "is reused"
+            },
             self.image.why
         ));
         if !self.before.is_empty() {
-            text.push_str(&format!("\n**First** {} would run\n", self.before.join(", ")));
+            text.push_str(&format!(
+                "\n**First** {} would run\n",
+                self.before.join(", ")
+            ));
         }
         for service in &self.services {
             text.push_str(&format!("\n#### {}\n\n", service.headline()));
@@ -505,7 +532,10 @@ impl Plan {
             }
             for part in &service.time {
                 if let Some(advice) = &part.advice {
-                    text.push_str(&format!("| {} | {} s; {advice} |\n", part.what, part.seconds));
+                    text.push_str(&format!(
+                        "| {} | {} s; {advice} |\n",
+                        part.what, part.seconds
+                    ));
                 }
             }
         }
@@ -550,7 +580,11 @@ impl fmt::Display for Plan {
                     .as_ref()
                     .map(|setting| format!(" ({setting})"))
                     .unwrap_or_default();
-                writeln!(out, "            {:>4} s {}{setting}", part.seconds, part.what)?;
+                writeln!(
+                    out,
+                    "            {:>4} s {}{setting}",
+                    part.seconds, part.what
+                )?;
                 if let Some(advice) = &part.advice {
                     writeln!(out, "                   {advice}")?;
                 }
@@ -598,8 +632,13 @@ pub async fn cost(aws: &Client, project: &Project, only: &[String]) -> Result<Co
     let mut services = Vec::new();
     for work in work::works(project, aws.region(), only)? {
         let live = service::describe_if_cluster(aws, work.cluster(), work.name()).await?;
-        let running = match live.as_ref().and_then(|live| live["taskDefinition"].as_str()) {
-            Some(running) => status::describe_definition(aws, running).await?["taskDefinition"].take(),
+        let running = match live
+            .as_ref()
+            .and_then(|live| live["taskDefinition"].as_str())
+        {
+            Some(running) => {
+                status::describe_definition(aws, running).await?["taskDefinition"].take()
+            }
             None => work.task_definition.clone(),
         };
         let service = live.as_ref().unwrap_or(&work.service_definition);
@@ -633,9 +672,16 @@ impl fmt::Display for Costs {
                 ]
             })
             .collect();
-        out.write_str(&crate::table::table(["SERVICE", "TASKS", "STATE", "A MONTH"], &rows))?;
+        out.write_str(&crate::table::table(
+            ["SERVICE", "TASKS", "STATE", "A MONTH"],
+            &rows,
+        ))?;
         let total: f64 = self.services.iter().filter_map(|cost| cost.dollars).sum();
-        writeln!(out, "{} a month in all, for vCPU, memory and storage of tasks that always run", dollars(total))?;
+        writeln!(
+            out,
+            "{} a month in all, for vCPU, memory and storage of tasks that always run",
+            dollars(total)
+        )?;
         for cost in &self.services {
             for note in &cost.notes {
                 writeln!(out, "{}: {note}", cost.service)?;
@@ -700,10 +746,16 @@ mod tests {
             "             300 s open requests drain (deregistration delay 300 s)",
             "                   a delay of 10 s saves 290 s",
         ] {
-            assert!(text.lines().any(|found| found == line), "`{line}` in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "`{line}` in\n{text}"
+            );
         }
         let markdown = plan.markdown();
-        assert!(markdown.contains("! cpu: 256 -> 512\n") && markdown.contains("| time | about 8 min |"), "{markdown}");
+        assert!(
+            markdown.contains("! cpu: 256 -> 512\n") && markdown.contains("| time | about 8 min |"),
+            "{markdown}"
+        );
         let all = format!("{text}{markdown}{}", serde_json::to_string(&plan).unwrap());
         assert!(!all.contains("hunter"), "{all}");
     }

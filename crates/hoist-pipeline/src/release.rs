@@ -126,16 +126,19 @@ async fn before(
     key: &str,
     events: &Events,
 ) -> Result<(), Failure> {
-    let task = project.task(key).ok_or_else(|| {
-        Failure::new(Kind::Configuration, format!("there is no task `{key}`"))
-    })?;
+    let task = project
+        .task(key)
+        .ok_or_else(|| Failure::new(Kind::Configuration, format!("there is no task `{key}`")))?;
     let Some(service) = ready
         .iter()
         .find(|service| service.work.key() == task.service)
     else {
         events.note(
             Step::Run,
-            format!("{key} is not run: its service {} is not deployed", task.service),
+            format!(
+                "{key} is not run: its service {} is not deployed",
+                task.service
+            ),
         );
         return Ok(());
     };
@@ -187,7 +190,10 @@ async fn undo(
             Ok(()) => lines.push(format!("{name} went back to {}", tail(&previous))),
             Err(failure) => {
                 all = false;
-                lines.push(format!("{name} did not go back to {}: {failure}", tail(&previous)));
+                lines.push(format!(
+                    "{name} did not go back to {}: {failure}",
+                    tail(&previous)
+                ));
             }
         }
     }

@@ -162,17 +162,17 @@ impl Mover<'_> {
     pub async fn carry(&self, ready: &Ready, events: &Events) -> Result<ServiceOutcome, Failure> {
         let mut outcome = ready.outcome();
         outcome.changed = self.roll_out(ready, events).await?;
-        outcome.url = self
-            .after(&ready.work, events)
-            .await
-            .map_err(|failure| match failure.kind {
-                Kind::Interrupted | Kind::Terminated => failure.hint(format!(
-                    "{} serves in {} already, and nothing was rolled back",
-                    ready.revision.name(),
-                    ready.work.name()
-                )),
-                _ => failure,
-            })?;
+        outcome.url =
+            self.after(&ready.work, events)
+                .await
+                .map_err(|failure| match failure.kind {
+                    Kind::Interrupted | Kind::Terminated => failure.hint(format!(
+                        "{} serves in {} already, and nothing was rolled back",
+                        ready.revision.name(),
+                        ready.work.name()
+                    )),
+                    _ => failure,
+                })?;
         Ok(outcome)
     }
 
@@ -229,7 +229,9 @@ impl Mover<'_> {
                         flying.arn
                     ),
                 )
-                .hint("wait for its end, or take it back with `hoist rollback`, and deploy again"));
+                .hint(
+                    "wait for its end, or take it back with `hoist rollback`, and deploy again",
+                ));
             }
             events.note(
                 Step::Deploy,

@@ -45,7 +45,8 @@ pub async fn run(
                 format!("{} has no task `{name}`", project.file.display()),
             );
             match known.as_slice() {
-                [] => failure.hint("describe it under `tasks:`, or give a command: hoist run -- COMMAND"),
+                [] => failure
+                    .hint("describe it under `tasks:`, or give a command: hoist run -- COMMAND"),
                 known => failure.hint(format!("its tasks are: {}", known.join(", "))),
             }
         })?,
@@ -61,7 +62,10 @@ pub async fn run(
     task.timeout = asked.timeout.unwrap_or(task.timeout);
     let service = select::one(project, Some(&task.service))?;
     let live = cancel.or(select::live(aws, service)).await?;
-    let revision = live["taskDefinition"].as_str().unwrap_or_default().to_owned();
+    let revision = live["taskDefinition"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let definition = cancel.or(back::describe(aws, &revision)).await?;
     let one = OneOff {
         aws,

@@ -33,7 +33,8 @@ pub async fn scale(
         format!("{} from {before} to {count} tasks", service.name),
     );
     bounds(aws, &live, count, events).await;
-    let request = json!({ "cluster": service.cluster, "service": service.name, "desiredCount": count });
+    let request =
+        json!({ "cluster": service.cluster, "service": service.name, "desiredCount": count });
     let asked = async {
         aws.json(Aws::Ecs, "UpdateService", request)
             .await
@@ -94,7 +95,11 @@ async fn bounds(aws: &Client, live: &serde_json::Value, count: u32, events: &Eve
     };
     let request = json!({ "ServiceNamespace": "ecs", "ResourceIds": [format!("service/{id}")], "ScalableDimension": "ecs:service:DesiredCount" });
     let Ok(answer) = aws
-        .json(Aws::ApplicationAutoScaling, "DescribeScalableTargets", request)
+        .json(
+            Aws::ApplicationAutoScaling,
+            "DescribeScalableTargets",
+            request,
+        )
         .await
     else {
         return;

@@ -35,8 +35,10 @@ pub fn one<'a>(project: &'a Project, name: Option<&str>) -> Result<&'a Service, 
         (Some(name), _) => project.service(name).ok_or_else(|| unknown(project, name)),
         (None, [one]) => Ok(one),
         (None, _) => Err(
-            Failure::new(Kind::Configuration, "the project has several services")
-                .hint(format!("name one of them: --service {}", known(project, "|"))),
+            Failure::new(Kind::Configuration, "the project has several services").hint(format!(
+                "name one of them: --service {}",
+                known(project, "|")
+            )),
         ),
     }
 }

@@ -140,7 +140,10 @@ async fn one(aws: &Client, service: &Service) -> Result<ServiceStatus, Failure> 
     let described = describe_definition(aws, view.task_definition()).await?;
     status.images = images(&described["taskDefinition"]);
     status.commit = tag(&described, "hoist:commit");
-    for link in view.balancers().filter(|link| !link.target_group().is_empty()) {
+    for link in view
+        .balancers()
+        .filter(|link| !link.target_group().is_empty())
+    {
         let request = json!({ "TargetGroupArn": link.target_group() });
         let answer = aws
             .query(Aws::Elbv2, "DescribeTargetHealth", &request)
@@ -191,7 +194,13 @@ impl fmt::Display for Status {
             if index > 0 {
                 writeln!(out)?;
             }
-            write!(out, "{} ({} in {})", service.service, service.name, tail(&service.cluster))?;
+            write!(
+                out,
+                "{} ({} in {})",
+                service.service,
+                service.name,
+                tail(&service.cluster)
+            )?;
             if service.status == "ABSENT" {
                 writeln!(out, ": does not exist")?;
                 continue;

@@ -45,8 +45,17 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["a".to_owned(), "bcd".to_owned()], ["longer".to_owned(), String::new()]];
-        assert_eq!(table(["ONE", "TWO"], &rows), "ONE     TWO\na       bcd\nlonger\n");
-        assert_eq!((span(119), span(120)), ("119 s".to_owned(), "2 min".to_owned()));
+        let rows = [
+            ["a".to_owned(), "bcd".to_owned()],
+            ["longer".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(["ONE", "TWO"], &rows),
+            "ONE     TWO\na       bcd\nlonger\n"
+        );
+        assert_eq!(
+            (span(119), span(120)),
+            ("119 s".to_owned(), "2 min".to_owned())
+        );
     }
 }

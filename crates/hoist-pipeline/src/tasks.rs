@@ -164,7 +164,15 @@ impl fmt::Display for Tasks {
                 ]
             })
             .collect();
-        let heading = ["TASK", "SERVICE", "REVISION", "STATUS", "HEALTH", "AGE", "ADDRESS OR END"];
+        let heading = [
+            "TASK",
+            "SERVICE",
+            "REVISION",
+            "STATUS",
+            "HEALTH",
+            "AGE",
+            "ADDRESS OR END",
+        ];
         out.write_str(&table(heading, &rows))
     }
 }

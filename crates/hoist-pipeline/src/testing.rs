@@ -102,7 +102,10 @@ async fn serve(stream: TcpStream, answers: Arc<Answers>, log: Arc<Mutex<Vec<(Str
         };
         let answer = match (&answer, query) {
             (answer, true) if status < 300 => {
-                format!("<R><{operation}Result>{}</{operation}Result></R>", xml(answer))
+                format!(
+                    "<R><{operation}Result>{}</{operation}Result></R>",
+                    xml(answer)
+                )
             }
             (refused, true) => format!(
                 "<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>",
@@ -113,7 +116,11 @@ async fn serve(stream: TcpStream, answers: Arc<Answers>, log: Arc<Mutex<Vec<(Str
         };
         let whole = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n{answer}",
-            if query { "text/xml" } else { "application/x-amz-json-1.1" },
+            if query {
+                "text/xml"
+            } else {
+                "application/x-amz-json-1.1"
+            },
             answer.len()
         );
         stream.write_all(whole.as_bytes()).await.unwrap();

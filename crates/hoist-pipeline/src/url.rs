@@ -74,7 +74,10 @@ pub async fn find(aws: &Client, service: &Value) -> Result<Option<Found>, Failur
         return Ok(None);
     }
     let url = public_address(aws, service).await?;
-    Ok(url.map(|url| Found { url, internal: false }))
+    Ok(url.map(|url| Found {
+        url,
+        internal: false,
+    }))
 }
 
 /// The URL of the listener that sends to `group`, else of the first one; HTTPS before HTTP.

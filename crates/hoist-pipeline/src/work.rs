@@ -242,7 +242,12 @@ fn who() -> Option<String> {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
     let fits = |letter: char| letter.is_alphanumeric() || " +-=._:/@".contains(letter);
-    Some(name.chars().filter(|letter| fits(*letter)).take(128).collect())
+    Some(
+        name.chars()
+            .filter(|letter| fits(*letter))
+            .take(128)
+            .collect(),
+    )
 }
 
 /// What is odd but not wrong in hoist.yaml, rendered.

@@ -23,7 +23,14 @@ pub struct Release {
 /// The release that the file describes, checked.
 pub(crate) fn release(faults: &mut Faults<'_>, services: &[&str], config: &Config) -> Release {
     let given = &config.release;
-    check_range(faults, "/release/parallel", "parallel", given.parallel, 1, 50);
+    check_range(
+        faults,
+        "/release/parallel",
+        "parallel",
+        given.parallel,
+        1,
+        50,
+    );
     let tasks: Vec<&str> = config.tasks.iter().map(|(key, _)| key).collect();
     for (index, name) in given.before.iter().enumerate() {
         if !tasks.contains(&name.as_str()) {
@@ -42,7 +49,12 @@ pub(crate) fn release(faults: &mut Faults<'_>, services: &[&str], config: &Confi
             known_service(faults, &pointer, name, services);
             if seen.contains(&name.as_str()) {
                 let span = faults.span(&pointer);
-                faults.error(span, format!("`{name}` stands in the waves twice"), "", "remove one");
+                faults.error(
+                    span,
+                    format!("`{name}` stands in the waves twice"),
+                    "",
+                    "remove one",
+                );
             }
             seen.push(name);
         }
@@ -77,7 +89,8 @@ mod tests {
         Project::load_with(folder.path(), None, &Variables::new())
     }
 
-    const SERVICES: &str = "services: { web: { port: 80 }, api: { port: 81 }, worker: { cpu: 256 } }\n";
+    const SERVICES: &str =
+        "services: { web: { port: 80 }, api: { port: 81 }, worker: { cpu: 256 } }\n";
 
     #[test]
     fn without_waves_the_services_follow_each_other() {
@@ -93,7 +106,10 @@ mod tests {
         let project = load(&text).unwrap();
         assert_eq!(
             project.release.waves,
-            [vec!["worker".to_owned()], vec!["web".to_owned(), "api".to_owned()]]
+            [
+                vec!["worker".to_owned()],
+                vec!["web".to_owned(), "api".to_owned()]
+            ]
         );
         assert!(project.release.all_or_nothing);
         let task = project.task("migrate").unwrap();
@@ -103,7 +119,9 @@ mod tests {
 
     #[test]
     fn names_that_do_not_exist_are_found_where_they_stand() {
-        let text = format!("{SERVICES}tasks: {{ migrate: {{ service: apo }} }}\nrelease: {{ before: [migrat], waves: [[web, web]] }}\n");
+        let text = format!(
+            "{SERVICES}tasks: {{ migrate: {{ service: apo }} }}\nrelease: {{ before: [migrat], waves: [[web, web]] }}\n"
+        );
         let error = load(&text).unwrap_err();
         let said: Vec<String> = error
             .problems()

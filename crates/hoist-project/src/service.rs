@@ -579,7 +579,14 @@ fn check_path(faults: &mut Faults<'_>, pointer: &str, path: &str) {
     }
 }
 
-pub(crate) fn check_range(faults: &mut Faults<'_>, pointer: &str, name: &str, value: u32, from: u32, to: u32) {
+pub(crate) fn check_range(
+    faults: &mut Faults<'_>,
+    pointer: &str,
+    name: &str,
+    value: u32,
+    from: u32,
+    to: u32,
+) {
     if !(from..=to).contains(&value) {
         let span = faults.span(pointer);
         faults.error(

@@ -57,7 +57,14 @@ pub(crate) fn tasks(
     for (key, task) in config.iter() {
         let at = format!("/tasks/{}", escape(key));
         if let Some(timeout) = task.timeout {
-            check_range(faults, &format!("{at}/timeout"), "timeout", timeout, 1, 86_400);
+            check_range(
+                faults,
+                &format!("{at}/timeout"),
+                "timeout",
+                timeout,
+                1,
+                86_400,
+            );
         }
         let service = match (&task.service, services) {
             (Some(service), _) => {
@@ -95,12 +102,7 @@ pub(crate) fn tasks(
 }
 
 /// Reports a service that is not in the file.
-pub(crate) fn known_service(
-    faults: &mut Faults<'_>,
-    pointer: &str,
-    name: &str,
-    services: &[&str],
-) {
+pub(crate) fn known_service(faults: &mut Faults<'_>, pointer: &str, name: &str, services: &[&str]) {
     if services.contains(&name) {
         return;
     }

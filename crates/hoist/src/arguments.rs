@@ -370,9 +370,7 @@ pub struct Look {
 }
 
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  hoist events -e production\n  hoist events --local --follow"
-)]
+#[command(after_help = "Examples:\n  hoist events -e production\n  hoist events --local --follow")]
 pub struct EventLog {
     #[command(flatten)]
     pub look: Look,

@@ -40,16 +40,47 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     assert_eq!(plan["services"][0]["action"], "create");
     assert_eq!(plan["before"][0], "migrate");
     assert!((plan["services"][0]["costAfter"].as_f64().unwrap() - 9.01).abs() < 0.01);
-    let repositories = sandbox.client("aws", &["ecr", "describe-repositories", "--query", "repositories", "--output", "text"]);
+    let repositories = sandbox.client(
+        "aws",
+        &[
+            "ecr",
+            "describe-repositories",
+            "--query",
+            "repositories",
+            "--output",
+            "text",
+        ],
+    );
     assert_eq!(repositories.expect(0).stdout.trim(), "");
 
     let checked = json(&sandbox.run(&["check", "--local", "--output", "json"]));
-    assert!(checked["ran"].as_u64().unwrap() > 8 && checked["found"].as_array().unwrap().is_empty(), "{checked}");
+    assert!(
+        checked["ran"].as_u64().unwrap() > 8 && checked["found"].as_array().unwrap().is_empty(),
+        "{checked}"
+    );
     sandbox.run(&["check", "--offline"]).expect(0);
-    write(&project, &CONFIG.replace("app: shop", "app: shop\nimage: { create-repository: false, platforms: [linux/arm64] }"), "EXPOSE 9");
+    write(
+        &project,
+        &CONFIG.replace(
+            "app: shop",
+            "app: shop\nimage: { create-repository: false, platforms: [linux/arm64] }",
+        ),
+        "EXPOSE 9",
+    );
     let checked = sandbox.run(&["check", "--local"]);
-    assert!(checked.expect(14).stdout.contains("docs/account-checks.md#repository"), "{}", checked.stdout);
-    sandbox.deploy(&[]).expect(14).says("the repository shop does not exist").never_says("engine");
+    assert!(
+        checked
+            .expect(14)
+            .stdout
+            .contains("docs/account-checks.md#repository"),
+        "{}",
+        checked.stdout
+    );
+    sandbox
+        .deploy(&[])
+        .expect(14)
+        .says("the repository shop does not exist")
+        .never_says("engine");
     write(&project, CONFIG, "ENV GREETING=one");
 
     // Each step alone: nothing runs yet.
@@ -58,27 +89,67 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     assert!(image.contains("/shop@sha256:"), "{image}");
     let registered = sandbox.run(&["register", "--local"]);
     registered.expect(0).says("nothing was deployed");
-    assert!(registered.stdout.trim().ends_with(":task-definition/shop-web:1"), "{}", registered.stdout);
+    assert!(
+        registered
+            .stdout
+            .trim()
+            .ends_with(":task-definition/shop-web:1"),
+        "{}",
+        registered.stdout
+    );
     let status = json(&sandbox.run(&["status", "--local", "--output", "json"]));
     assert_eq!(status[0]["status"], "ABSENT");
-    sandbox.run(&["scale", "2", "--local"]).expect(14).says("deploy it first");
+    sandbox
+        .run(&["scale", "2", "--local"])
+        .expect(14)
+        .says("deploy it first");
 
     // The task that comes first runs on the network that the service is going to have.
     let run = sandbox.deploy(&[]);
-    run.expect(0).says("migrated: this task ends with 0").says("migrate succeeded");
+    run.expect(0)
+        .says("migrated: this task ends with 0")
+        .says("migrate succeeded");
     let url = run.url();
     assert_eq!(get(&url).unwrap().1, "one\n");
-    sandbox.run(&["plan", "--local", "--detailed-exitcode"]).expect(0);
+    sandbox
+        .run(&["plan", "--local", "--detailed-exitcode"])
+        .expect(0);
 
-    write(&project, &CONFIG.replace("count: 1,", "count: 1, cpu: 512, environment: { LEVEL: debug, API_TOKEN: hush },"), "ENV GREETING=two");
+    write(
+        &project,
+        &CONFIG.replace(
+            "count: 1,",
+            "count: 1, cpu: 512, environment: { LEVEL: debug, API_TOKEN: hush },",
+        ),
+        "ENV GREETING=two",
+    );
     let plan = sandbox.run(&["plan", "--local"]);
-    for line in ["    ~ cpu: 256 -> 512", "    + web > environment > LEVEL: debug", "    + web > environment > API_TOKEN: (hidden)"] {
-        assert!(plan.expect(0).stdout.contains(line), "{line}\n{}", plan.stdout);
+    for line in [
+        "    ~ cpu: 256 -> 512",
+        "    + web > environment > LEVEL: debug",
+        "    + web > environment > API_TOKEN: (hidden)",
+    ] {
+        assert!(
+            plan.expect(0).stdout.contains(line),
+            "{line}\n{}",
+            plan.stdout
+        );
     }
-    assert!(plan.stdout.contains("$9.01 -> $18.02 a month (+$9.01)"), "{}", plan.stdout);
+    assert!(
+        plan.stdout.contains("$9.01 -> $18.02 a month (+$9.01)"),
+        "{}",
+        plan.stdout
+    );
     assert!(!plan.stdout.contains("hush"));
     let markdown = sandbox.run(&["plan", "--local", "--output", "markdown"]);
-    assert!(markdown.expect(0).stdout.contains("```diff\n! cpu: 256 -> 512\n"), "{}", markdown.stdout);
+    assert!(
+        markdown
+            .expect(0)
+            .stdout
+            .contains("```diff\n! cpu: 256 -> 512\n"),
+        "{}",
+        markdown.stdout
+    );
     let cost = json(&sandbox.run(&["cost", "--local", "--output", "json"]));
     assert!((cost[0]["dollars"].as_f64().unwrap() - 9.01).abs() < 0.01);
 
@@ -94,25 +165,66 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     assert_eq!(status[0]["targets"]["healthy"], 1);
     assert_eq!(status[0]["url"], url.as_str());
     let text = sandbox.run(&["status", "--local"]);
-    assert!(text.expect(0).stdout.contains("web (shop-web in default): 1 of 1 tasks run"), "{}", text.stdout);
+    assert!(
+        text.expect(0)
+            .stdout
+            .contains("web (shop-web in default): 1 of 1 tasks run"),
+        "{}",
+        text.stdout
+    );
 
     let events = sandbox.run(&["events", "--local", "-n", "100"]);
-    assert!(events.expect(0).stdout.contains("(service shop-web) has reached a steady state."), "{}", events.stdout);
+    assert!(
+        events
+            .expect(0)
+            .stdout
+            .contains("(service shop-web) has reached a steady state."),
+        "{}",
+        events.stdout
+    );
     let tasks = json(&sandbox.run(&["tasks", "--local", "--all", "--output", "json"]));
-    let states: Vec<&str> = tasks.as_array().unwrap().iter().map(|task| task["status"].as_str().unwrap()).collect();
-    assert!(states.contains(&"RUNNING") && states.contains(&"STOPPED"), "{states:?}");
+    let states: Vec<&str> = tasks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["status"].as_str().unwrap())
+        .collect();
+    assert!(
+        states.contains(&"RUNNING") && states.contains(&"STOPPED"),
+        "{states:?}"
+    );
     let logs = sandbox.run(&["logs", "--local"]);
-    assert_eq!(logs.expect(0).stdout.matches("listening on port 8080").count(), 2, "{}", logs.stdout);
-    let logs = sandbox.run(&["logs", "--local", "--filter", "migrated", "--output", "json"]);
+    assert_eq!(
+        logs.expect(0)
+            .stdout
+            .matches("listening on port 8080")
+            .count(),
+        2,
+        "{}",
+        logs.stdout
+    );
+    let logs = sandbox.run(&[
+        "logs", "--local", "--filter", "migrated", "--output", "json",
+    ]);
     let line: Value = serde_json::from_str(logs.expect(0).stdout.lines().next().unwrap()).unwrap();
     assert_eq!(line["message"], "migrated: this task ends with 0");
 
     // An image that exists, and a revision that exists; each is watched as any deployment.
     let promoted = sandbox.deploy(&["--image", &first]);
-    promoted.expect(0).never_says("[1/").says("migrate succeeded").says("shop-web:3 to shop-web");
+    promoted
+        .expect(0)
+        .never_says("[1/")
+        .says("migrate succeeded")
+        .says("shop-web:3 to shop-web");
     assert_eq!(get(&url).unwrap().1, "one\n");
-    sandbox.deploy(&["--revision", "9"]).expect(14).says("shop-web:9 cannot be deployed");
-    sandbox.deploy(&["--image", "no-such-tag"]).expect(14).says("there is no image no-such-tag");
+    sandbox
+        .deploy(&["--revision", "9"])
+        .expect(14)
+        .says("shop-web:9 cannot be deployed");
+    sandbox
+        .deploy(&["--image", "no-such-tag"])
+        .expect(14)
+        .says("there is no image no-such-tag");
     sandbox.deploy(&["--revision", "2"]).expect(0);
     assert_eq!(get(&url).unwrap().1, "two\n");
 
@@ -121,7 +233,9 @@ fn what_runs_is_shown_scaled_and_taken_back() {
 
     // Back to the last good revision; the count stays.
     let back = sandbox.run(&["rollback", "--local"]);
-    back.expect(0).says("shop-web:3 to shop-web").never_says("migrate");
+    back.expect(0)
+        .says("shop-web:3 to shop-web")
+        .never_says("migrate");
     assert_eq!(back.url(), url);
     assert_eq!(get(&url).unwrap().1, "one\n");
     let history = json(&sandbox.run(&["history", "--local", "--output", "json"]));
@@ -129,31 +243,63 @@ fn what_runs_is_shown_scaled_and_taken_back() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|row| (row["revision"].as_str().unwrap(), row["current"].as_bool().unwrap()))
+        .map(|row| {
+            (
+                row["revision"].as_str().unwrap(),
+                row["current"].as_bool().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(
         revisions,
-        [("shop-web:3", true), ("shop-web:2", false), ("shop-web:3", false), ("shop-web:2", false), ("shop-web:1", false)]
+        [
+            ("shop-web:3", true),
+            ("shop-web:2", false),
+            ("shop-web:3", false),
+            ("shop-web:2", false),
+            ("shop-web:1", false)
+        ]
     );
     assert_eq!(history[0]["commit"], first.as_str());
     assert_eq!(history[0]["outcome"], "SUCCESSFUL");
     assert_eq!(history[0]["run"], "done");
     let text = sandbox.run(&["history", "--local"]);
-    assert!(text.expect(0).stdout.contains("shop-web:3 *"), "{}", text.stdout);
+    assert!(
+        text.expect(0).stdout.contains("shop-web:3 *"),
+        "{}",
+        text.stdout
+    );
 
     // Tasks: of the file, a command, one that fails, one that cannot start.
     let run = sandbox.run(&["run", "migrate", "--local"]);
     assert_eq!(run.expect(0).stdout, "migrated: this task ends with 0\n");
-    let run = sandbox.run(&["run", "--local", "--env", "GREETING=by hand", "--", "exit", "3"]);
+    let run = sandbox.run(&[
+        "run",
+        "--local",
+        "--env",
+        "GREETING=by hand",
+        "--",
+        "exit",
+        "3",
+    ]);
     run.expect(25).says("the task exited with 3");
     assert_eq!(run.stdout, "by hand: this task ends with 3\n");
-    sandbox.run(&["run", "--local", "--passthrough", "--", "exit", "3"]).expect(3);
-    sandbox.run(&["run", "migrat", "--local"]).expect(3).says("its tasks are: migrate");
+    sandbox
+        .run(&["run", "--local", "--passthrough", "--", "exit", "3"])
+        .expect(3);
+    sandbox
+        .run(&["run", "migrat", "--local"])
+        .expect(3)
+        .says("its tasks are: migrate");
 
     // A migration that fails ends the deployment before anything has moved.
     let failing = CONFIG.replace("exit, \"0\"", "exit, \"7\"");
     write(&project, &failing, "ENV GREETING=three");
-    sandbox.deploy(&[]).expect(25).says("the task migrate exited with 7").says("no service was moved");
+    sandbox
+        .deploy(&[])
+        .expect(25)
+        .says("the task migrate exited with 7")
+        .says("no service was moved");
     assert_eq!(get(&url).unwrap().1, "one\n");
 
     // A deployment in flight is taken back.
@@ -178,12 +324,20 @@ fn a_machine_says_what_it_can_do() {
     let sandbox = Sandbox::new();
     let found = json(&sandbox.run(&["doctor", "--output", "json"]));
     let state = |what: &str| {
-        let found = found.as_array().unwrap().iter().find(|one| one["what"] == what);
+        let found = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["what"] == what);
         found.unwrap_or_else(|| panic!("{what}"))["state"].clone()
     };
     assert_eq!(state("home"), "ok");
     assert_eq!(state("containers"), "ok");
     assert_eq!(state("aws"), "note");
     let text = sandbox.run(&["doctor"]);
-    assert!(text.expect(0).stdout.contains("--local starts it"), "{}", text.stdout);
+    assert!(
+        text.expect(0).stdout.contains("--local starts it"),
+        "{}",
+        text.stdout
+    );
 }

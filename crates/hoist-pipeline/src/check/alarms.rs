@@ -28,7 +28,8 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             .aws
             .query(Service::CloudWatch, "DescribeAlarms", &request)
             .await?;
-        let all = || read::list(&answer, "MetricAlarms").chain(read::list(&answer, "CompositeAlarms"));
+        let all =
+            || read::list(&answer, "MetricAlarms").chain(read::list(&answer, "CompositeAlarms"));
         let known: Vec<&str> = all().map(|alarm| read::text(alarm, "AlarmName")).collect();
         Ok(names
             .iter()

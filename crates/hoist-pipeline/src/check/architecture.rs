@@ -34,8 +34,13 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         }
         Ok(vec![error(
-            format!("the image is built for {}, but the task definition asks for {asked}", built.join(", ")),
-            format!("add {needed} to `image: {{ platforms }}`, or change `cpuArchitecture`: every task would stop with \"exec format error\""),
+            format!(
+                "the image is built for {}, but the task definition asks for {asked}",
+                built.join(", ")
+            ),
+            format!(
+                "add {needed} to `image: {{ platforms }}`, or change `cpuArchitecture`: every task would stop with \"exec format error\""
+            ),
         )])
     })
 }

@@ -26,19 +26,32 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
         }
         let described = scene
             .aws
-            .query(Service::Ec2, "DescribeSubnets", &json!({ "SubnetId": subnets }))
+            .query(
+                Service::Ec2,
+                "DescribeSubnets",
+                &json!({ "SubnetId": subnets }),
+            )
             .await;
         let described = match described {
             Ok(described) => described,
             // That is another check's.
-            Err(failed) if failed.code() == Some("InvalidSubnetID.NotFound") => return Ok(Vec::new()),
+            Err(failed) if failed.code() == Some("InvalidSubnetID.NotFound") => {
+                return Ok(Vec::new());
+            }
             Err(failed) => return Err(failed),
         };
         let network = read::text(&described["subnetSet"][0], "vpcId").to_owned();
         let filter = json!({ "Filter": [{ "Name": "vpc-id", "Value": [network] }] });
-        let tables = scene.aws.query(Service::Ec2, "DescribeRouteTables", &filter).await?;
-        let endpoints = scene.aws.query(Service::Ec2, "DescribeVpcEndpoints", &filter).await?;
-        let public = subject.service["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] == "ENABLED";
+        let tables = scene
+            .aws
+            .query(Service::Ec2, "DescribeRouteTables", &filter)
+            .await?;
+        let endpoints = scene
+            .aws
+            .query(Service::Ec2, "DescribeVpcEndpoints", &filter)
+            .await?;
+        let public = subject.service["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"]
+            == "ENABLED";
         Ok(subnets
             .iter()
             .filter_map(|subnet| judge(subnet, public, &tables, &endpoints))
@@ -47,21 +60,31 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
 }
 
 /// What is wrong with the way out of one subnet.
-pub(super) fn judge(subnet: &str, public: bool, tables: &Value, endpoints: &Value) -> Option<Finding> {
+pub(super) fn judge(
+    subnet: &str,
+    public: bool,
+    tables: &Value,
+    endpoints: &Value,
+) -> Option<Finding> {
     let links = |table: &Value, fits: &dyn Fn(&Value) -> bool| {
         read::list(table, "associationSet").any(fits)
     };
     let own = read::list(tables, "routeTableSet")
         .find(|table| links(table, &|link| link["subnetId"] == subnet));
     let main = || {
-        read::list(tables, "routeTableSet")
-            .find(|table| links(table, &|link| link["main"] == "true" || link["main"] == true))
+        read::list(tables, "routeTableSet").find(|table| {
+            links(table, &|link| {
+                link["main"] == "true" || link["main"] == true
+            })
+        })
     };
     let table = own.or_else(main)?;
     let default = |member: &str, start: &str| {
         read::list(table, "routeSet").any(|route| {
             route["destinationCidrBlock"] == "0.0.0.0/0"
-                && route[member].as_str().is_some_and(|to| to.starts_with(start))
+                && route[member]
+                    .as_str()
+                    .is_some_and(|to| to.starts_with(start))
         })
     };
     let gateway = default("gatewayId", "igw-");
@@ -78,7 +101,8 @@ pub(super) fn judge(subnet: &str, public: bool, tables: &Value, endpoints: &Valu
         .filter(|service| {
             !read::list(endpoints, "vpcEndpointSet").any(|endpoint| {
                 let name = read::text(endpoint, "serviceName");
-                name.strip_suffix(service).is_some_and(|rest| rest.ends_with('.'))
+                name.strip_suffix(service)
+                    .is_some_and(|rest| rest.ends_with('.'))
             })
         })
         .collect();
@@ -87,17 +111,24 @@ pub(super) fn judge(subnet: &str, public: bool, tables: &Value, endpoints: &Valu
     }
     Some(if gateway {
         error(
-            format!("tasks in {subnet} cannot reach ECR: it routes to an internet gateway, and they get no public address"),
+            format!(
+                "tasks in {subnet} cannot reach ECR: it routes to an internet gateway, and they get no public address"
+            ),
             "set `assignPublicIp` to ENABLED, or use subnets with a NAT gateway",
         )
     } else if missing.len() == services.len() {
         error(
-            format!("tasks in {subnet} cannot reach ECR: it has neither a NAT gateway nor VPC endpoints"),
+            format!(
+                "tasks in {subnet} cannot reach ECR: it has neither a NAT gateway nor VPC endpoints"
+            ),
             "add a NAT gateway, or endpoints for ecr.api, ecr.dkr, s3 and logs",
         )
     } else {
         warning(
-            format!("tasks in {subnet} may not reach ECR: there is no VPC endpoint for {}", missing.join(", ")),
+            format!(
+                "tasks in {subnet} may not reach ECR: there is no VPC endpoint for {}",
+                missing.join(", ")
+            ),
             "a pull needs the endpoints ecr.api and ecr.dkr, and s3 for the layers",
         )
     })

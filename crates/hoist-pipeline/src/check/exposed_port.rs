@@ -13,7 +13,10 @@ pub const CHECK: Check = Check {
 
 fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
-        let file = scene.project.context().join(&scene.project.image.dockerfile);
+        let file = scene
+            .project
+            .context()
+            .join(&scene.project.image.dockerfile);
         // Whether it can be read is the build's business.
         let exposed = std::fs::read_to_string(file)
             .map(|text| exposed(&text))
@@ -27,11 +30,18 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             .filter_map(|mapping| hoist_aws::read::number(mapping, "containerPort"))
             .filter_map(|port| u16::try_from(port).ok())
             .collect();
-        if exposed.is_empty() || mapped.is_empty() || mapped.iter().any(|port| exposed.contains(port)) {
+        if exposed.is_empty()
+            || mapped.is_empty()
+            || mapped.iter().any(|port| exposed.contains(port))
+        {
             return Ok(Vec::new());
         }
         let list = |ports: &[u16]| {
-            ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+            ports
+                .iter()
+                .map(u16::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         Ok(vec![warning(
             format!(
@@ -51,9 +61,9 @@ fn exposed(dockerfile: &str) -> Vec<u16> {
         let mut words = line.split_whitespace();
         match words.next().map(str::to_ascii_uppercase).as_deref() {
             Some("FROM") => ports.clear(),
-            Some("EXPOSE") => ports.extend(
-                words.filter_map(|word| word.split('/').next()?.parse::<u16>().ok()),
-            ),
+            Some("EXPOSE") => {
+                ports.extend(words.filter_map(|word| word.split('/').next()?.parse::<u16>().ok()))
+            }
             _ => {}
         }
     }

@@ -15,7 +15,10 @@ pub const CHECK: Check = Check {
 
 fn look<'a>(_: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
-        if read::list(&subject.service, "loadBalancers").as_slice().is_empty() {
+        if read::list(&subject.service, "loadBalancers")
+            .as_slice()
+            .is_empty()
+        {
             return Ok(Vec::new());
         }
         let grace = read::number(&subject.service, "healthCheckGracePeriodSeconds").unwrap_or(0);

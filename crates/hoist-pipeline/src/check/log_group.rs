@@ -36,7 +36,10 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             }
             seen.push(group);
             let request = json!({ "logGroupNamePrefix": group });
-            let answer = scene.aws.json(Service::Logs, "DescribeLogGroups", request).await?;
+            let answer = scene
+                .aws
+                .json(Service::Logs, "DescribeLogGroups", request)
+                .await?;
             if read::list(&answer, "logGroups").any(|one| one["logGroupName"] == group) {
                 continue;
             }
@@ -45,7 +48,10 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                 "" => json!({}),
                 start => json!({ "logGroupNamePrefix": start }),
             };
-            let near = scene.aws.json(Service::Logs, "DescribeLogGroups", request).await?;
+            let near = scene
+                .aws
+                .json(Service::Logs, "DescribeLogGroups", request)
+                .await?;
             let known: Vec<&str> = read::list(&near, "logGroups")
                 .map(|one| read::text(one, "logGroupName"))
                 .collect();

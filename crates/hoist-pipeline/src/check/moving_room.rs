@@ -16,7 +16,9 @@ pub const CHECK: Check = Check {
 fn look<'a>(_: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
         let configuration = &subject.service["deploymentConfiguration"];
-        let rolling = configuration["strategy"].as_str().is_none_or(|name| name == "ROLLING");
+        let rolling = configuration["strategy"]
+            .as_str()
+            .is_none_or(|name| name == "ROLLING");
         let percent = |key: &str, default: i64| read::number(configuration, key).unwrap_or(default);
         let count = read::number(&subject.service, "desiredCount").unwrap_or(1);
         let (minimum, maximum) = (
@@ -30,8 +32,13 @@ fn look<'a>(_: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         }
         Ok(vec![error(
-            format!("with {count} tasks, {minimum} % at least and {maximum} % at most no task could be started and none stopped"),
-            format!("set `maximumPercent` to {} or more", (100 * (count + 1) + count - 1) / count),
+            format!(
+                "with {count} tasks, {minimum} % at least and {maximum} % at most no task could be started and none stopped"
+            ),
+            format!(
+                "set `maximumPercent` to {} or more",
+                (100 * (count + 1) + count - 1) / count
+            ),
         )])
     })
 }

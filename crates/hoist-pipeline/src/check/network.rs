@@ -19,7 +19,14 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
         let mut found = Vec::new();
         let mut networks: Vec<String> = Vec::new();
         for (member, start, what, action, set, id) in [
-            ("subnets", "subnet-", "subnet", "DescribeSubnets", "subnetSet", "subnetId"),
+            (
+                "subnets",
+                "subnet-",
+                "subnet",
+                "DescribeSubnets",
+                "subnetSet",
+                "subnetId",
+            ),
             (
                 "securityGroups",
                 "sg-",
@@ -52,7 +59,10 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
         networks.dedup();
         if networks.len() > 1 {
             found.push(error(
-                format!("subnets and security groups are in several VPCs: {}", networks.join(", ")),
+                format!(
+                    "subnets and security groups are in several VPCs: {}",
+                    networks.join(", ")
+                ),
                 "name subnets and security groups of one VPC",
             ));
         }

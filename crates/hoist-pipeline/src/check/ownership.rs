@@ -16,11 +16,18 @@ pub const CHECK: Check = Check {
 
 fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
-        let Some(arn) = subject.live.as_ref().and_then(|live| live["serviceArn"].as_str()) else {
+        let Some(arn) = subject
+            .live
+            .as_ref()
+            .and_then(|live| live["serviceArn"].as_str())
+        else {
             return Ok(Vec::new());
         };
         let request = json!({ "resourceArn": arn });
-        let answer = scene.aws.json(Service::Ecs, "ListTagsForResource", request).await?;
+        let answer = scene
+            .aws
+            .json(Service::Ecs, "ListTagsForResource", request)
+            .await?;
         Ok(owner(&answer)
             .map(|owner| {
                 let what = match subject.work.is_live() {
@@ -36,7 +43,8 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
 
 /// The tool that the tags of ListTagsForResource name.
 fn owner(answer: &Value) -> Option<String> {
-    let mut tags = read::list(answer, "tags").map(|tag| (read::text(tag, "key"), read::text(tag, "value")));
+    let mut tags =
+        read::list(answer, "tags").map(|tag| (read::text(tag, "key"), read::text(tag, "value")));
     tags.find_map(|(key, value)| match key.to_ascii_lowercase().as_str() {
         "aws:cloudformation:stack-name" => Some(format!("the CloudFormation stack {value}")),
         "terraform" if value != "false" => Some("Terraform".to_owned()),

@@ -47,7 +47,10 @@ fn look<'a>(scene: &'a Scene<'a>) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         };
         let account = scene.aws.account().await?;
-        let (region, partition) = (scene.aws.region(), caller.split(':').nth(1).unwrap_or("aws"));
+        let (region, partition) = (
+            scene.aws.region(),
+            caller.split(':').nth(1).unwrap_or("aws"),
+        );
         let repository = format!(
             "arn:{partition}:ecr:{region}:{account}:repository/{}",
             scene.project.repository()
@@ -57,7 +60,10 @@ fn look<'a>(scene: &'a Scene<'a>) -> Boxed<'a, Outcome> {
             .iter()
             .map(|subject| {
                 let cluster = crate::table::tail(subject.work.cluster());
-                format!("arn:{partition}:ecs:{region}:{account}:service/{cluster}/{}", subject.work.name())
+                format!(
+                    "arn:{partition}:ecs:{region}:{account}:service/{cluster}/{}",
+                    subject.work.name()
+                )
             })
             .collect();
         let mut denied: Vec<(String, Vec<String>)> = Vec::new();
@@ -80,7 +86,10 @@ fn look<'a>(scene: &'a Scene<'a>) -> Boxed<'a, Outcome> {
                 Err(failed) if failed.is_access_denied() => {
                     return Ok(vec![note(
                         "the permissions cannot be asked for: the caller may not call iam:SimulatePrincipalPolicy",
-                        format!("a deployment needs at least this policy:\n{}", policy(scene)),
+                        format!(
+                            "a deployment needs at least this policy:\n{}",
+                            policy(scene)
+                        ),
                     )]);
                 }
                 Err(failed) => return Err(failed),
@@ -101,7 +110,10 @@ fn look<'a>(scene: &'a Scene<'a>) -> Boxed<'a, Outcome> {
             .into_iter()
             .map(|(resource, actions)| {
                 warning(
-                    format!("the policies of {caller} do not allow {} on {resource}", actions.join(", ")),
+                    format!(
+                        "the policies of {caller} do not allow {} on {resource}",
+                        actions.join(", ")
+                    ),
                     "allow these actions; `hoist check` asks again",
                 )
             })
@@ -121,7 +133,9 @@ pub async fn caller(aws: &Client) -> Result<Option<String>, AwsError> {
     // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION is the role arn:aws:iam::ACCOUNT:role/ROLE.
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     if let [_, partition, "sts", _, account, name] = parts.as_slice()
-        && let Some(role) = name.strip_prefix("assumed-role/").and_then(|rest| rest.split('/').next())
+        && let Some(role) = name
+            .strip_prefix("assumed-role/")
+            .and_then(|rest| rest.split('/').next())
     {
         return Ok(Some(format!("arn:{partition}:iam::{account}:role/{role}")));
     }

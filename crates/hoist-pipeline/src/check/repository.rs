@@ -21,10 +21,17 @@ fn look<'a>(scene: &'a Scene<'a>) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         }
         let request = json!({ "repositoryNames": [name] });
-        match scene.aws.json(Service::Ecr, "DescribeRepositories", request).await {
+        match scene
+            .aws
+            .json(Service::Ecr, "DescribeRepositories", request)
+            .await
+        {
             Ok(_) => Ok(Vec::new()),
             Err(failed) if failed.code() == Some("RepositoryNotFoundException") => Ok(vec![error(
-                format!("the repository {name} does not exist in {}", scene.aws.region()),
+                format!(
+                    "the repository {name} does not exist in {}",
+                    scene.aws.region()
+                ),
                 "create it, or set `image: { create-repository: true }`",
             )]),
             Err(failed) => Err(failed),

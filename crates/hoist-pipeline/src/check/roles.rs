@@ -42,7 +42,9 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                 Err(failed) => return Err(failed),
             };
             // IAM answers the document as URL-encoded JSON; the service's name has no letter that is encoded.
-            let trust = answer["Role"]["AssumeRolePolicyDocument"].as_str().unwrap_or_default();
+            let trust = answer["Role"]["AssumeRolePolicyDocument"]
+                .as_str()
+                .unwrap_or_default();
             if !trust.is_empty() && !trust.contains("ecs-tasks.amazonaws.com") {
                 found.push(error(
                     format!("ECS tasks may not take the {what} {name}"),

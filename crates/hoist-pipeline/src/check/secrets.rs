@@ -62,10 +62,16 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
         for some in parameters.chunks(A_CALL) {
             // Without decryption: only that they are there matters, and their values are nobody's business here.
             let request = json!({ "Names": some, "WithDecryption": false });
-            let answer = scene.aws.json(Service::Ssm, "GetParameters", request).await?;
+            let answer = scene
+                .aws
+                .json(Service::Ssm, "GetParameters", request)
+                .await?;
             for name in read::list(&answer, "InvalidParameters").filter_map(|name| name.as_str()) {
                 found.push(error(
-                    format!("the parameter {name} does not exist in {}", scene.aws.region()),
+                    format!(
+                        "the parameter {name} does not exist in {}",
+                        scene.aws.region()
+                    ),
                     "create it, or correct `valueFrom`: a name begins with `/` if it has levels",
                 ));
             }

@@ -22,10 +22,16 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         }
         let request = json!({ "cluster": work.cluster(), "services": [work.name()] });
-        let answer = match scene.aws.json(Service::Ecs, "DescribeServices", request).await {
+        let answer = match scene
+            .aws
+            .json(Service::Ecs, "DescribeServices", request)
+            .await
+        {
             Ok(answer) => answer,
             // That is another check's.
-            Err(failed) if failed.code() == Some("ClusterNotFoundException") => return Ok(Vec::new()),
+            Err(failed) if failed.code() == Some("ClusterNotFoundException") => {
+                return Ok(Vec::new());
+            }
             Err(failed) => return Err(failed),
         };
         if answer["services"][0]["status"] == "DRAINING" {
@@ -38,7 +44,10 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         }
         let request = json!({ "cluster": work.cluster(), "maxResults": 100 });
-        let listed = scene.aws.json(Service::Ecs, "ListServices", request).await?;
+        let listed = scene
+            .aws
+            .json(Service::Ecs, "ListServices", request)
+            .await?;
         let names: Vec<&str> = read::list(&listed, "serviceArns")
             .filter_map(|arn| arn.as_str().map(tail))
             .collect();

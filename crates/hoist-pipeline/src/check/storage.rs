@@ -23,7 +23,11 @@ pub const CHECK: Check = Check {
 fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
         // The image that runs now tells what the next one is going to need.
-        let Some(running) = subject.live.as_ref().and_then(|live| live["taskDefinition"].as_str()) else {
+        let Some(running) = subject
+            .live
+            .as_ref()
+            .and_then(|live| live["taskDefinition"].as_str())
+        else {
             return Ok(Vec::new());
         };
         let Ok(described) = status::describe_definition(scene.aws, running).await else {
@@ -38,12 +42,18 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         };
         let request = json!({ "repositoryName": name, "imageIds": [{ "imageDigest": digest }] });
-        let answer = match scene.aws.json(Service::Ecr, "DescribeImages", request).await {
+        let answer = match scene
+            .aws
+            .json(Service::Ecr, "DescribeImages", request)
+            .await
+        {
             Ok(answer) => answer,
             Err(failed) if failed.is_not_found() => return Ok(Vec::new()),
             Err(failed) => return Err(failed),
         };
-        let bytes = answer["imageDetails"][0]["imageSizeInBytes"].as_f64().unwrap_or(0.0);
+        let bytes = answer["imageDetails"][0]["imageSizeInBytes"]
+            .as_f64()
+            .unwrap_or(0.0);
         let needed = bytes * UNPACKED / f64::from(1 << 30);
         let room = subject.definition["ephemeralStorage"]["sizeInGiB"]
             .as_f64()
@@ -52,7 +62,9 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             return Ok(Vec::new());
         }
         Ok(vec![warning(
-            format!("the image that runs now needs about {needed:.0} GiB unpacked, and tasks have {room:.0}"),
+            format!(
+                "the image that runs now needs about {needed:.0} GiB unpacked, and tasks have {room:.0}"
+            ),
             "raise `ephemeralStorage: { sizeInGiB }` (21 to 200), or make the image smaller",
         )])
     })

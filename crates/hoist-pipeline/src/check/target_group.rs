@@ -43,7 +43,10 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                 Err(failed) => return Err(failed),
             };
             let group = &answer["TargetGroups"][0];
-            if group["TargetType"].as_str().is_some_and(|kind| kind != "ip") {
+            if group["TargetType"]
+                .as_str()
+                .is_some_and(|kind| kind != "ip")
+            {
                 found.push(error(
                     format!("the target group {name} has the target type {}", read::text(group, "TargetType")),
                     "tasks on Fargate need the target type ip; it cannot be changed, so make another group",
@@ -66,7 +69,9 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             };
             if !matches!(checked.as_str(), "traffic-port" | "null") && !ports.contains(&checked) {
                 found.push(warning(
-                    format!("the target group {name} checks port {checked}, which no container maps"),
+                    format!(
+                        "the target group {name} checks port {checked}, which no container maps"
+                    ),
                     "map that port, or set the health check's port to `traffic-port`",
                 ));
             }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::{Endpoint, refusal};
 
-const GROUP: &str = "arn:aws:elasticloadbalancing:eu-central-1:1:targetgroup/shop-web/0123456789abcdef";
+const GROUP: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:1:targetgroup/shop-web/0123456789abcdef";
 const SECRET: &str = "arn:aws:secretsmanager:eu-central-1:1:secret:shop-AbCdEf:key::";
 
 fn task() -> Value {
@@ -59,25 +60,37 @@ fn allowed(body: &Value) -> Value {
 /// An account in which all is in order.
 fn good(operation: &str, body: &Value) -> (u16, Value) {
     let answer = match operation {
-        "GetCallerIdentity" => json!({ "Account": "1", "Arn": "arn:aws:sts::1:assumed-role/deployer/run" }),
+        "GetCallerIdentity" => {
+            json!({ "Account": "1", "Arn": "arn:aws:sts::1:assumed-role/deployer/run" })
+        }
         "SimulatePrincipalPolicy" => allowed(body),
         "DescribeClusters" => json!({ "clusters": [{ "status": "ACTIVE" }] }),
-        "ListClusters" => json!({ "clusterArns": ["arn:aws:ecs:eu-central-1:1:cluster/production"] }),
+        "ListClusters" => {
+            json!({ "clusterArns": ["arn:aws:ecs:eu-central-1:1:cluster/production"] })
+        }
         "DescribeServices" => json!({ "services": [live()] }),
-        "ListServices" => json!({ "serviceArns": ["arn:aws:ecs:eu-central-1:1:service/prod/shop-web"] }),
+        "ListServices" => {
+            json!({ "serviceArns": ["arn:aws:ecs:eu-central-1:1:service/prod/shop-web"] })
+        }
         "ListServiceDeployments" => json!({ "serviceDeployments": [] }),
         "ListTagsForResource" => json!({ "tags": [] }),
         "DescribeRepositories" => json!({ "repositories": [{}] }),
-        "GetRole" => json!({ "Role": { "AssumeRolePolicyDocument": "%22ecs-tasks.amazonaws.com%22" } }),
+        "GetRole" => {
+            json!({ "Role": { "AssumeRolePolicyDocument": "%22ecs-tasks.amazonaws.com%22" } })
+        }
         "DescribeSubnets" => json!({ "subnetSet": [{ "subnetId": "subnet-1", "vpcId": "vpc-1" }] }),
-        "DescribeSecurityGroups" => json!({ "securityGroupInfo": [{ "groupId": "sg-1", "vpcId": "vpc-1" }] }),
+        "DescribeSecurityGroups" => {
+            json!({ "securityGroupInfo": [{ "groupId": "sg-1", "vpcId": "vpc-1" }] })
+        }
         "DescribeRouteTables" => routes("natGatewayId", "nat-1"),
         "DescribeVpcEndpoints" => json!({}),
         "DescribeTargetGroups" => groups("ip", "traffic-port", true),
         "DescribeLogGroups" => json!({ "logGroups": [{ "logGroupName": "/ecs/shop" }] }),
         "DescribeSecret" => json!({ "Name": "shop" }),
         "GetParameters" => json!({ "Parameters": [{}], "InvalidParameters": [] }),
-        "DescribeAlarms" => json!({ "MetricAlarms": [{ "AlarmName": "shop-5xx", "StateValue": "OK" }] }),
+        "DescribeAlarms" => {
+            json!({ "MetricAlarms": [{ "AlarmName": "shop-5xx", "StateValue": "OK" }] })
+        }
         "DescribeTaskDefinition" => json!({ "taskDefinition": task() }),
         "DescribeImages" => json!({ "imageDetails": [{ "imageSizeInBytes": 50_000_000 }] }),
         other => panic!("{other} is called"),
@@ -93,7 +106,11 @@ fn routes(member: &str, to: &str) -> Value {
 }
 
 fn groups(kind: &str, port: &str, balanced: bool) -> Value {
-    let balancers = if balanced { json!(["arn:lb"]) } else { json!("") };
+    let balancers = if balanced {
+        json!(["arn:lb"])
+    } else {
+        json!("")
+    };
     json!({ "TargetGroups": [{ "TargetGroupName": "shop-web", "TargetType": kind, "HealthCheckPort": port, "LoadBalancerArns": balancers }] })
 }
 
@@ -111,18 +128,28 @@ async fn found(
     write("hoist.yaml", config.to_owned());
     write("task.json", task.to_string());
     write("service.json", service.to_string());
-    write("Dockerfile", "FROM a AS b\nEXPOSE 9\nFROM scratch\nEXPOSE 8080/tcp\n".to_owned());
+    write(
+        "Dockerfile",
+        "FROM a AS b\nEXPOSE 9\nFROM scratch\nEXPOSE 8080/tcp\n".to_owned(),
+    );
     let project = Project::load_with(folder.path(), None, &Variables::new()).unwrap();
     let endpoint = Endpoint::answering(move |operation, body, _| {
         answer(operation).unwrap_or_else(|| good(operation, body))
     })
     .await;
-    let checked = account(&endpoint.client, &project, false, false, &[]).await.unwrap();
+    let checked = account(&endpoint.client, &project, false, false, &[])
+        .await
+        .unwrap();
     assert_eq!(checked.ran, CHECKS.len());
     checked
         .found
         .iter()
-        .map(|found| format!("{} {:?} {} | {}", found.check, found.weight, found.message, found.fix))
+        .map(|found| {
+            format!(
+                "{} {:?} {} | {}",
+                found.check, found.weight, found.message, found.fix
+            )
+        })
         .collect()
 }
 
@@ -165,7 +192,12 @@ async fn what_does_not_exist_is_named_with_what_is_near() {
         "cluster Error the cluster prod does not exist in eu-central-1 | did you mean production?",
     )
     .await;
-    refused("DescribeRepositories", "RepositoryNotFoundException", "repository Error the repository shop does not exist").await;
+    refused(
+        "DescribeRepositories",
+        "RepositoryNotFoundException",
+        "repository Error the repository shop does not exist",
+    )
+    .await;
     finds(
         "DescribeSecurityGroups",
         200,
@@ -180,7 +212,12 @@ async fn what_does_not_exist_is_named_with_what_is_near() {
         "log-group Error the log group /ecs/shop does not exist",
     )
     .await;
-    refused("DescribeSecret", "ResourceNotFoundException", "secrets Error the secret shop-AbCdEf does not exist").await;
+    refused(
+        "DescribeSecret",
+        "ResourceNotFoundException",
+        "secrets Error the secret shop-AbCdEf does not exist",
+    )
+    .await;
     finds(
         "GetParameters",
         200,
@@ -188,7 +225,12 @@ async fn what_does_not_exist_is_named_with_what_is_near() {
         "secrets Error the parameter /shop/level does not exist",
     )
     .await;
-    refused("GetRole", "NoSuchEntity", "roles Error the execution role shop-execution does not exist").await;
+    refused(
+        "GetRole",
+        "NoSuchEntity",
+        "roles Error the execution role shop-execution does not exist",
+    )
+    .await;
     finds(
         "DescribeAlarms",
         200,
@@ -202,11 +244,22 @@ async fn what_does_not_exist_is_named_with_what_is_near() {
 async fn a_service_that_is_absent_must_be_creatable() {
     let config = "app: shop\nservices:\n  shop: { task-definition: task.json, cluster: prod }\n";
     let found = found(config, &task(), &service(), |asked| {
-        (asked == "DescribeServices").then(|| (200, json!({ "services": [], "failures": [{ "reason": "MISSING" }] })))
+        (asked == "DescribeServices").then(|| {
+            (
+                200,
+                json!({ "services": [], "failures": [{ "reason": "MISSING" }] }),
+            )
+        })
     })
     .await;
     assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(found[0].starts_with("service Error the service shop does not exist in the cluster prod") && found[0].ends_with("shop-web?") || found[0].contains("there are: shop-web"), "{}", found[0]);
+    assert!(
+        found[0].starts_with("service Error the service shop does not exist in the cluster prod")
+            && found[0].ends_with("shop-web?")
+            || found[0].contains("there are: shop-web"),
+        "{}",
+        found[0]
+    );
 }
 
 #[tokio::test]
@@ -225,11 +278,41 @@ async fn roles_networks_and_groups_must_fit() {
         "network Error subnets and security groups are in several VPCs: vpc-1, vpc-2",
     )
     .await;
-    finds("DescribeTargetGroups", 200, groups("instance", "traffic-port", true), "target-group Error the target group shop-web has the target type instance").await;
-    finds("DescribeTargetGroups", 200, groups("ip", "traffic-port", false), "target-group Error the target group shop-web belongs to no load balancer").await;
-    finds("DescribeTargetGroups", 200, groups("ip", "9000", true), "target-group Warning the target group shop-web checks port 9000").await;
-    finds("DescribeRouteTables", 200, routes("gatewayId", "igw-1"), "egress Error tasks in subnet-1 cannot reach ECR: it routes to an internet gateway").await;
-    finds("DescribeRouteTables", 200, routes("gatewayId", "local"), "egress Error tasks in subnet-1 cannot reach ECR: it has neither").await;
+    finds(
+        "DescribeTargetGroups",
+        200,
+        groups("instance", "traffic-port", true),
+        "target-group Error the target group shop-web has the target type instance",
+    )
+    .await;
+    finds(
+        "DescribeTargetGroups",
+        200,
+        groups("ip", "traffic-port", false),
+        "target-group Error the target group shop-web belongs to no load balancer",
+    )
+    .await;
+    finds(
+        "DescribeTargetGroups",
+        200,
+        groups("ip", "9000", true),
+        "target-group Warning the target group shop-web checks port 9000",
+    )
+    .await;
+    finds(
+        "DescribeRouteTables",
+        200,
+        routes("gatewayId", "igw-1"),
+        "egress Error tasks in subnet-1 cannot reach ECR: it routes to an internet gateway",
+    )
+    .await;
+    finds(
+        "DescribeRouteTables",
+        200,
+        routes("gatewayId", "local"),
+        "egress Error tasks in subnet-1 cannot reach ECR: it has neither",
+    )
+    .await;
     finds(
         "DescribeAlarms",
         200,
@@ -249,10 +332,35 @@ fn endpoints_are_a_way_to_the_registry_if_there_are_enough() {
             .collect();
         json!({ "vpcEndpointSet": all })
     };
-    assert!(egress::judge("subnet-1", false, &tables, &endpoints(&["ecr.api", "ecr.dkr", "s3"])).is_none());
-    let found = egress::judge("subnet-1", false, &tables, &endpoints(&["ecr.api", "ecr.dkr"])).unwrap();
-    assert!(found.weight == Weight::Warning && found.message.ends_with("VPC endpoint for s3"), "{found:?}");
-    assert!(egress::judge("subnet-1", true, &routes("gatewayId", "igw-1"), &Value::Null).is_none());
+    assert!(
+        egress::judge(
+            "subnet-1",
+            false,
+            &tables,
+            &endpoints(&["ecr.api", "ecr.dkr", "s3"])
+        )
+        .is_none()
+    );
+    let found = egress::judge(
+        "subnet-1",
+        false,
+        &tables,
+        &endpoints(&["ecr.api", "ecr.dkr"]),
+    )
+    .unwrap();
+    assert!(
+        found.weight == Weight::Warning && found.message.ends_with("VPC endpoint for s3"),
+        "{found:?}"
+    );
+    assert!(
+        egress::judge(
+            "subnet-1",
+            true,
+            &routes("gatewayId", "igw-1"),
+            &Value::Null
+        )
+        .is_none()
+    );
 }
 
 #[tokio::test]
@@ -262,20 +370,32 @@ async fn rights_are_asked_for_or_the_least_policy_is_printed() {
         (asked == "SimulatePrincipalPolicy").then(|| (status, answer.clone()))
     })
     .await;
-    assert!(closed.iter().any(|one| one.starts_with("permissions Note") && one.contains("\"ecr:PutImage\"")), "{closed:#?}");
+    assert!(
+        closed
+            .iter()
+            .any(|one| one.starts_with("permissions Note") && one.contains("\"ecr:PutImage\"")),
+        "{closed:#?}"
+    );
     let denied = json!({ "EvaluationResults": [{ "EvalActionName": "ecr:PutImage", "EvalResourceName": "arn:repo", "EvalDecision": "implicitDeny" }] });
     let found = found(CONFIG, &task(), &service(), move |asked| {
         (asked == "SimulatePrincipalPolicy").then(|| (200, denied.clone()))
     })
     .await;
     assert!(found.iter().any(|one| one.contains("permissions Warning the policies of arn:aws:iam::1:role/deployer do not allow ecr:PutImage")), "{found:#?}");
-    assert!(found.iter().any(|one| one.starts_with("pass-role Warning arn:aws:iam::1:role/deployer may not pass the role")), "{found:#?}");
+    assert!(
+        found.iter().any(|one| one
+            .starts_with("pass-role Warning arn:aws:iam::1:role/deployer may not pass the role")),
+        "{found:#?}"
+    );
 }
 
 #[tokio::test]
 async fn without_credentials_nothing_else_is_said() {
     let (status, answer) = refusal(403, "InvalidClientTokenId", "no");
-    let found = found(CONFIG, &task(), &service(), move |_| Some((status, answer.clone()))).await;
+    let found = found(CONFIG, &task(), &service(), move |_| {
+        Some((status, answer.clone()))
+    })
+    .await;
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].starts_with("credentials Error"), "{}", found[0]);
 }
@@ -290,8 +410,14 @@ async fn what_else_goes_on_with_the_service_is_said() {
         _ => None,
     })
     .await;
-    assert!(found[0].starts_with("in-flight Warning a deployment of shop:8 is in flight (IN_PROGRESS)"), "{found:#?}");
-    assert!(found[1].starts_with("ownership Note the service belongs to Terraform"), "{found:#?}");
+    assert!(
+        found[0].starts_with("in-flight Warning a deployment of shop:8 is in flight (IN_PROGRESS)"),
+        "{found:#?}"
+    );
+    assert!(
+        found[1].starts_with("ownership Note the service belongs to Terraform"),
+        "{found:#?}"
+    );
 }
 
 #[tokio::test]
@@ -306,7 +432,13 @@ async fn the_image_must_fit_processor_ports_and_storage() {
     let mut there = service();
     there["loadBalancers"][0]["containerPort"] = json!(3000);
     let of = found(CONFIG, &other, &there, |_| None).await;
-    assert!(of.len() == 1 && of[0].starts_with("exposed-port Warning the Dockerfile exposes port 8080, but the container maps 3000"), "{of:#?}");
+    assert!(
+        of.len() == 1
+            && of[0].starts_with(
+                "exposed-port Warning the Dockerfile exposes port 8080, but the container maps 3000"
+            ),
+        "{of:#?}"
+    );
 
     finds(
         "DescribeImages",
@@ -320,14 +452,22 @@ async fn the_image_must_fit_processor_ports_and_storage() {
 #[tokio::test]
 async fn time_to_start_and_room_to_move_are_reckoned() {
     let mut slow = task();
-    slow["containerDefinitions"][0]["healthCheck"] = json!({ "command": ["CMD", "/ok"], "startPeriod": 120 });
+    slow["containerDefinitions"][0]["healthCheck"] =
+        json!({ "command": ["CMD", "/ok"], "startPeriod": 120 });
     let of = found(CONFIG, &slow, &service(), |_| None).await;
-    assert!(of.len() == 1 && of[0].starts_with("grace-period Warning the container web may take 120 s to start"), "{of:#?}");
+    assert!(
+        of.len() == 1
+            && of[0].starts_with("grace-period Warning the container web may take 120 s to start"),
+        "{of:#?}"
+    );
 
     let mut tight = service();
     tight["deploymentConfiguration"]["maximumPercent"] = json!(125);
     let of = found(CONFIG, &task(), &tight, |_| None).await;
-    assert!(of.len() == 1 && of[0].ends_with("| set `maximumPercent` to 134 or more"), "{of:#?}");
+    assert!(
+        of.len() == 1 && of[0].ends_with("| set `maximumPercent` to 134 or more"),
+        "{of:#?}"
+    );
 }
 
 #[test]
@@ -335,6 +475,9 @@ fn every_check_is_described_where_it_says() {
     let page = include_str!("../../../../docs/account-checks.md");
     for check in CHECKS {
         let wanted = format!("\n## {}\n\n{}.\n", check.id, check.sentence);
-        assert!(page.contains(&wanted), "docs/account-checks.md lacks{wanted}");
+        assert!(
+            page.contains(&wanted),
+            "docs/account-checks.md lacks{wanted}"
+        );
     }
 }

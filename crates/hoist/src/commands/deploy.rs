@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hoist_pipeline::{
-    Deployed, Event, Events, Failure, Request, Until, Version, cancellation,
-};
+use hoist_pipeline::{Deployed, Event, Events, Failure, Request, Until, Version, cancellation};
 
 use super::dispatch::{async_run, say};
 use super::{connect, local, project, signals};

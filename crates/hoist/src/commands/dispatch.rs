@@ -3,8 +3,8 @@
 use hoist_pipeline::{Failure, Kind};
 
 use super::{
-    build, check, completions, cost, deploy, doctor, events, history, image, init, local, logs, plan, push,
-    register, render, rollback, run_task, scale, schema, status, tasks, url,
+    build, check, completions, cost, deploy, doctor, events, history, image, init, local, logs,
+    plan, push, register, render, rollback, run_task, scale, schema, status, tasks, url,
 };
 use crate::arguments::{Cli, Command, Local};
 use crate::exit;

@@ -231,7 +231,10 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
             let _ = writeln!(text, "| image | {} |", cell(image));
         }
         for service in services {
-            for value in [&service.task_definition, &service.url].into_iter().flatten() {
+            for value in [&service.task_definition, &service.url]
+                .into_iter()
+                .flatten()
+            {
                 let _ = writeln!(text, "| {} | {} |", cell(&service.service), cell(value));
             }
         }

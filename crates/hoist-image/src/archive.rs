@@ -42,6 +42,11 @@ impl Packing {
     }
 }
 
+/// No archive of files is packed better than this, beyond [`PLAUSIBLE`] bytes.
+const RATIO: u64 = 200;
+/// Up to here, nobody asks.
+const PLAUSIBLE: u64 = 256 << 20;
+
 /// What an archive holds.
 pub(crate) struct Unpacked {
     /// In the archive's order: a later entry replaces an earlier one of the same name.
@@ -76,7 +81,22 @@ pub(crate) fn open(file: &Path, spool: &Path) -> Result<Option<Unpacked>> {
         source.seek(SeekFrom::Start(0)).map_err(failed)?;
         let mut plain = crate::spool::file(spool, "archive").map_err(failed)?;
         let mut decoder = packing.decoder(&source).map_err(failed)?;
-        io::copy(&mut decoder, plain.as_file_mut()).map_err(failed)?;
+        let packed = source.metadata().map_err(failed)?.len();
+        let limit = PLAUSIBLE.max(packed.saturating_mul(RATIO));
+        let copied =
+            io::copy(&mut decoder.by_ref().take(limit + 1), plain.as_file_mut()).map_err(failed)?;
+        if copied > limit {
+            return Err(BuildError::new(
+                BuildErrorKind::Context,
+                format!(
+                    "the archive {} unpacks to more than {RATIO} times its size, as only bombs do",
+                    file.display()
+                ),
+            )
+            .with_hint(
+                "unpack it yourself and copy the files, or add it as it is with ADD --unpack=false",
+            ));
+        }
         let path = plain.into_temp_path();
         (path.to_path_buf(), Some(path))
     };

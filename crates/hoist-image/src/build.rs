@@ -14,6 +14,7 @@ use crate::engine::{self, Chosen};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::BuildEvent;
 use crate::inputs;
+use crate::prune;
 use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
 use crate::workspace::Workspace;
@@ -38,11 +39,15 @@ pub async fn build(
     });
     let (workspace, request) = (workspace.clone(), request.clone());
     let runtime = Handle::current();
-    reported(events, move |report| match chosen {
-        Chosen::Embedded(_) => embedded::build(&workspace, &request, &report, runtime, &why),
-        Chosen::Buildkit(docker, _) => {
-            buildkit::build(&workspace, &request, &docker, &report, &runtime, &why)
-        }
+    reported(events, move |report| {
+        let built = match chosen {
+            Chosen::Embedded(_) => embedded::build(&workspace, &request, &report, runtime, &why),
+            Chosen::Buildkit(docker, _) => {
+                buildkit::build(&workspace, &request, &docker, &report, &runtime, &why)
+            }
+        }?;
+        prune::when_due(&workspace);
+        Ok(built)
     })
     .await
 }

@@ -23,6 +23,7 @@ use crate::inputs;
 use crate::layer;
 use crate::layouts;
 use crate::lent::lend;
+use crate::prune;
 use crate::report::{Reporter, cancelled};
 use crate::request::{BuildRequest, BuiltImage, NamedContext, SecretSource};
 use crate::workspace::Workspace;
@@ -39,6 +40,7 @@ pub(crate) fn build(
     runtime: &Handle,
     reason: &str,
 ) -> Result<BuiltImage> {
+    let _in_use = prune::in_use(workspace)?;
     // What is wrong with the Dockerfile or the context is said in our words, before anything is sent.
     let inputs = inputs::inputs(workspace, request)?;
     let spool = workspace.cache("spool");

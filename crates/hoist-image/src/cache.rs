@@ -11,6 +11,7 @@ use hoist_oci::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{BuildError, Result};
+use crate::prune;
 
 /// Changes whenever the same inputs would give another result than before.
 const VERSION: &[u8] = b"hoist step 1";
@@ -71,6 +72,11 @@ impl Records {
     /// The record of a key. A damaged one counts as absent: the step runs again.
     pub(crate) fn get<T: for<'de> Deserialize<'de>>(&self, key: &Digest) -> Option<T> {
         serde_json::from_slice(&fs::read(self.folder.join(key.hex())).ok()?).ok()
+    }
+
+    /// Says that a record was used now.
+    pub(crate) fn touch(&self, key: &Digest) {
+        prune::touch(&self.folder.join(key.hex()));
     }
 
     pub(crate) fn put<T: Serialize>(&self, key: &Digest, record: &T) -> Result<()> {

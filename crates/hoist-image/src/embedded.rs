@@ -21,6 +21,7 @@ use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, Step};
 use crate::inputs::{epoch, inputs};
 use crate::layer::{self, Entries, StoredLayer};
+use crate::prune;
 use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
 use crate::scope::{PROXIES, platform_arguments};
@@ -92,6 +93,7 @@ pub(crate) fn build(
     runtime: Handle,
     reason: &str,
 ) -> Result<BuiltImage> {
+    let _in_use = prune::in_use(workspace)?;
     let mut inputs = inputs(workspace, request)?;
     let plans = inputs.plans;
     if let Some((_, error)) = std::mem::take(&mut inputs.file.unsupported)
@@ -444,6 +446,7 @@ impl Build<'_> {
         let Some(record) = self.steps.get::<Record>(key) else {
             return Ok(None);
         };
+        self.steps.touch(key);
         let Some(diff_id) = record.diff_id else {
             return Ok(Some(None));
         };

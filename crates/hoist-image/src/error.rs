@@ -132,6 +132,16 @@ impl BuildError {
         self
     }
 
+    /// Adds a further step to the hint.
+    #[must_use]
+    pub(crate) fn and_hint(mut self, hint: &str) -> Self {
+        self.inner.hint = Some(match self.inner.hint.take() {
+            Some(first) => format!("{first}; {hint}"),
+            None => hint.into(),
+        });
+        self
+    }
+
     /// Adds the place; the first place stays, because it is the most exact.
     #[must_use]
     pub fn at(mut self, location: Location) -> Self {

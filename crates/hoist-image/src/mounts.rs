@@ -380,6 +380,11 @@ impl Build<'_> {
             }
         };
         let failed = |error| BuildError::io(format!("make the cache {id}"), error);
+        let stamp = format!(
+            "used-{}",
+            folder.file_name().unwrap_or_default().to_string_lossy()
+        );
+        fs::write(self.workspace.cache("locks").join(stamp), "").map_err(failed)?;
         let fresh = !folder.exists();
         if fresh && !matches!(want.from, From::Nothing) {
             let tree = self.tree(&want.from)?;

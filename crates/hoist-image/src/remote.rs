@@ -157,6 +157,10 @@ impl Fetcher<'_> {
                     .metadata()
                     .is_ok_and(|file| file.len() == known.size)
             });
+        if let Some(known) = &known {
+            crate::prune::touch(&place(&known.digest));
+            crate::prune::touch(&record);
+        }
         let fetched = |known: &Known| Fetched {
             path: place(&known.digest),
             name: known
@@ -335,6 +339,7 @@ impl Fetcher<'_> {
                 "make a repository",
             )?;
         }
+        crate::prune::touch(&bare);
         let have = |commit: &str| {
             self.git(
                 Some(&bare),

@@ -43,6 +43,38 @@ pub enum SecretSource {
     Environment(String),
 }
 
+impl std::str::FromStr for Secret {
+    type Err = String;
+
+    /// Reads `id=NAME,src=FILE`, `id=NAME,env=VARIABLE`, or `id=NAME` alone, which stands for the variable of that name.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (mut id, mut source) = (None, None);
+        for field in text.split(',') {
+            let (key, value) = field
+                .split_once('=')
+                .ok_or_else(|| format!("`{field}` is not of the form KEY=VALUE"))?;
+            match key {
+                "id" => id = Some(value.to_owned()),
+                "src" | "source" => source = Some(SecretSource::File(value.into())),
+                "env" => source = Some(SecretSource::Environment(value.into())),
+                "type" if matches!(value, "file" | "env") => {}
+                _ => {
+                    return Err(format!(
+                        "`{key}` is no field of a secret: they are id, src and env"
+                    ));
+                }
+            }
+        }
+        let id = id
+            .filter(|id| !id.is_empty())
+            .ok_or("a secret needs an id: --secret id=NAME,src=FILE")?;
+        Ok(Secret {
+            source: source.unwrap_or_else(|| SecretSource::Environment(id.clone())),
+            id,
+        })
+    }
+}
+
 /// What a named context is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
@@ -98,6 +130,8 @@ pub struct BuildRequest {
     pub contexts: Vec<(String, NamedContext)>,
     /// Runs every step again.
     pub no_cache: bool,
+    /// Where a command fails, a shell in the same place talks to the terminal of this process.
+    pub debug_shell: bool,
     /// The engine.
     pub engine: Engine,
     /// How layers are compressed.
@@ -123,6 +157,7 @@ impl BuildRequest {
             contexts: Vec::new(),
             secrets: Vec::new(),
             no_cache: false,
+            debug_shell: false,
             engine: Engine::default(),
             compression: Compression::Gzip,
             registry: RegistryOptions::default(),
@@ -155,4 +190,41 @@ pub struct BuiltImage {
     pub engine: &'static str,
     /// Why that engine was chosen.
     pub engine_reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_read_as_docker_writes_them() {
+        let read = |text: &str| text.parse::<Secret>();
+        let file = read("id=a,src=/x").unwrap();
+        assert!(file.id == "a" && file.source == SecretSource::File("/x".into()));
+        let environment = SecretSource::Environment("A".into());
+        assert!(read("type=env,id=a,env=A").unwrap().source == environment);
+        assert!(read("id=A").unwrap().source == environment);
+        for wrong in ["a", "src=/x", "id=", "id=a,file=x"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(!format!("{:?}", read("id=a,src=/secret").unwrap()).contains("/secret"));
+    }
+
+    #[test]
+    fn contexts_are_folders_images_or_layouts() {
+        let read = |text: &str| text.parse::<NamedContext>().unwrap();
+        assert_eq!(read("../x"), NamedContext::Folder("../x".into()));
+        assert_eq!(
+            read("docker-image://a:b"),
+            NamedContext::Image("a:b".into())
+        );
+        assert_eq!(
+            read("oci-layout:///l:v1"),
+            NamedContext::Layout("/l".into(), Some("v1".into()))
+        );
+        assert_eq!(
+            read("oci-layout://l/x"),
+            NamedContext::Layout("l/x".into(), None)
+        );
+    }
 }

@@ -182,6 +182,8 @@ impl Build<'_> {
             }
         };
         let report = self.report;
+        #[cfg(target_os = "linux")]
+        let again = spec.clone();
         let outcome = self.runtime.block_on(container::run(
             &containers,
             spec,
@@ -189,7 +191,20 @@ impl Build<'_> {
             &ready.hidden,
             &state.config,
         ))?;
-        container::check(outcome, "the command")?;
+        if let Err(error) = container::check(outcome, "the command") {
+            #[cfg(target_os = "linux")]
+            if self.request.debug_shell {
+                // Why there was no shell matters less than why there should be one.
+                if let Err(trouble) = self
+                    .runtime
+                    .block_on(crate::debug::shell(&containers, again))
+                {
+                    report.warn(trouble.to_string(), None);
+                }
+                return Err(error);
+            }
+            return Err(error.and_hint("`--debug-shell` opens a shell at this point"));
+        }
         drop(ready.held);
 
         let mut entries = upper::entries(&scratch.upper())?;

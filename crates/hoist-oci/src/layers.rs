@@ -6,6 +6,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::spec::Descriptor;
 use crate::store::StoreError;
@@ -55,6 +56,41 @@ impl Store {
         Ok(forms)
     }
 
+    /// Every layer that the table knows, and when it was entered.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn layers(&self) -> Result<Vec<(Digest, SystemTime)>, StoreError> {
+        let folder = self.root().join("layers");
+        let failed = |source| StoreError::io("list", &folder, source);
+        let mut layers = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = format!("sha256:{}", entry.file_name().to_string_lossy());
+            if let (Ok(diff_id), Ok(metadata)) = (name.parse(), entry.metadata()) {
+                layers.push((diff_id, metadata.modified().map_err(failed)?));
+            }
+        }
+        Ok(layers)
+    }
+
+    /// Removes a layer in all its forms. Whether an image still refers to it is the caller's business.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn remove_layer(&self, diff_id: &Digest) -> Result<(), StoreError> {
+        for (_, blob) in self.layer_forms(diff_id)? {
+            self.remove(&blob.digest)?;
+        }
+        let folder = self.root().join("layers").join(diff_id.hex());
+        match std::fs::remove_dir_all(&folder) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &folder, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn layer_entry(&self, diff_id: &Digest, form: Compression) -> PathBuf {
         self.root()
             .join("layers")
@@ -95,6 +131,12 @@ mod tests {
         assert_eq!(
             store.layer_forms(&diff_id).unwrap(),
             [(Compression::None, plain)]
+        );
+        assert_eq!(store.layers().unwrap()[0].0, diff_id);
+        store.remove_layer(&diff_id).unwrap();
+        assert_eq!(
+            (store.layers().unwrap(), store.has(&diff_id)),
+            (vec![], false)
         );
     }
 }

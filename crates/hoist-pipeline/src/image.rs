@@ -44,6 +44,20 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// Build arguments over those of hoist.yaml.
     pub build_args: Vec<(String, String)>,
+    /// The stage to build, over that of hoist.yaml.
+    pub target: Option<String>,
+    /// Labels of the image.
+    pub labels: Vec<(String, String)>,
+    /// Annotations of the manifest.
+    pub annotations: Vec<(String, String)>,
+    /// Secrets that steps may mount.
+    pub secrets: Vec<hoist_image::Secret>,
+    /// Agents that steps may mount: ids and sockets.
+    pub ssh: Vec<(String, PathBuf)>,
+    /// Named contexts.
+    pub contexts: Vec<(String, hoist_image::NamedContext)>,
+    /// A shell where a step fails.
+    pub debug_shell: bool,
     /// The program that becomes a container's first process.
     pub init_program: PathBuf,
 }
@@ -68,7 +82,16 @@ impl Builder<'_> {
         let image = &self.project.image;
         let mut request = BuildRequest::new(self.project.context());
         request.dockerfile = PathBuf::from(&image.dockerfile);
-        request.target = target.or(image.target.as_deref()).map(str::to_owned);
+        request.target = target
+            .or(self.options.target.as_deref())
+            .or(image.target.as_deref())
+            .map(str::to_owned);
+        request.labels.clone_from(&self.options.labels);
+        request.annotations.clone_from(&self.options.annotations);
+        request.secrets.clone_from(&self.options.secrets);
+        request.ssh.clone_from(&self.options.ssh);
+        request.contexts.clone_from(&self.options.contexts);
+        request.debug_shell = self.options.debug_shell;
         request.build_args = image
             .build_args
             .iter()

@@ -133,6 +133,27 @@ pub struct Building {
     /// A value for an ARG of the Dockerfile
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = pair)]
     pub build_args: Vec<(String, String)>,
+    /// Stage of the Dockerfile to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// A label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// An annotation of the image's manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE", value_parser = pair)]
+    pub annotations: Vec<(String, String)>,
+    /// A secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub secrets: Vec<hoist_image::Secret>,
+    /// An agent for RUN --mount=type=ssh: `default` is that of SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET]", value_parser = agent)]
+    pub ssh: Vec<(String, PathBuf)>,
+    /// What a name means in FROM and --from: a folder, docker-image://NAME or oci-layout://FOLDER[:TAG]
+    #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = context)]
+    pub contexts: Vec<(String, hoist_image::NamedContext)>,
+    /// Open a shell where a step fails
+    #[arg(long)]
+    pub debug_shell: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -188,6 +209,9 @@ pub struct Build {
     pub project: Project,
     #[command(flatten)]
     pub building: Building,
+    /// A name for the image on this machine, which `FROM` finds (may be repeated)
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub tags: Vec<String>,
     /// How progress is shown
     #[arg(short, long, value_enum, default_value = "auto")]
     pub output: Output,
@@ -551,12 +575,90 @@ pub enum Image {
         /// Name of the image
         name: String,
     },
+    /// Print an image's manifest and configuration as JSON
+    Inspect {
+        /// Name of the image
+        name: String,
+    },
+    /// Write an image to an archive (NAME.tar, for `docker load`), or to a folder as an OCI layout
+    Export {
+        /// Name of the image
+        name: String,
+        /// An archive that ends with .tar, or a folder
+        target: PathBuf,
+    },
+    /// The steps that made an image, with the size of their layers
+    History {
+        /// Name of the image
+        name: String,
+    },
+    /// The files that differ between two images
+    Diff {
+        /// Name of the first image
+        before: String,
+        /// Name of the second image
+        after: String,
+    },
+    /// What makes an image large, and what would make it smaller
+    Why {
+        /// Name of the image
+        name: String,
+    },
+    /// Remove what builds left and nobody used for longest; named images stay
+    Prune {
+        /// Size that the cache may keep, such as 5G; 0 keeps nothing
+        #[arg(long, value_name = "SIZE", default_value = "20G", value_parser = bytes)]
+        keep: u64,
+        /// Also remove what was used in the last hour
+        #[arg(long)]
+        now: bool,
+    },
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))
+}
+
+/// `default`, or `ID=SOCKET`.
+fn agent(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((id, socket)) => Ok((id.to_owned(), socket.into())),
+        None => match std::env::var_os("SSH_AUTH_SOCK") {
+            Some(socket) => Ok((text.to_owned(), socket.into())),
+            None => Err(
+                "SSH_AUTH_SOCK is not set: start ssh-agent, or name a socket with ID=SOCKET"
+                    .to_owned(),
+            ),
+        },
+    }
+}
+
+fn context(text: &str) -> Result<(String, hoist_image::NamedContext), String> {
+    let (name, context) = pair(text)?;
+    match context.parse() {
+        Ok(context) => Ok((name, context)),
+        Err(never) => match never {},
+    }
+}
+
+/// `500M`, `20G`, or a plain number of bytes; units are powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let factor: u64 = match text[number.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1 << 30,
+        "t" | "tb" => 1 << 40,
+        unit => return Err(format!("`{unit}` is no unit of size; use K, M, G or T")),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(|| format!("`{text}` is no size, such as 500M or 20G"))
 }
 
 /// `90s`, `20m`, `1h`; a plain number is seconds.

@@ -303,7 +303,7 @@ impl Parser<'_> {
         for word in words {
             match split_pair(&word) {
                 (name, Some(value)) if !name.text.is_empty() => pairs.push(Pair { name, value }),
-                (name, Some(_)) => {
+                (_, Some(_)) => {
                     return Err(self
                         .error(word.range, format!("{keyword} needs a name before '='"))
                         .with_hint("write name=value, without spaces around the sign"));

@@ -27,6 +27,10 @@ pub fn run(options: &Build) -> Result<(), Failure> {
         builder.hook().await?;
         builder.build().await
     })?;
+    for tag in &options.tags {
+        hoist_image::name(&workspace, tag, &image.manifest)
+            .map_err(|error| hoist_pipeline::build_failure("failed to name the image", &error))?;
+    }
     say(image.manifest.digest);
     Ok(())
 }

@@ -5,27 +5,27 @@ use hoist_pipeline::Failure;
 use super::dispatch::{async_run, say};
 use super::{local, project};
 use crate::arguments::Image;
-use crate::render::human_size;
+use crate::render::{self, human_size};
 
-/// Imports, lists or removes images.
+/// Does what the subcommand says.
 pub fn run(command: &Image) -> Result<(), Failure> {
     let home = local::home()?;
     let workspace = project::workspace(&home)?;
+    let failed = |what: &'static str| {
+        move |error: hoist_image::BuildError| hoist_pipeline::build_failure(what, &error)
+    };
     match command {
         Image::Import { source, name } => {
             let descriptor = async_run(async {
                 hoist_image::import(&workspace, source, name)
                     .await
-                    .map_err(|error| {
-                        hoist_pipeline::build_failure("failed to import the image", &error)
-                    })
+                    .map_err(failed("failed to import the image"))
             })?;
             say(descriptor.digest);
         }
         Image::Ls => {
-            let images = hoist_image::list(&workspace).map_err(|error| {
-                hoist_pipeline::build_failure("failed to list the images", &error)
-            })?;
+            let images =
+                hoist_image::list(&workspace).map_err(failed("failed to list the images"))?;
             for image in images {
                 say(format_args!(
                     "{}  {}  {}",
@@ -36,9 +36,45 @@ pub fn run(command: &Image) -> Result<(), Failure> {
             }
         }
         Image::Rm { name } => {
-            hoist_image::remove(&workspace, name).map_err(|error| {
-                hoist_pipeline::build_failure("failed to remove the image", &error)
-            })?;
+            hoist_image::remove(&workspace, name).map_err(failed("failed to remove the image"))?;
+        }
+        Image::Inspect { name } => {
+            let image = hoist_image::inspect(&workspace, name)
+                .map_err(failed("failed to inspect the image"))?;
+            say(render::image::inspected(&image));
+        }
+        Image::Export { name, target } => {
+            hoist_image::export(&workspace, name, target)
+                .map_err(failed("failed to export the image"))?;
+        }
+        Image::History { name } => {
+            let lines = hoist_image::history(&workspace, name)
+                .map_err(failed("failed to read the image"))?;
+            say(render::image::history(&lines));
+        }
+        Image::Diff { before, after } => {
+            let differences = hoist_image::diff(&workspace, before, after)
+                .map_err(failed("failed to compare the images"))?;
+            say(render::image::differences(&differences));
+        }
+        Image::Why { name } => {
+            let why = hoist_image::why(&workspace, name)
+                .map_err(failed("failed to look into the image"))?;
+            say(render::image::why(&why));
+        }
+        Image::Prune { keep, now } => {
+            let mut options = hoist_image::PruneOptions {
+                limit: *keep,
+                // Containers of the embedded AWS stand on unpacked layers.
+                unpacked: !local::is_running(&home),
+                ..hoist_image::PruneOptions::default()
+            };
+            if *now {
+                options.grace = std::time::Duration::ZERO;
+            }
+            let pruned = hoist_image::prune(&workspace, &options)
+                .map_err(failed("failed to prune the images"))?;
+            say(render::image::pruned(&pruned, &options));
         }
     }
     Ok(())

@@ -107,6 +107,11 @@ pub fn home() -> Result<Home, Failure> {
     })
 }
 
+/// Whether the embedded AWS runs in this home.
+pub fn is_running(home: &Home) -> bool {
+    control::status(home).is_ok_and(|status| status.is_some())
+}
+
 /// What a fault of the daemon's life is to a run.
 pub fn failed(what: &str, error: &ControlError) -> Failure {
     let failure = Failure::because(Kind::Unexpected, what, error);

@@ -45,6 +45,13 @@ pub fn build_options(building: &arguments::Building) -> BuildOptions {
         },
         no_cache: building.no_cache,
         build_args: building.build_args.clone(),
+        target: building.target.clone(),
+        labels: building.labels.clone(),
+        annotations: building.annotations.clone(),
+        secrets: building.secrets.clone(),
+        ssh: building.ssh.clone(),
+        contexts: building.contexts.clone(),
+        debug_shell: building.debug_shell,
         init_program: "/proc/self/exe".into(),
     }
 }

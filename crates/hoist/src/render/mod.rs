@@ -1,6 +1,7 @@
 //! Readers of the event stream: a terminal, plain lines, GitHub Actions, JSON.
 
 pub mod github;
+pub mod image;
 pub mod json;
 pub mod plain;
 pub mod terminal;

@@ -1,0 +1,110 @@
+//! What `hoist image` prints.
+
+use hoist_image::{Change, Difference, HistoryLine, PruneOptions, Pruned, Why};
+use hoist_oci::Image;
+
+use super::human_size;
+
+/// Manifest and configuration as JSON.
+pub fn inspected(image: &Image) -> String {
+    let value = serde_json::json!({
+        "digest": image.descriptor.digest,
+        "manifest": image.manifest,
+        "configDigest": image.config_digest,
+        "config": image.config,
+    });
+    format!("{value:#}")
+}
+
+/// A line a step, oldest first.
+pub fn history(lines: &[HistoryLine]) -> String {
+    let rows: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let size = match line.layer {
+                Some(_) => human_size(line.size),
+                None => "-".to_owned(),
+            };
+            format!("{size:>10}  {}", line.created_by)
+        })
+        .collect();
+    rows.join("\n")
+}
+
+/// `+`, `-` or `~`, the bytes, and the path.
+pub fn differences(differences: &[Difference]) -> String {
+    let rows: Vec<String> = differences
+        .iter()
+        .map(|difference| {
+            let sign = match difference.change {
+                Change::Added => '+',
+                Change::Removed => '-',
+                Change::Changed => '~',
+            };
+            let bytes = human_size(difference.bytes.unsigned_abs());
+            let minus = if difference.bytes < 0 { "-" } else { "" };
+            format!(
+                "{sign} {:>11}  /{}",
+                format!("{minus}{bytes}"),
+                difference.path.display()
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return "no file differs".to_owned();
+    }
+    rows.join("\n")
+}
+
+/// Sizes, what is largest, and advice.
+pub fn why(why: &Why) -> String {
+    let mut out = format!(
+        "{} to transfer, {} of files, {} covered or deleted by later layers\n",
+        human_size(why.compressed),
+        human_size(why.visible),
+        human_size(why.hidden)
+    );
+    let mut section = |title: &str, rows: Vec<(u64, String)>| {
+        if !rows.is_empty() {
+            out.push_str(&format!("\n{title}\n"));
+        }
+        for (bytes, text) in rows {
+            out.push_str(&format!("{:>10}  {text}\n", human_size(bytes)));
+        }
+    };
+    let steps = why.steps.iter().filter(|(_, bytes)| *bytes > 0);
+    section(
+        "steps",
+        steps.map(|(step, bytes)| (*bytes, step.clone())).collect(),
+    );
+    let rows = |paths: &[(std::path::PathBuf, u64)]| {
+        paths
+            .iter()
+            .map(|(path, bytes)| (*bytes, format!("/{}", path.display())))
+            .collect()
+    };
+    section("folders", rows(&why.folders));
+    section("files", rows(&why.files));
+    section(
+        "what would make it smaller",
+        why.advice
+            .iter()
+            .map(|advice| (advice.bytes, advice.text.clone()))
+            .collect(),
+    );
+    out.trim_end().to_owned()
+}
+
+/// One line.
+pub fn pruned(pruned: &Pruned, options: &PruneOptions) -> String {
+    let note = if options.unpacked {
+        ""
+    } else {
+        "; unpacked layers stay while the embedded AWS runs"
+    };
+    format!(
+        "{} freed, {} stay in the cache{note}",
+        human_size(pruned.freed),
+        human_size(pruned.kept)
+    )
+}

@@ -78,6 +78,9 @@ fn docker_answers() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Where tasks ask for names: the third address of the VPC, as in a real one (VPC user guide, "Amazon DNS server").
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
+
 /// Brings up the runtime and removes what an earlier daemon left.
 ///
 /// # Errors
@@ -94,6 +97,8 @@ pub async fn start(home: &Home, choice: Choice) -> Result<Arc<dyn Runtime>, Engi
                 cgroup_parent: format!("hoist-{}", home.tag()),
                 snapshots: home.images().join("snapshots"),
                 subnets,
+                resolver: Some(RESOLVER),
+                way_out: true,
             })
             .await?
         }
@@ -110,6 +115,9 @@ pub async fn start(home: &Home, choice: Choice) -> Result<Arc<dyn Runtime>, Engi
             .await?,
         ),
     };
+    for lack in runtime.lacks() {
+        tracing::warn!("tasks lack {lack}");
+    }
     runtime.clean_up().await?;
     Ok(runtime)
 }

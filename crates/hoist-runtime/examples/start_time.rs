@@ -77,6 +77,8 @@ async fn measure(base: &Path, scratch: &Path) -> Result<(), Box<dyn Error>> {
     });
     let gateway = Ipv4Addr::new(10, 99, 0, 1);
     let hub = Hub::create(HubConfig {
+        resolver: None,
+        outside: None,
         subnets: vec![(gateway, 16)],
     })
     .await?;

@@ -23,4 +23,8 @@ pub struct NativeConfig {
     pub snapshots: PathBuf,
     /// The router of each subnet and the length of its prefix.
     pub subnets: Vec<(Ipv4Addr, u8)>,
+    /// Where tasks ask for names, an address of no task's; see [`Runtime::set_names`](crate::Runtime::set_names). None answers when absent.
+    pub resolver: Option<Ipv4Addr>,
+    /// Gives tasks a way to what is outside of this machine, where it has the means; see [`Runtime::lacks`](crate::Runtime::lacks).
+    pub way_out: bool,
 }

@@ -11,8 +11,6 @@ pub struct Detection {
     pub native: Result<Privilege, PrivilegeError>,
     /// Why memory, processor and process limits have no effect natively, if so.
     pub without_limits: Option<String>,
-    /// Why tasks of the native runtime cannot reach anything outside, if so.
-    pub without_egress: Option<String>,
     /// The `docker` command, if it is installed. Whether an engine answers is known only by asking it ([`crate::Docker::new`]).
     pub docker: Option<PathBuf>,
 }
@@ -22,9 +20,6 @@ pub fn detect() -> Detection {
     Detection {
         native: privilege::acquire(),
         without_limits: without_limits(),
-        without_egress: Some(
-            "tasks reach each other and this machine's load balancers only: a way out would change the machine's own network".to_owned(),
-        ),
         docker: find("docker"),
     }
 }

@@ -68,7 +68,7 @@ pub use spec::{
     TerminalSize, Ulimit,
 };
 pub use task::{
-    InputStream, OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec,
+    InputStream, Names, OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec,
 };
 pub use terminal::Terminal;
 #[cfg(target_os = "linux")]

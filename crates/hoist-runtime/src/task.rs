@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
@@ -42,6 +43,15 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Kills what still runs in a task and removes its network, its control group and what its containers wrote. Nothing if there is no such task.
     fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;
 
+    /// What tasks lack on this machine, each in a sentence's worth of words: limits, a way out.
+    fn lacks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Gives the tasks' resolver names besides those of this machine's own resolvers. The first call counts. A Docker Engine's
+    /// resolver takes none.
+    fn set_names(&self, _names: Arc<dyn Names>) {}
+
     /// Opens a connection to a task's address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
 
@@ -52,6 +62,13 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
             format!("this runtime cannot listen at {address} for tasks"),
         ))))
     }
+}
+
+/// Names that tasks can look up, and that no other resolver knows.
+pub trait Names: Send + Sync {
+    /// The addresses of a name, given in lower case without a dot at its end. `None` if it is none of ours, so that others are
+    /// asked; empty if it is ours and has none now. Called for every question, so it must be quick.
+    fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>>;
 }
 
 /// A task to create.
@@ -110,7 +127,7 @@ pub struct TaskContainer {
     pub ulimits: Vec<Ulimit>,
     /// Lines added to `/etc/hosts`.
     pub extra_hosts: Vec<(String, IpAddr)>,
-    /// Nameservers for `/etc/resolv.conf`.
+    /// Nameservers for `/etc/resolv.conf`; those of the runtime when empty.
     pub dns: Vec<IpAddr>,
     /// Kernel parameters of the network namespace.
     pub sysctls: Vec<(String, String)>,

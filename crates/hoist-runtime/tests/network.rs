@@ -5,7 +5,7 @@
 mod support;
 
 use hoist_runtime::{Hub, HubConfig, NetNs, Network, Stdin, TaskNet};
-use support::{Lab, both, text};
+use support::{Lab, both, is_root, text};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 hoist_runtime::init_in_tests!();
@@ -15,7 +15,11 @@ async fn hub() -> Hub {
         ("172.31.0.1".parse().unwrap(), 20),
         ("172.31.16.1".parse().unwrap(), 20),
     ];
-    Hub::create(HubConfig { subnets }).await.unwrap()
+    let config = HubConfig {
+        subnets,
+        ..HubConfig::default()
+    };
+    Hub::create(config).await.unwrap()
 }
 
 async fn add(hub: &Hub, ip: &str) -> NetNs {
@@ -179,4 +183,121 @@ async fn anyone_may_listen_on_port_80() {
 #[test]
 fn all_of_this_works_without_root_too() {
     support::again_without_root("all_of_this_works_without_root_too");
+}
+
+/// What is outside: a namespace with a server and a resolver, tied to one that stands for this machine. This thread moves into the
+/// latter, and into a mount namespace in which `/etc/resolv.conf` names that resolver.
+fn outside(directory: &std::path::Path) {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, setns, unshare};
+    let ip = |args: &str| {
+        let status = std::process::Command::new("ip")
+            .args(args.split(' '))
+            .status();
+        assert!(status.unwrap().success(), "ip {args}");
+    };
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+    let own = directory.join("resolv.conf");
+    std::fs::write(&own, "nameserver 10.99.0.2\n").unwrap();
+    mount(
+        Some(&own),
+        "/etc/resolv.conf",
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .unwrap();
+    let machine = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let far = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+    ip("link set lo up");
+    setns(&machine, CloneFlags::CLONE_NEWNET).unwrap();
+    ip("link set lo up");
+    ip(&format!(
+        "link add near type veth peer name far netns /proc/{}/fd/{}",
+        std::process::id(),
+        std::os::fd::AsRawFd::as_raw_fd(&far)
+    ));
+    ip("addr add 10.99.0.1/24 dev near");
+    ip("link set near up");
+    setns(&far, CloneFlags::CLONE_NEWNET).unwrap();
+    ip("addr add 10.99.0.2/24 dev far");
+    ip("link set far up");
+    let server = std::net::TcpListener::bind("10.99.0.2:80").unwrap();
+    let resolver = std::net::UdpSocket::bind("10.99.0.2:53").unwrap();
+    setns(&machine, CloneFlags::CLONE_NEWNET).unwrap();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let from = stream.peer_addr().unwrap().ip();
+            std::io::Write::write_all(&mut stream, format!("hello {from}\n").as_bytes()).unwrap();
+        }
+    });
+    // Every name is the server's address here.
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = resolver.recv_from(&mut query) {
+            let end = query[12..].iter().position(|byte| *byte == 0).unwrap() + 12 + 5;
+            let is_address = query[end - 3] == 1;
+            let mut answer = query[..end.min(length)].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
+            if is_address {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 99, 0, 2]);
+            }
+            resolver.send_to(&answer, from).unwrap();
+        }
+    });
+}
+
+struct Ours;
+
+impl hoist_runtime::Names for Ours {
+    fn addresses(&self, name: &str) -> Option<Vec<std::net::Ipv4Addr>> {
+        (name == "api.shop.local").then(|| vec!["172.31.0.77".parse().unwrap()])
+    }
+}
+
+#[test]
+fn tasks_reach_what_is_outside_under_this_machines_address_and_find_it_by_name() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new("outside");
+    outside(lab.directory.path());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let resolver = "172.31.0.2".parse().unwrap();
+        let hub = Hub::create(HubConfig {
+            subnets: vec![("172.31.0.1".parse().unwrap(), 20)],
+            resolver: Some(resolver),
+            outside: Some(lab.parent.clone()),
+        })
+        .await
+        .unwrap();
+        assert_eq!(hub.without_way_out(), None);
+        hub.set_names(std::sync::Arc::new(Ours));
+        let script = "nc 10.99.0.2 80 < /dev/null; nc far.example 80 < /dev/null; nslookup api.shop.local 172.31.0.2; \
+                      nc -w 1 10.99.0.1 8080 < /dev/null 2>/dev/null; echo machine=$?";
+        // What listens on the machine itself is not for tasks.
+        let _listener = std::net::TcpListener::bind("0.0.0.0:8080").unwrap();
+        let mut spec = lab.spec("task", &["sh", "-c", script]);
+        spec.network = Network::Namespace(add(&hub, "172.31.0.5").await);
+        spec.dns = vec![resolver.into()];
+        let (output, _) = lab.run(spec).await;
+        assert!(output.starts_with("hello 10.99.0.1\nhello 10.99.0.1\n"), "{output}");
+        assert!(output.contains("172.31.0.77"), "{output}");
+        assert!(output.ends_with("machine=1\n"), "{output}");
+        let rules = || {
+            let listed = std::process::Command::new("nft").args(["list", "tables"]).output();
+            String::from_utf8(listed.unwrap().stdout).unwrap()
+        };
+        assert!(rules().contains("table ip hoist"), "{}", rules());
+        drop(hub);
+        assert_eq!(rules(), "");
+    });
 }

@@ -327,6 +327,8 @@ async fn the_native_runtime_serves_a_daemon() {
         cgroup_parent: lab.parent.clone(),
         snapshots: snapshots.clone(),
         subnets: subnets(),
+        resolver: None,
+        way_out: false,
     })
     .await
     .unwrap();

@@ -1,14 +1,14 @@
 //! The network of tasks: one namespace with a bridge, to which every task's own namespace is tied.
 //!
 //! Nothing is added to the namespace that this process lives in. Programs of this process reach tasks by sockets that a thread in the
-//! hub's namespace makes; a socket belongs to the namespace it was made in, wherever it is used. There is no way from a task to the
-//! outside: that would take packet filter rules, or an interface in the machine's own namespace.
+//! hub's namespace makes; a socket belongs to the namespace it was made in, wherever it is used. Only a way out for tasks, where one
+//! is asked for, adds a link and rules to the machine's own ([`super::egress`]).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -20,13 +20,19 @@ use rtnetlink::{
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{NetNs, RuntimeError};
+use super::egress::{Carrier, Outside, Rules};
+use super::names::Resolver;
+use crate::{Names, NetNs, RuntimeError};
 
 /// What a hub offers.
 #[derive(Debug, Clone, Default)]
 pub struct HubConfig {
     /// The address of the hub in each subnet, which is the subnet's router, and the length of its prefix.
     pub subnets: Vec<(Ipv4Addr, u8)>,
+    /// Where tasks ask for names: an address of the hub that answers. Nobody answers when absent.
+    pub resolver: Option<Ipv4Addr>,
+    /// Gives tasks a way to what is outside. The name tells what is added to this machine's network from that of other homes.
+    pub outside: Option<String>,
 }
 
 /// The network of one task.
@@ -46,7 +52,16 @@ pub struct TaskNet {
 #[derive(Debug, Clone)]
 pub struct Hub {
     orders: mpsc::UnboundedSender<Order>,
+    resolver: Resolver,
+    way_out: Arc<Result<Way, String>>,
     links: Arc<Mutex<HashMap<Ipv4Addr, u64>>>,
+}
+
+/// What keeps the way out open.
+#[derive(Debug)]
+enum Way {
+    Rules(#[allow(dead_code, reason = "held until the hub is dropped")] Rules),
+    Carrier,
 }
 
 enum Order {
@@ -60,6 +75,8 @@ struct Place {
     own: OwnedFd,
     handle: Handle,
     bridge: u32,
+    /// The way out without root.
+    _carrier: Option<Carrier>,
 }
 
 const BRIDGE: &str = "hub";
@@ -73,15 +90,54 @@ impl Hub {
     pub async fn create(config: HubConfig) -> Result<Hub, RuntimeError> {
         let (orders, receiver) = mpsc::unbounded_channel();
         let (ready, made) = oneshot::channel();
+        let outside = config.outside.as_deref().map(Outside::of);
+        let resolver_address = config.resolver;
+        let machine = File::open("/proc/thread-self/ns/net")
+            .map_err(RuntimeError::path("open", "/proc/thread-self/ns/net"))?;
+        let link = outside.clone();
         std::thread::Builder::new()
             .name("hub".to_owned())
-            .spawn(move || live(&config, receiver, ready))
+            .spawn(move || {
+                live(
+                    &config,
+                    link.map(|link| (link, machine.into())),
+                    receiver,
+                    ready,
+                )
+            })
             .map_err(RuntimeError::system("start the thread of the hub network"))?;
-        made.await.map_err(gone)??;
-        Ok(Hub {
+        let tied = made.await.map_err(gone)??;
+        let way_out = match (tied, outside) {
+            (Err(why), _) => Err(why),
+            (Ok(Tied::Links), Some(outside)) => outside.open().await.map(Way::Rules),
+            (Ok(_), _) => Ok(Way::Carrier),
+        };
+        let hub = Hub {
             orders,
+            resolver: Resolver::default(),
+            way_out: Arc::new(way_out),
             links: Arc::default(),
-        })
+        };
+        if let Some(address) = resolver_address {
+            let resolver = hub.resolver.clone();
+            resolver
+                .serve(&hub, address)
+                .await
+                .map_err(RuntimeError::system(format!(
+                    "answer questions for names at {address}"
+                )))?;
+        }
+        Ok(hub)
+    }
+
+    /// Why tasks cannot reach what is outside, if so.
+    pub fn without_way_out(&self) -> Option<&str> {
+        self.way_out.as_ref().as_ref().err().map(String::as_str)
+    }
+
+    /// Gives the resolver names of ours. Those given first stay.
+    pub fn set_names(&self, names: Arc<dyn Names>) {
+        self.resolver.set(names);
     }
 
     /// Makes a namespace with an interface `eth0` of this address, and `lo`.
@@ -189,10 +245,19 @@ fn network(action: &str, problem: impl ToString) -> RuntimeError {
     }
 }
 
+/// How the hub's namespace was tied to what is outside.
+enum Tied {
+    /// By links, whose other side is still to be set up.
+    Links,
+    /// By a program that carries everything.
+    Carried,
+}
+
 fn live(
     config: &HubConfig,
+    outside: Option<(Outside, OwnedFd)>,
     mut orders: mpsc::UnboundedReceiver<Order>,
-    ready: oneshot::Sender<Result<(), RuntimeError>>,
+    ready: oneshot::Sender<Result<Result<Tied, String>, RuntimeError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -207,14 +272,16 @@ fn live(
         }
     };
     runtime.block_on(async {
-        let place = match Place::make(config).await {
-            Ok(place) => Arc::new(place),
+        let mut place = match Place::make(config).await {
+            Ok(place) => place,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return;
             }
         };
-        let _ = ready.send(Ok(()));
+        let tied = place.tie(outside).await;
+        let place = Arc::new(place);
+        let _ = ready.send(Ok(tied));
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Within(make) => make(),
@@ -243,7 +310,7 @@ fn new_namespace() -> io::Result<OwnedFd> {
 }
 
 /// Talks to the kernel about the namespace that this thread is in now.
-fn converse() -> io::Result<Handle> {
+pub(super) fn converse() -> io::Result<Handle> {
     let (connection, handle, _) = new_connection()?;
     tokio::spawn(connection);
     Ok(handle)
@@ -293,11 +360,33 @@ impl Place {
             .execute()
             .await
             .map_err(failed)?;
+        if let Some(resolver) = config.resolver {
+            handle
+                .address()
+                .add(bridge, IpAddr::V4(resolver), 32)
+                .execute()
+                .await
+                .map_err(failed)?;
+        }
         Ok(Place {
             own,
             handle,
             bridge,
+            _carrier: None,
         })
+    }
+
+    /// Ties the namespace to what is outside; the error says why there is no way.
+    async fn tie(&mut self, outside: Option<(Outside, OwnedFd)>) -> Result<Tied, String> {
+        let Some((outside, machine)) = outside else {
+            return Err("none was asked for".to_owned());
+        };
+        if crate::privilege::in_user_namespace() {
+            self._carrier = Some(Carrier::start(self.own.as_fd())?);
+            return Ok(Tied::Carried);
+        }
+        outside.tie(&self.handle, machine.as_fd()).await?;
+        Ok(Tied::Links)
     }
 
     async fn add(&self, task: &TaskNet, number: u64) -> Result<NetNs, RuntimeError> {
@@ -387,7 +476,7 @@ impl Place {
     }
 }
 
-async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
+pub(super) async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
     use futures_util::TryStreamExt;
     let mut links = handle.link().get().match_name(name.to_owned()).execute();
     let link = links

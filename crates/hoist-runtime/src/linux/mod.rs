@@ -3,7 +3,9 @@
 mod births;
 pub(crate) mod cgroup;
 mod containers;
+mod egress;
 mod hub;
+mod names;
 mod native;
 mod netns;
 mod nursery;

@@ -12,9 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::task::Prepared;
 use crate::{
-    Config, ContainerSpec, Containers, ExecSpec, Exit, Hub, HubConfig, InputStream, NativeConfig,
-    NetNs, Network, OutputStream, PreparedImage, RootFs, Running, Runtime, RuntimeError, Scratch,
-    Snapshots, StartError, Stats, TaskContainer, TaskNet, TaskProcess, TaskSpec, TerminalSize,
+    Config, ContainerSpec, Containers, ExecSpec, Exit, Hub, HubConfig, InputStream, Names,
+    NativeConfig, NetNs, Network, OutputStream, PreparedImage, RootFs, Running, Runtime,
+    RuntimeError, Scratch, Snapshots, StartError, Stats, TaskContainer, TaskNet, TaskProcess,
+    TaskSpec, TerminalSize,
 };
 
 /// The native runtime. Everything it started ends with this process.
@@ -23,6 +24,7 @@ pub struct Native {
     containers: Containers,
     snapshots: Snapshots,
     hub: Hub,
+    resolver: Option<Ipv4Addr>,
     tasks: Mutex<HashMap<String, Task>>,
 }
 
@@ -59,18 +61,23 @@ impl Native {
     /// When the kernel refuses the network, or the directories cannot be made.
     pub async fn new(config: NativeConfig) -> Result<Native, RuntimeError> {
         let snapshots = Snapshots::open(&config.snapshots)?;
+        let outside = config.way_out.then(|| config.cgroup_parent.clone());
+        let resolver = config.resolver;
         let containers = Containers::new(Config {
             init_program: config.init_program,
             cgroup_parent: config.cgroup_parent,
         });
         let hub = Hub::create(HubConfig {
             subnets: config.subnets,
+            resolver: config.resolver,
+            outside,
         })
         .await?;
         Ok(Native {
             containers,
             snapshots,
             hub,
+            resolver,
             tasks: Mutex::default(),
         })
     }
@@ -131,6 +138,10 @@ impl Native {
             .snapshots
             .scratch()
             .map_err(|error| StartError::other("make room for what the container writes", error))?;
+        let dns = match self.resolver {
+            Some(resolver) if container.dns.is_empty() => vec![resolver.into()],
+            _ => container.dns,
+        };
         let spec = ContainerSpec {
             id: format!("{task}-{}", container.name),
             rootfs: RootFs {
@@ -149,7 +160,7 @@ impl Native {
             limits: container.limits,
             ulimits: container.ulimits,
             extra_hosts: container.extra_hosts,
-            dns: container.dns,
+            dns,
             sysctls: container.sysctls,
             shm_bytes: container.shm_bytes,
             cap_add: container.cap_add,
@@ -234,6 +245,18 @@ impl Runtime for Native {
 
     fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
         Box::pin(self.remove(task))
+    }
+
+    fn lacks(&self) -> Vec<String> {
+        let limits = self.containers.without_limits();
+        let limits = limits.map(|why| format!("limits of memory and processor time: {why}"));
+        let way_out = self.hub.without_way_out();
+        let way_out = way_out.map(|why| format!("a way out of this machine: {why}"));
+        limits.into_iter().chain(way_out).collect()
+    }
+
+    fn set_names(&self, names: Arc<dyn Names>) {
+        self.hub.set_names(names);
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {

@@ -1,0 +1,264 @@
+//! The way from tasks to what is outside: as root a pair of links and address translation, otherwise `slirp4netns` where it is installed.
+//!
+//! All of it goes with this process, however that ends: the links with the hub's namespace, the rules of the machine's own namespace
+//! with the `nft` that owns them (its input is a pipe of ours), and `slirp4netns` by a signal of the kernel.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::hub::{converse, index_of};
+
+/// The hub's end of the way out, where it is a pair of links.
+const LINK: &str = "out";
+/// What `slirp4netns` calls its own.
+const TAP: &str = "tap0";
+
+/// What the machine's own namespace knows a hub by: the name of its link, and the addresses of both ends.
+#[derive(Debug, Clone)]
+pub(super) struct Outside {
+    name: String,
+    machine: Ipv4Addr,
+    hub: Ipv4Addr,
+}
+
+impl Outside {
+    /// Four addresses of 100.126.0.0/15, a part of the block for carriers' networks (RFC 6598) that hardly anybody uses, and a name:
+    /// different for each home, and for each process of one, because the kernel takes old links away some time later.
+    pub(super) fn of(home: &str) -> Outside {
+        let mut hasher = DefaultHasher::new();
+        (home, std::process::id()).hash(&mut hasher);
+        let number = hasher.finish();
+        let base = u32::from(Ipv4Addr::new(100, 126, 0, 0)) + (number as u32 & 0x7fff) * 4;
+        Outside {
+            name: format!("hoist{:08x}", (number >> 32) as u32),
+            machine: Ipv4Addr::from(base + 1),
+            hub: Ipv4Addr::from(base + 2),
+        }
+    }
+
+    /// Makes the links, and the hub's side of the way. On the thread of the hub's namespace.
+    pub(super) async fn tie(&self, hub: &Handle, machine: BorrowedFd<'_>) -> Result<(), String> {
+        let peer = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(self.name.clone())
+            .setns_by_fd(machine.as_raw_fd())
+            .build();
+        let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(LINK.to_owned())
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .build();
+        let made = async {
+            hub.link().add(link).execute().await?;
+            bring_up(hub, LINK, self.hub).await?;
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .gateway(self.machine)
+                .build();
+            hub.route().add(route).execute().await
+        };
+        made.await
+            .map_err(|error| format!("cannot make a link to this machine's network: {error}"))?;
+        hub_rules(LINK)
+    }
+
+    /// Makes the machine's side. In the machine's namespace; what it returns has to be kept.
+    pub(super) async fn open(&self) -> Result<Rules, String> {
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("cannot set up the way out in this machine's network: {error}")
+        };
+        let handle = converse().map_err(|error| failed(&error))?;
+        bring_up(&handle, &self.name, self.machine)
+            .await
+            .map_err(|error| failed(&error))?;
+        // Docker and libvirt do the same.
+        let switch = "/proc/sys/net/ipv4/ip_forward";
+        if std::fs::read_to_string(switch).is_ok_and(|text| text.trim() == "0") {
+            std::fs::write(switch, "1").map_err(|error| failed(&error))?;
+        }
+        let name = &self.name;
+        let block = format!("{}/30", self.machine);
+        Rules::install(
+            name,
+            &format!(
+                "table ip {name} {{ flags owner; \
+                 chain out {{ type nat hook postrouting priority srcnat; ip saddr {block} oifname != \"{name}\" masquerade; }}; \
+                 chain in {{ type filter hook input priority filter; iifname \"{name}\" ct state new drop; }}; }}"
+            ),
+        )
+    }
+}
+
+async fn bring_up(handle: &Handle, name: &str, address: Ipv4Addr) -> Result<(), rtnetlink::Error> {
+    let index = index_of(handle, name).await?;
+    handle
+        .address()
+        .add(index, IpAddr::V4(address), 30)
+        .execute()
+        .await?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await
+}
+
+/// In the hub: outside, every task has the hub's address, as behind an internet gateway; and what a cloud tells its machines at
+/// link-local addresses, credentials among it, is not for tasks.
+fn hub_rules(link: &str) -> Result<(), String> {
+    feed_nft(&format!(
+        "table ip outside {{ \
+         chain out {{ type nat hook postrouting priority srcnat; oifname \"{link}\" masquerade; }}; \
+         chain away {{ type filter hook forward priority filter; oifname \"{link}\" ip daddr 169.254.0.0/16 drop; }}; }}\n"
+    ))
+}
+
+/// Hands rules to `nft` in the namespace of this thread.
+pub(super) fn feed_nft(rules: &str) -> Result<(), String> {
+    let run = || -> io::Result<std::process::Output> {
+        let mut nft = Command::new("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = nft.stdin.take() {
+            stdin.write_all(rules.as_bytes())?;
+        }
+        nft.wait_with_output()
+    };
+    let output = run().map_err(missing)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!(
+        "nft refused: {}",
+        said.lines().next().unwrap_or_default()
+    ))
+}
+
+fn missing(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "nft is not installed (nftables)".to_owned(),
+        _ => format!("nft cannot be run: {error}"),
+    }
+}
+
+/// The way out without root: a program that carries what tasks send as an ordinary user's connections.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    program: Child,
+}
+
+impl Carrier {
+    /// Starts it and waits until it carries. On the thread of the hub's namespace, with whose end the kernel ends it, too.
+    pub(super) fn start(namespace: BorrowedFd<'_>) -> Result<Carrier, String> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                "without root it takes slirp4netns, which is not installed".to_owned()
+            }
+            _ => format!("slirp4netns cannot be run: {error}"),
+        };
+        let (mut ready, says) = io::pipe().map_err(failed)?;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        let mut command = Command::new("slirp4netns");
+        command
+            .args(["--configure", "--mtu=65520", "--disable-host-loopback"])
+            .args(["--ready-fd=3", "--netns-type=path", &path, TAP])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let descriptor = says.as_raw_fd();
+        // SAFETY: between fork and exec only system calls on numbers are made.
+        unsafe {
+            command.pre_exec(move || {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::dup2(descriptor, 3) < 0 || libc::fcntl(3, libc::F_SETFD, 0) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        let mut program = command.spawn().map_err(failed)?;
+        drop(says);
+        let mut word = [0; 1];
+        if matches!(ready.read(&mut word), Ok(1)) {
+            // Nobody reads further complaints, which must not stop it.
+            drop(program.stderr.take());
+            let carrier = Carrier { program };
+            hub_rules(TAP)?;
+            return Ok(carrier);
+        }
+        let mut said = String::new();
+        if let Some(mut stderr) = program.stderr.take() {
+            let _ = stderr.read_to_string(&mut said);
+        }
+        let _ = program.wait();
+        Err(format!("slirp4netns failed: {}", said.trim()))
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// A table of the machine's own namespace that lives as long as this value, or this process.
+#[derive(Debug)]
+pub(super) struct Rules {
+    nft: Child,
+}
+
+impl Rules {
+    fn install(name: &str, table: &str) -> Result<Rules, String> {
+        let mut nft = Command::new("nft")
+            .arg("--interactive")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(missing)?;
+        let (mut stdin, stdout, mut stderr) =
+            match (nft.stdin.take(), nft.stdout.take(), nft.stderr.take()) {
+                (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
+                _ => return Err("nft cannot be talked to".to_owned()),
+            };
+        // The last of these answers always, whatever became of the others.
+        let asked = format!("{table}\nlist table ip {name}\ndescribe ip saddr\n");
+        stdin.write_all(asked.as_bytes()).map_err(missing)?;
+        let mut there = false;
+        for line in BufReader::new(stdout).lines() {
+            let line = line.map_err(missing)?;
+            there |= line.contains(&format!("table ip {name} "));
+            if line.contains("payload expression") {
+                break;
+            }
+        }
+        nft.stdin = Some(stdin);
+        let mut rules = Rules { nft };
+        if there {
+            return Ok(rules);
+        }
+        drop(rules.nft.stdin.take());
+        let mut said = String::new();
+        let _ = stderr.read_to_string(&mut said);
+        Err(format!(
+            "nft refused: {}",
+            said.lines().next().unwrap_or_default()
+        ))
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        // It ends at the end of its input, and what it owns goes with it.
+        drop(self.nft.stdin.take());
+        let _ = self.nft.wait();
+    }
+}

@@ -11,6 +11,9 @@ pub struct Detection {
     pub native: Result<Privilege, PrivilegeError>,
     /// Why memory, processor and process limits have no effect natively, if so.
     pub without_limits: Option<String>,
+    /// Why tasks of the native runtime cannot reach what is outside of this machine, if that can be told before they are run; see
+    /// [`crate::Runtime::lacks`].
+    pub without_egress: Option<String>,
     /// The `docker` command, if it is installed. Whether an engine answers is known only by asking it ([`crate::Docker::new`]).
     pub docker: Option<PathBuf>,
 }
@@ -20,8 +23,22 @@ pub fn detect() -> Detection {
     Detection {
         native: privilege::acquire(),
         without_limits: without_limits(),
+        without_egress: without_egress(),
         docker: find("docker"),
     }
+}
+
+/// As root packet filter rules make the way out, otherwise a program that carries what tasks send.
+fn without_egress() -> Option<String> {
+    let (program, package) = if privilege::in_user_namespace() {
+        ("slirp4netns", "slirp4netns")
+    } else {
+        ("nft", "nftables")
+    };
+    let missing = find(program).is_none();
+    missing.then(|| {
+        format!("tasks reach each other and this machine's load balancers only: `{program}` is not installed (package {package})")
+    })
 }
 
 #[cfg(target_os = "linux")]

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
+use crate::session::Sessions;
 use crate::settings::Settings;
 use crate::ssm::Parameters;
 use crate::state::State;
@@ -61,6 +62,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// The image registry.
     pub registry: Registry,
+    /// Shells in containers that somebody may come for.
+    pub sessions: Sessions,
     /// `127.0.0.1:PORT`: where this instance answers; also the host of `repositoryUri`.
     pub host: String,
     /// Cancelled when the daemon stops; every background task ends with it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hoist_runtime::privilege::{self, PrivilegeError};
 use hoist_runtime::{Docker, DockerConfig, NativeConfig, Runtime, RuntimeError};
 
+use crate::driver::NoRuntime;
 use crate::home::Home;
 use crate::settings::Settings;
 
@@ -20,7 +21,9 @@ pub enum EngineError {
     #[error("failed to bring up the container runtime")]
     Runtime(#[from] RuntimeError),
     /// There is no such runtime.
-    #[error("`{0}` is not a container runtime of the embedded AWS; use native or docker")]
+    #[error(
+        "`{0}` is not a container runtime of the embedded AWS; use native, docker or simulated"
+    )]
     Unknown(String),
 }
 
@@ -41,6 +44,8 @@ pub enum Choice {
     Native,
     /// A Docker Engine.
     Docker,
+    /// None: tasks are only played, for load tests.
+    Simulated,
 }
 
 /// Chooses the runtime and gets the rights that it needs. Call it before any thread exists.
@@ -52,6 +57,7 @@ pub enum Choice {
 pub fn prepare(settings: &Settings) -> Result<Choice, EngineError> {
     match settings.runtime.as_deref() {
         Some("docker") => Ok(Choice::Docker),
+        Some("simulated") => Ok(Choice::Simulated),
         Some("native") => {
             privilege::acquire()?;
             Ok(Choice::Native)
@@ -102,6 +108,7 @@ pub async fn start(home: &Home, choice: Choice) -> Result<Arc<dyn Runtime>, Engi
             })
             .await?
         }
+        Choice::Simulated => Arc::new(NoRuntime),
         Choice::Docker => Arc::new(
             Docker::new(DockerConfig {
                 program: PathBuf::from("docker"),

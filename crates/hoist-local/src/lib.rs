@@ -39,6 +39,7 @@ mod metadata;
 pub mod registry;
 pub mod secrets;
 mod serve;
+pub mod session;
 mod settings;
 pub mod sigv4;
 pub mod ssm;

@@ -41,6 +41,7 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
     let options = control::StartOptions {
         port: value("--port").map(|text| text.parse()).transpose()?,
         pace: value("--pace").map(|text| text.parse()).transpose()?,
+        runtime: value("--runtime").cloned(),
         limits: value("--limits").map(|text| text.parse()).transpose()?,
         faults: value("--faults").map(|text| text.parse()).transpose()?,
         ..Default::default()
@@ -52,7 +53,7 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
                 ServeOptions {
                     port: options.port,
                     pace: options.pace,
-                    runtime: None,
+                    runtime: options.runtime,
                     limits: options.limits,
                     faults: options.faults,
                 },

@@ -17,8 +17,9 @@ use crate::clock;
 use crate::control::{self, ControlError, DETACHED, Status};
 use crate::ctx::{Ctx, Inner};
 use crate::dials;
-use crate::driver::{self, Crew, Driver, RestoreError, RuntimeDialer};
+use crate::driver::{self, Crew, Driver, RestoreError, RuntimeDialer, Simulated};
 use crate::ec2::{Ec2, Loopback};
+use crate::ecr;
 use crate::elb::{self, Balancers, Dialer};
 use crate::engine::{self, Choice, EngineError};
 use crate::faults::{Fault, FaultSpec, Faults};
@@ -30,6 +31,7 @@ use crate::logs::Logs;
 use crate::metadata;
 use crate::registry::{self, Registry, RegistryOpenError};
 use crate::secrets::Secrets;
+use crate::session::{self, Sessions};
 use crate::settings::{Pace, Settings, write_whole};
 use crate::ssm::Parameters;
 use crate::state::{State, StateError};
@@ -280,16 +282,24 @@ async fn assemble(
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         registry: Registry::open(home, &state, &host)?,
+        sessions: Sessions::default(),
         state,
         host,
         settings,
         stopping: CancellationToken::new(),
     });
+    tokio::spawn(expire_every_hour(ctx.clone()));
     let crew = Crew::new(ctx.clone());
+    ctx.sessions.serve(crew.clone());
     driver::sweep(&crew).map_err(|error| ServeError::Left(error.to_string()))?;
     tokio::spawn(driver::listen(crew.clone(), target_messages));
     metadata::open(&crew).await;
-    let working = tokio::spawn(inbox.run(ctx.clone(), move |command| crew.carry_out(command)));
+    let simulated = (choice == Choice::Simulated).then(Simulated::default);
+    let carry_out = move |command| match &simulated {
+        Some(simulated) => simulated.carry_out(&crew, command),
+        None => crew.carry_out(command),
+    };
+    let working = tokio::spawn(inbox.run(ctx.clone(), carry_out));
     Ok((ctx, working))
 }
 
@@ -320,10 +330,48 @@ async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
             _ => answer,
         };
     }
+    if path.starts_with(session::PATH) {
+        return session::handle(&ctx, request).await;
+    }
+    if path == "/_hoist/lifecycle" {
+        return expire(&ctx, &request);
+    }
     if path == dials::PATH {
         return dials::handle(&ctx, request).await;
     }
     api::handle(&ctx, request).await
+}
+
+/// Applies the lifecycle policies now.
+fn expire(ctx: &Ctx, request: &Request<Body>) -> Response<Body> {
+    if request.method() != Method::POST || !request.headers().contains_key("x-hoist-control") {
+        let message = "send POST with x-hoist-control";
+        return json(
+            StatusCode::FORBIDDEN,
+            &serde_json::json!({ "message": message }),
+        );
+    }
+    match tokio::task::block_in_place(|| ecr::apply_lifecycles(&ctx.registry)) {
+        Ok(count) => json(StatusCode::OK, &serde_json::json!({ "expired": count })),
+        Err(error) => json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &serde_json::json!({"message": error.to_string()}),
+        ),
+    }
+}
+
+/// Applies the lifecycle policies of repositories again and again.
+async fn expire_every_hour(ctx: Ctx) {
+    let mut hours = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            _ = hours.tick() => {}
+            () = ctx.stopping.cancelled() => return,
+        }
+        if let Err(error) = tokio::task::block_in_place(|| ecr::apply_lifecycles(&ctx.registry)) {
+            tracing::error!(%error, "lifecycle policies cannot be applied");
+        }
+    }
 }
 
 /// The answer that takes the place of the registry's, in the words of the OCI distribution specification.

@@ -536,7 +536,7 @@ pub struct LocalStart {
     #[arg(long)]
     pub pace: Option<hoist_local::Pace>,
     /// How containers run
-    #[arg(long, value_name = "native|docker")]
+    #[arg(long, value_name = "native|docker|simulated")]
     pub runtime: Option<String>,
     /// How many calls are answered: as many as come, or by AWS's published rates
     #[arg(long, value_name = "none|aws")]

@@ -14,6 +14,7 @@ mod images;
 mod injected;
 mod network;
 mod output;
+mod simulated;
 mod targets;
 mod usage;
 
@@ -22,5 +23,6 @@ pub(crate) use compose::task_limits;
 pub(crate) use crew::Crew;
 pub use dial::RuntimeDialer;
 pub(crate) use network::sweep;
+pub(crate) use simulated::{NoRuntime, Simulated};
 pub(crate) use targets::listen;
 pub(crate) use usage::Sample;

@@ -2,7 +2,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{images, layers, policies, repositories};
+use super::{images, layers, lifecycle, policies, repositories, scans};
 use crate::api::{ApiError, Call};
 use crate::clock;
 use crate::ctx::ACCOUNT;
@@ -46,6 +46,12 @@ pub fn handle(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
         "PutLifecyclePolicy" => policies::set(registry, call, policies::Kind::Lifecycle),
         "GetLifecyclePolicy" => policies::get(registry, call, policies::Kind::Lifecycle),
         "DeleteLifecyclePolicy" => policies::delete(registry, call, policies::Kind::Lifecycle),
+
+        "StartLifecyclePolicyPreview" => lifecycle::start_preview(registry, call),
+        "GetLifecyclePolicyPreview" => lifecycle::preview(registry, call),
+
+        "StartImageScan" => scans::start(registry, call),
+        "DescribeImageScanFindings" => scans::describe(registry, call),
 
         other => Err(ApiError::unknown_operation(call.service, other)),
     }

@@ -3,6 +3,7 @@
 use hoist_oci::Digest;
 use serde_json::{Value, json};
 
+use super::scans;
 use super::words::{invalid, need, page, repository_name};
 use crate::api::{ApiError, Call};
 use crate::clock;
@@ -28,10 +29,10 @@ pub fn describe(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
     let status = tag_status(call)?;
     let mut details = Vec::new();
     for image in found {
-        let own: Vec<&String> = tags
+        let own: Vec<String> = tags
             .iter()
             .filter(|(_, of)| *of == image.digest)
-            .map(|(tag, _)| tag)
+            .map(|(tag, _)| tag.clone())
             .collect();
         if !status.wants(!own.is_empty()) {
             continue;
@@ -45,6 +46,10 @@ pub fn describe(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
             "imageManifestMediaType": image.media_type,
             "artifactMediaType": image.artifact_type,
         });
+        if let Some((status, summary)) = scans::summary(registry, call, name, &image, &own)? {
+            detail["imageScanStatus"] = status;
+            detail["imageScanFindingsSummary"] = summary;
+        }
         if !own.is_empty() {
             detail["imageTags"] = json!(own);
         }
@@ -161,18 +166,23 @@ pub fn put(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
 }
 
 /// An `ImageIdentifier`.
-struct Id {
+pub(super) struct Id {
     digest: Option<Digest>,
-    tag: Option<String>,
+    pub(super) tag: Option<String>,
 }
 
 impl Id {
+    /// With the digest of the image that was found.
+    pub(super) fn render_with(&self, image: &ImageRecord) -> Value {
+        without_nulls(json!({"imageDigest": image.digest, "imageTag": self.tag}))
+    }
+
     fn render(&self) -> Value {
         without_nulls(json!({"imageDigest": self.digest, "imageTag": self.tag}))
     }
 }
 
-fn ids(call: &Call) -> Result<Vec<Id>, ApiError> {
+pub(super) fn ids(call: &Call) -> Result<Vec<Id>, ApiError> {
     let given = call.list("imageIds");
     if given.is_empty() || given.len() > 100 {
         return Err(invalid(
@@ -203,7 +213,12 @@ fn ids(call: &Call) -> Result<Vec<Id>, ApiError> {
         .collect()
 }
 
-fn find(registry: &Registry, call: &Call, name: &str, id: &Id) -> Result<ImageRecord, Refusal> {
+pub(super) fn find(
+    registry: &Registry,
+    call: &Call,
+    name: &str,
+    id: &Id,
+) -> Result<ImageRecord, Refusal> {
     registry.repository(&call.region, name)?;
     registry.find(&call.region, name, id.digest.as_ref(), id.tag.as_deref())
 }

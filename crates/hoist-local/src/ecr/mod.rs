@@ -3,10 +3,14 @@
 mod api;
 mod images;
 mod layers;
+mod lifecycle;
 mod policies;
 mod repositories;
+mod scans;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use api::handle;
+pub use lifecycle::apply as apply_lifecycles;
+pub(crate) use scans::FILE as FINDINGS;

@@ -1,7 +1,8 @@
-//! Repository and lifecycle policies: kept and told as they were given.
+//! Repository and lifecycle policies: kept and told as they were given; [`lifecycle`] says what the latter do.
 
 use serde_json::{Value, json};
 
+use super::lifecycle;
 use super::words::{invalid, need, repository_name};
 use crate::api::{ApiError, Call};
 use crate::clock;
@@ -49,6 +50,9 @@ pub fn set(registry: &Registry, call: &Call, kind: Kind) -> Result<Value, ApiErr
     let is_object = serde_json::from_str::<Value>(text).is_ok_and(|policy| policy.is_object());
     if !is_object {
         return Err(invalid(kind.member(), "Invalid JSON syntax"));
+    }
+    if kind == Kind::Lifecycle {
+        lifecycle::check(text)?;
     }
     registry.change_repository(&call.region, name, |repository| {
         *kind.of(repository) = Some(text.to_owned())

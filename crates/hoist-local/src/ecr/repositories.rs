@@ -24,6 +24,7 @@ pub fn create(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
         tags: read_tags(call.list("tags"))?,
         policy: None,
         lifecycle: None,
+        preview: None,
     };
     registry.create_repository(&call.region, &repository)?;
     Ok(json!({"repository": render(registry, call, &repository)}))

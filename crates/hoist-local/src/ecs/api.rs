@@ -1,7 +1,8 @@
 use serde_json::Value;
 
 use super::{
-    account, clusters, definitions, deployments, instances, services, tags, task_sets, tasks,
+    account, clusters, definitions, deployments, execute, instances, services, tags, task_sets,
+    tasks,
 };
 use crate::api::{ApiError, Call};
 use crate::ctx::Ctx;
@@ -48,6 +49,7 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "StopTask" => tasks::stop(ctx, call).await,
         "DescribeTasks" => tasks::describe(ctx, call),
         "ListTasks" => tasks::list(ctx, call),
+        "ExecuteCommand" => execute::execute(ctx, call),
 
         "ListServiceDeployments" => deployments::list(ctx, call),
         "DescribeServiceDeployments" => deployments::describe(ctx, call),

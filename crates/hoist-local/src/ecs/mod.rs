@@ -10,6 +10,7 @@ mod clusters;
 mod definition_json;
 mod definitions;
 mod deployments;
+mod execute;
 mod instances;
 mod page;
 mod service_check;

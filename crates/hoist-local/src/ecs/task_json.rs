@@ -164,7 +164,23 @@ fn container(task: &Task, container: &Container, definitions: &Value) -> Value {
         ("cpu", cpu),
         ("memory", number("memory")),
         ("memoryReservation", number("memoryReservation")),
+        ("managedAgents", agents(task, container)),
     ]))
+}
+
+/// The agent that ExecuteCommand goes by; it lives as long as its container.
+fn agents(task: &Task, container: &Container) -> Value {
+    if task.request.get("enableExecuteCommand") != Some(&Value::Bool(true)) {
+        return Value::Null;
+    }
+    let mut agent = object([
+        ("name", json!("ExecuteCommandAgent")),
+        ("lastStatus", container.status.as_str().into()),
+    ]);
+    if let Some(at) = task.started_at {
+        agent.insert("lastStartedAt".to_owned(), time(at));
+    }
+    json!([agent])
 }
 
 fn interfaces(task: &Task) -> Value {

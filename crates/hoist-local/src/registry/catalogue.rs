@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hoist_oci::spec::Descriptor;
@@ -32,6 +33,10 @@ pub(super) struct Inner {
     pub tags: Table<Digest>,
     /// By `name@digest`.
     pub blobs: Table<Blob>,
+    /// When images were scanned by request. By `name@digest`.
+    pub scans: Table<Millis>,
+    /// What scans find.
+    pub findings: PathBuf,
     pub uploads: Uploads,
     /// Signs the tokens of `GetAuthorizationToken`.
     pub secret: String,
@@ -85,6 +90,8 @@ impl Registry {
             images: state.table("ecr-images"),
             tags: state.table("ecr-tags"),
             blobs: state.table("ecr-blobs"),
+            scans: state.table("ecr-scans"),
+            findings: home.file(crate::ecr::FINDINGS),
             uploads: Uploads::default(),
             secret,
             changing: Mutex::new(()),
@@ -96,6 +103,11 @@ impl Registry {
     /// Host and port: the first part of every `repositoryUri`.
     pub fn host(&self) -> &str {
         &self.0.host
+    }
+
+    /// The file that says what scans find.
+    pub(crate) fn findings(&self) -> &Path {
+        &self.0.findings
     }
 
     /// Where the content of all repositories lies.

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::catalogue::Registry;
+use super::manifests::ImageRecord;
 use super::refusal::Refusal;
 use crate::clock::Millis;
 use crate::state::StateError;
@@ -20,7 +21,7 @@ pub struct Repository {
     /// Tags that are of the other kind than `mutability` says: patterns with `*`.
     #[serde(default)]
     pub exclusions: Vec<String>,
-    /// Whether images are scanned when they are pushed. Kept and told; nothing is scanned here.
+    /// Whether images are scanned when they are pushed.
     #[serde(default)]
     pub scan_on_push: bool,
     /// As it was given.
@@ -31,9 +32,12 @@ pub struct Repository {
     /// The repository policy.
     #[serde(default)]
     pub policy: Option<String>,
-    /// The lifecycle policy. Kept and told; nothing expires here.
+    /// The lifecycle policy.
     #[serde(default)]
     pub lifecycle: Option<String>,
+    /// The lifecycle policy that is tried.
+    #[serde(default)]
+    pub preview: Option<String>,
 }
 
 /// Whether a tag may move to another image.
@@ -69,7 +73,7 @@ impl Repository {
 }
 
 /// Whether `text` fits a pattern in which `*` stands for any text.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;
@@ -106,6 +110,41 @@ impl Registry {
     pub fn repositories(&self, region: &str) -> Result<Vec<Repository>, StateError> {
         let all = self.inner().repositories.list(region)?;
         Ok(all.into_iter().map(|(_, repository)| repository).collect())
+    }
+
+    /// All repositories of all regions, each with its region.
+    pub fn all_repositories(&self) -> Result<Vec<(String, Repository)>, StateError> {
+        let all = self.inner().repositories.all()?.into_iter();
+        Ok(all
+            .map(|(region, _, repository)| (region, repository))
+            .collect())
+    }
+
+    /// When an image was scanned: when it was asked for, or at its push where the repository says so.
+    pub fn scanned(
+        &self,
+        region: &str,
+        name: &str,
+        image: &ImageRecord,
+    ) -> Result<Option<Millis>, Refusal> {
+        let key = format!("{name}@{}", image.digest);
+        if let Some(at) = self.inner().scans.get(region, &key)? {
+            return Ok(Some(at));
+        }
+        let on_push = self.repository(region, name)?.scan_on_push;
+        Ok(on_push.then_some(image.pushed))
+    }
+
+    /// Remembers that an image was scanned.
+    pub fn set_scanned(
+        &self,
+        region: &str,
+        name: &str,
+        image: &ImageRecord,
+        at: Millis,
+    ) -> Result<(), StateError> {
+        let key = format!("{name}@{}", image.digest);
+        self.inner().scans.put(region, &key, &at)
     }
 
     /// Makes a repository.
@@ -209,6 +248,7 @@ mod tests {
             tags: Vec::new(),
             policy: None,
             lifecycle: None,
+            preview: None,
         };
         let held = |repository: &Repository| {
             [

@@ -26,6 +26,7 @@ pub fn repository(name: &str) -> Repository {
         tags: Vec::new(),
         policy: None,
         lifecycle: None,
+        preview: None,
     }
 }
 

@@ -196,12 +196,12 @@ impl Check {
                     self.judge(of, &format!("{path}.{name}.member"), it);
                 }
             }
-            (Some(Shape::Enum(words)), Value::String(text)) => {
-                // What EC2 and Elastic Load Balancing do not know by name they refuse in words of their own.
-                if self.service != Service::Ec2 && !words.contains(&text.as_str()) {
-                    let words = words.join(", ");
-                    self.violated(path, value, format!("satisfy enum value set: [{words}]"));
-                }
+            // What EC2 does not know by name it refuses in words of its own.
+            (Some(Shape::Enum(words)), Value::String(text))
+                if self.service != Service::Ec2 && !words.contains(&text.as_str()) =>
+            {
+                let words = words.join(", ");
+                self.violated(path, value, format!("satisfy enum value set: [{words}]"));
             }
             (Some(Shape::Scalar(kind, range, pattern)), _) => {
                 self.scalar(path, value, *kind, *range);

@@ -59,10 +59,11 @@ pub struct Range {
     pub most: Option<f64>,
 }
 
+/// A model that is read when it is first asked for.
+type Unread = LazyLock<Model, Box<dyn FnOnce() -> Model + Send>>;
+
 /// The table, cut up by services but not yet read.
-static SERVICES: LazyLock<
-    HashMap<&'static str, LazyLock<Model, Box<dyn FnOnce() -> Model + Send>>>,
-> = LazyLock::new(|| {
+static SERVICES: LazyLock<HashMap<&'static str, Unread>> = LazyLock::new(|| {
     TABLE
         .split("\nservice ")
         .skip(1)

@@ -58,7 +58,7 @@ async fn keys(issuer: &str) -> Result<Vec<Value>, String> {
     }
     let client = client.build().map_err(|error| error.to_string())?;
     let get = async |url: &str| -> Result<Value, String> {
-        if !url.starts_with("https://") && !(loopback && is_loopback(url)) {
+        if !(url.starts_with("https://") || loopback && is_loopback(url)) {
             return Err(format!("{url} is not reached by TLS"));
         }
         let answer = client

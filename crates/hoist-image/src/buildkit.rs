@@ -92,6 +92,8 @@ pub(crate) fn build(
         config_digest,
         platform,
         inputs: inputs.digest,
+        bases: Vec::new(),
+        cache: None,
         steps_run: inputs
             .file
             .stages

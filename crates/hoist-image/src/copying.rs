@@ -363,7 +363,10 @@ impl Build<'_> {
                     .field(&[u8::from(parents)]);
                 memo.field(exclude.text().as_bytes());
                 let memo = memo.key();
-                let known = self.selections.get::<Digest>(&memo);
+                let known = self
+                    .selections
+                    .get::<Digest>(&memo)
+                    .or_else(|| self.remote.selection(&memo));
                 let digest = match known {
                     Some(digest) => digest,
                     None => {
@@ -377,6 +380,7 @@ impl Build<'_> {
                         digest
                     }
                 };
+                self.remote.note_selection(&memo, &digest);
                 total.field(digest.as_bytes());
             }
         }

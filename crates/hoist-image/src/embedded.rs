@@ -22,6 +22,7 @@ use crate::event::{BuildEvent, Step};
 use crate::inputs::{epoch, inputs};
 use crate::layer::{self, Entries, StoredLayer};
 use crate::prune;
+use crate::remote_cache::RemoteCache;
 use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
 use crate::scope::{PROXIES, platform_arguments};
@@ -69,6 +70,7 @@ pub(crate) struct Build<'a> {
     pub runtime: Handle,
     pub steps: Records,
     pub selections: Records,
+    pub remote: RemoteCache,
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
     pub images: Mutex<HashMap<(String, String), Arc<Mutex<Option<Image>>>>>,
@@ -126,9 +128,16 @@ pub(crate) fn build(
         context: &inputs.context,
         folders: &inputs.folders,
         report,
-        runtime,
+        runtime: runtime.clone(),
         steps: Records::new(workspace.cache("steps")),
         selections: Records::new(workspace.cache("selections")),
+        remote: match &request.registry_cache {
+            None => RemoteCache::default(),
+            Some(at) => RemoteCache::open(workspace, &runtime, at).unwrap_or_else(|trouble| {
+                report.warn(trouble, None);
+                RemoteCache::default()
+            }),
+        },
         epoch: epoch(request)?,
         images: Mutex::default(),
         containers: Mutex::default(),
@@ -381,6 +390,7 @@ impl Build<'_> {
             } else {
                 state.known.take()
             };
+            self.note(key, found.as_ref());
             state.config.history.push(history(found.is_none()));
             state.layers.extend(found);
             self.steps_cached.fetch_add(1, Ordering::Relaxed);
@@ -399,6 +409,7 @@ impl Build<'_> {
         // Whoever had the lock may have done it.
         if let Some(found) = self.cached(key)? {
             state.known = None;
+            self.note(key, found.as_ref());
             state.config.history.push(history(found.is_none()));
             state.layers.extend(found);
             self.steps_cached.fetch_add(1, Ordering::Relaxed);
@@ -425,10 +436,14 @@ impl Build<'_> {
                     size: layer.blob.size,
                 });
             }
-            state.layers.push(Layer {
+            let layer = Layer {
                 diff_id: layer.diff_id,
                 blob: layer.blob,
-            });
+            };
+            self.note(key, Some(&layer));
+            state.layers.push(layer);
+        } else {
+            self.note(key, None);
         }
         self.steps_run.fetch_add(1, Ordering::Relaxed);
         self.report.send(BuildEvent::StepFinished {
@@ -438,13 +453,22 @@ impl Build<'_> {
         Ok(())
     }
 
+    fn note(&self, key: &Digest, layer: Option<&Layer>) {
+        self.remote
+            .note_step(key, layer.map(|layer| (&layer.diff_id, &layer.blob)));
+    }
+
     /// A step's layer from the cache: `Some(None)` is a step that made none.
     fn cached(&self, key: &Digest) -> Result<Option<Option<Layer>>> {
         if self.request.no_cache {
             return Ok(None);
         }
-        let Some(record) = self.steps.get::<Record>(key) else {
-            return Ok(None);
+        let record = match self.steps.get::<Record>(key) {
+            Some(record) => record,
+            None => match self.remote.step(key) {
+                Some(record) => record,
+                None => return Ok(None),
+            },
         };
         self.steps.touch(key);
         let Some(diff_id) = record.diff_id else {
@@ -474,7 +498,15 @@ impl Build<'_> {
             }));
         }
         let Some((form, blob)) = forms.into_iter().next() else {
-            return Ok(None);
+            let form = |blob: &Descriptor| Compression::of_media_type(&blob.media_type);
+            let offered = self
+                .remote
+                .layer(diff_id)
+                .filter(|blob| form(blob) == Some(self.request.compression));
+            return Ok(offered.map(|blob| Layer {
+                diff_id: *diff_id,
+                blob,
+            }));
         };
         let stored = recompress(self.workspace, form, &blob, self.request.compression)?;
         Ok((stored.diff_id == *diff_id).then_some(Layer {
@@ -488,6 +520,12 @@ impl Build<'_> {
         let mut folders = Vec::new();
         for layer in layers.iter().rev() {
             self.report.check()?;
+            if !self.workspace.store.has(&layer.blob.digest)
+                && self.workspace.snapshots.existing(&layer.diff_id).is_none()
+            {
+                self.remote
+                    .fetch(&self.runtime, self.workspace, &layer.blob)?;
+            }
             let folder = self
                 .workspace
                 .snapshots
@@ -519,6 +557,22 @@ impl Build<'_> {
         config::rfc3339(self.epoch.unwrap_or(0))
     }
 
+    /// The images that stages were built from, sorted by name.
+    fn bases(&self) -> Vec<(String, Digest)> {
+        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bases: Vec<_> = images
+            .iter()
+            .filter_map(|((name, _), image)| {
+                let image = image.lock().unwrap_or_else(PoisonError::into_inner);
+                image
+                    .as_ref()
+                    .map(|image| (name.clone(), image.descriptor.digest))
+            })
+            .collect();
+        bases.sort();
+        bases
+    }
+
     fn warn_unused_args(&self) {
         let used = self
             .used_args
@@ -548,6 +602,20 @@ impl Build<'_> {
         state.config.created = Some(self.created());
         state.config.rootfs.diff_ids = state.layers.iter().map(|layer| layer.diff_id).collect();
         let platform = self.plans.stages[self.plans.target].platform.clone();
+        let cache = match &self.request.registry_cache {
+            None => None,
+            Some(at) => {
+                let absent = state
+                    .layers
+                    .iter()
+                    .filter(|layer| !at.lazy && !self.workspace.store.has(&layer.blob.digest));
+                for layer in absent {
+                    self.remote
+                        .fetch(&self.runtime, self.workspace, &layer.blob)?;
+                }
+                Some(self.remote.store(self.workspace)?)
+            }
+        };
         let layers = state
             .layers
             .iter()
@@ -565,6 +633,8 @@ impl Build<'_> {
             config_digest,
             platform,
             inputs,
+            bases: self.bases(),
+            cache,
             steps_run: self.steps_run.load(Ordering::Relaxed),
             steps_cached: self.steps_cached.load(Ordering::Relaxed),
             engine: "embedded",

@@ -27,6 +27,7 @@
 
 mod agent;
 mod archive;
+mod attest;
 mod bases;
 mod build;
 mod buildkit;
@@ -59,6 +60,7 @@ mod mounts;
 mod pattern;
 mod prune;
 mod remote;
+mod remote_cache;
 mod report;
 mod request;
 mod running;
@@ -74,12 +76,15 @@ mod users;
 mod why;
 mod workspace;
 
+pub use attest::{provenance, sbom};
 pub use build::{build, inputs_digest, run};
 pub use contents::{Change, Difference, HistoryLine, diff, history};
 pub use error::{BuildError, BuildErrorKind, Location, Result};
 pub use event::{BuildEvent, OutputStream, Step};
 pub use images::{LocalImage, export, import, inspect, list, name, remove};
 pub use prune::{PruneOptions, Pruned, prune};
-pub use request::{BuildRequest, BuiltImage, Engine, NamedContext, Secret, SecretSource};
+pub use request::{
+    BuildRequest, BuiltImage, Engine, NamedContext, RegistryCache, Secret, SecretSource,
+};
 pub use why::{Advice, Why, why};
 pub use workspace::Workspace;

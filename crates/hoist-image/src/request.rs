@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hoist_oci::spec::{Descriptor, Platform};
-use hoist_oci::{Compression, Digest, RegistryOptions};
+use hoist_oci::{Compression, Digest, ImageRef, RegistryOptions};
 
 /// Which engine builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,6 +105,17 @@ impl std::str::FromStr for NamedContext {
     }
 }
 
+/// Where a registry keeps the cache of steps.
+#[derive(Debug, Clone)]
+pub struct RegistryCache {
+    /// How the registry is reached.
+    pub registry: RegistryOptions,
+    /// Repository and tag.
+    pub reference: ImageRef,
+    /// Layers that only go into the image are not fetched: whoever pushes it finds them there.
+    pub lazy: bool,
+}
+
 /// Everything that a build needs to know.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -128,6 +139,8 @@ pub struct BuildRequest {
     pub ssh: Vec<(String, PathBuf)>,
     /// Named contexts: what `FROM name` and `--from=name` mean before stages and registries are asked.
     pub contexts: Vec<(String, NamedContext)>,
+    /// A cache in a registry, read before the build; what is to be written there comes back in [`BuiltImage::cache`].
+    pub registry_cache: Option<RegistryCache>,
     /// Runs every step again.
     pub no_cache: bool,
     /// Where a command fails, a shell in the same place talks to the terminal of this process.
@@ -156,6 +169,7 @@ impl BuildRequest {
             ssh: Vec::new(),
             contexts: Vec::new(),
             secrets: Vec::new(),
+            registry_cache: None,
             no_cache: false,
             debug_shell: false,
             engine: Engine::default(),
@@ -182,6 +196,10 @@ pub struct BuiltImage {
     pub platform: Platform,
     /// Digest of everything it was built from.
     pub inputs: Digest,
+    /// Images that it was built from, with the digests of their manifests.
+    pub bases: Vec<(String, Digest)>,
+    /// The artifact to push to where [`BuildRequest::registry_cache`] says.
+    pub cache: Option<Descriptor>,
     /// Steps that ran.
     pub steps_run: usize,
     /// Steps whose result was in the cache.

@@ -43,6 +43,7 @@ pub use download::{DownloadError, Downloaded, download};
 pub use progress::{How, Progress, ProgressEvent, Silent};
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError, is_component, is_tag};
 pub use registry::{
-    ExistingTag, PushOptions, PushReport, Registry, RegistryError, RegistryOptions, install_tls,
+    Artifact, ExistingTag, PushOptions, PushReport, Registry, RegistryError, RegistryOptions,
+    install_tls,
 };
 pub use store::{Image, Store, StoreError};

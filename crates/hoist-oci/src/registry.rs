@@ -3,6 +3,7 @@
 //! See <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md>. Loopback registries are spoken to in plain
 //! HTTP, as docker does; all others over TLS.
 
+mod attach;
 mod auth;
 mod error;
 mod pull;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::Deserialize;
 
+pub use self::attach::Artifact;
 pub use self::error::RegistryError;
 pub use self::push::{ExistingTag, PushOptions, PushReport};
 pub(crate) use self::transport::http_client;

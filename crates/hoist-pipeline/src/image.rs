@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use hoist_aws::Client;
-use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, Workspace};
+use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, RegistryCache, Workspace};
 use hoist_oci::{
     Compression, Digest, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions,
-    Registry, RegistryError, RegistryOptions,
+    Registry, RegistryError, RegistryOptions, Silent,
 };
 use hoist_project::{Project, Source};
 
@@ -18,6 +18,9 @@ use crate::event::{Event, Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::hook;
 use crate::plan::ImagePlan;
+
+/// The tag of the cache of steps in a repository.
+const CACHE_TAG: &str = "hoist-cache";
 
 /// Hexadecimal digits of the inputs digest in its tag.
 const INPUTS_DIGITS: usize = 32;
@@ -58,6 +61,12 @@ pub struct BuildOptions {
     pub contexts: Vec<(String, hoist_image::NamedContext)>,
     /// A shell where a step fails.
     pub debug_shell: bool,
+    /// Whether the cache of steps is kept in the repository too.
+    pub registry_cache: bool,
+    /// Whether a list of the image's packages is attached to it.
+    pub sbom: bool,
+    /// Whether it is attached how the image came to be.
+    pub provenance: bool,
     /// The program that becomes a container's first process.
     pub init_program: PathBuf,
 }
@@ -151,10 +160,14 @@ impl Builder<'_> {
     /// # Errors
     /// `Build` or `Test`; cancellation.
     pub async fn build(&self) -> Result<BuiltImage, Failure> {
+        self.build_with(None).await
+    }
+
+    async fn build_with(&self, cache: Option<RegistryCache>) -> Result<BuiltImage, Failure> {
         let step = self
             .events
             .start(Step::Build, format!("build {}", self.project.repository()));
-        let image = self.run_build(Step::Build, None).await?;
+        let image = self.run_build(Step::Build, None, cache).await?;
         step.finish(format!(
             "{} by the {} engine, {} steps run, {} cached",
             image.manifest.digest.short(),
@@ -166,8 +179,14 @@ impl Builder<'_> {
         Ok(image)
     }
 
-    async fn run_build(&self, step: Step, target: Option<&str>) -> Result<BuiltImage, Failure> {
-        let request = self.request(target)?;
+    async fn run_build(
+        &self,
+        step: Step,
+        target: Option<&str>,
+        cache: Option<RegistryCache>,
+    ) -> Result<BuiltImage, Failure> {
+        let mut request = self.request(target)?;
+        request.registry_cache = cache;
         let say = |event: BuildEvent| self.say(step, event);
         let work = async {
             hoist_image::build(self.workspace, &request, &say)
@@ -185,7 +204,7 @@ impl Builder<'_> {
             let step = self
                 .events
                 .start(Step::Test, format!("build the target {target}"));
-            self.run_build(Step::Test, Some(target))
+            self.run_build(Step::Test, Some(target), None)
                 .await
                 .map_err(|mut failure| {
                     if failure.kind == Kind::Build {
@@ -364,7 +383,16 @@ impl Builder<'_> {
             return Ok(published);
         }
 
-        let image = self.build().await?;
+        let cache = match &found {
+            Some(repository) if self.options.registry_cache => Some(RegistryCache {
+                registry: registry(repository).options().clone(),
+                reference: target(repository)?.with_tag(CACHE_TAG),
+                // A test that runs in the image needs all of it, and a list of its packages too.
+                lazy: self.project.image.test.is_none() && !self.options.sbom,
+            }),
+            _ => None,
+        };
+        let image = self.build_with(cache).await?;
         let repository = match found {
             Some(repository) => repository,
             None => {
@@ -405,8 +433,14 @@ impl Builder<'_> {
                 .map_err(|error| push_failure(name, &error))
         };
         let report = self.cancel.or(work).await?;
+        let work = async {
+            self.attach(&image, source, &registry, &target)
+                .await
+                .map_err(|error| push_failure(name, &error))
+        };
+        let attached = self.cancel.or(work).await?;
         step.finish(format!(
-            "{} sent, {} mounted, {} already there",
+            "{} sent, {} mounted, {} already there{attached}",
             report.sent, report.mounted, report.present
         ));
         let digest = image.manifest.digest;
@@ -422,6 +456,63 @@ impl Builder<'_> {
 /// The tag of an image by the inputs that it was built from.
 fn inputs_tag(inputs: &Digest) -> String {
     format!("inputs-{}", &inputs.hex()[..INPUTS_DIGITS])
+}
+
+impl Builder<'_> {
+    /// Pushes what goes with an image: cache, packages, provenance. Tells what that was.
+    async fn attach(
+        &self,
+        image: &BuiltImage,
+        source: &Source,
+        registry: &Registry,
+        target: &ImageRef,
+    ) -> Result<String, RegistryError> {
+        let store = &self.workspace.store;
+        let mut told = String::new();
+        if let Some(cache) = &image.cache {
+            let options = PushOptions {
+                existing_tag: ExistingTag::Move,
+                ..PushOptions::default()
+            };
+            let place = target.with_tag(CACHE_TAG);
+            registry
+                .push(store, cache, &place, &options, &Silent)
+                .await?;
+            told.push_str(", cache");
+        }
+        let name = self.project.repository();
+        let mut artifacts = Vec::new();
+        if self.options.sbom {
+            match hoist_image::sbom(self.workspace, image, name) {
+                Ok(artifact) => artifacts.push(("packages", artifact)),
+                Err(error) => self
+                    .events
+                    .warn(Step::Push, format!("no list of packages: {error}")),
+            }
+        }
+        if self.options.provenance
+            && let Ok(request) = self.request(None)
+        {
+            let sources: Vec<_> = source
+                .commit
+                .iter()
+                .map(|commit| (name.to_owned(), "gitCommit".to_owned(), commit.clone()))
+                .collect();
+            artifacts.push((
+                "provenance",
+                hoist_image::provenance(&request, image, name, &sources),
+            ));
+        }
+        for (what, artifact) in artifacts {
+            let artifact = artifact.store(store, &image.manifest)?;
+            registry
+                .attach(store, &image.manifest, &artifact, target)
+                .await?;
+            told.push_str(", ");
+            told.push_str(what);
+        }
+        Ok(told)
+    }
 }
 
 fn target(repository: &Repository) -> Result<ImageRef, Failure> {

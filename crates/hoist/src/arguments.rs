@@ -154,6 +154,15 @@ pub struct Building {
     /// Open a shell where a step fails
     #[arg(long)]
     pub debug_shell: bool,
+    /// Keep the cache of steps in the repository too, for machines that begin empty (when deploying)
+    #[arg(long)]
+    pub registry_cache: bool,
+    /// Attach a list of the image's packages to it, as SPDX (when deploying)
+    #[arg(long)]
+    pub sbom: bool,
+    /// Attach how the image came to be, as SLSA provenance (when deploying)
+    #[arg(long)]
+    pub provenance: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -438,7 +438,7 @@ impl Judge<'_> {
 }
 
 /// Whether a name says that its value is secret, by BuildKit's list of words.
-fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 10] = [
         "apikey",
         "auth",

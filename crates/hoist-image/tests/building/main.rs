@@ -16,6 +16,7 @@ mod pruning;
 mod registry;
 mod remote;
 mod run;
+mod shared;
 mod snapshot;
 mod support;
 

@@ -88,6 +88,23 @@ impl Registry {
         Ok(store.image(&descriptor, platform)?)
     }
 
+    /// Brings one blob of the repository of `image` into `store`, verified; what is there is not fetched again.
+    ///
+    /// # Errors
+    /// [`RegistryError::is_not_found`] if it is not there; fails when the registry cannot be asked, refuses, or sends something else.
+    pub async fn fetch_blob(
+        &self,
+        image: &ImageRef,
+        store: &Store,
+        blob: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<How, RegistryError> {
+        let endpoint = self.endpoint(image, Action::Pull);
+        let scope = Scope::pull(&endpoint);
+        self.download(&endpoint, &scope, store, blob, progress)
+            .await
+    }
+
     /// Brings one blob into the store. After a drop it goes on where it was.
     async fn download(
         &self,

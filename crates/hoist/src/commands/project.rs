@@ -52,6 +52,9 @@ pub fn build_options(building: &arguments::Building) -> BuildOptions {
         ssh: building.ssh.clone(),
         contexts: building.contexts.clone(),
         debug_shell: building.debug_shell,
+        registry_cache: building.registry_cache,
+        sbom: building.sbom,
+        provenance: building.provenance,
         init_program: "/proc/self/exe".into(),
     }
 }

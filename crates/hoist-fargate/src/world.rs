@@ -301,6 +301,11 @@ impl World {
             .filter(move |it| it.service == service)
     }
 
+    /// The services of all regions.
+    pub fn every_service(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
     /// The tasks of a cluster.
     pub fn tasks<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a Task> {
         self.tasks.values().filter(move |it| it.cluster == cluster)

@@ -14,7 +14,9 @@ use crate::iam::Iam;
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::scaling::Scaling;
 use crate::secrets::Secrets;
 use crate::session::Sessions;
 use crate::settings::Settings;
@@ -60,6 +62,10 @@ pub struct Inner {
     pub parameters: Parameters,
     /// Secrets Manager.
     pub secrets: Secrets,
+    /// CloudWatch.
+    pub metrics: Metrics,
+    /// Auto scaling.
+    pub scaling: Scaling,
     /// The image registry.
     pub registry: Registry,
     /// Shells in containers that somebody may come for.

@@ -19,6 +19,7 @@
 
 pub mod api;
 pub mod clock;
+mod console;
 pub mod control;
 mod ctx;
 mod dials;
@@ -36,7 +37,9 @@ pub mod keys;
 pub mod limits;
 pub mod logs;
 mod metadata;
+pub mod metrics;
 pub mod registry;
+pub mod scaling;
 pub mod secrets;
 mod serve;
 pub mod session;

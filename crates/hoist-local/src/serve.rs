@@ -29,7 +29,10 @@ use crate::keys::Keys;
 use crate::limits::{Limiting, Limits};
 use crate::logs::Logs;
 use crate::metadata;
+use crate::metrics::Metrics;
+use crate::{console, scaling};
 use crate::registry::{self, Registry, RegistryOpenError};
+use crate::scaling::Scaling;
 use crate::secrets::Secrets;
 use crate::session::{self, Sessions};
 use crate::settings::{Pace, Settings, write_whole};
@@ -279,6 +282,8 @@ async fn assemble(
         iam: Iam::open(&state),
         parameters: Parameters::open(&state, vault.clone()),
         secrets: Secrets::open(&state, vault),
+        metrics: Metrics::open(&state, settings.pace),
+        scaling: Scaling::open(&state),
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         registry: Registry::open(home, &state, &host)?,
@@ -294,6 +299,7 @@ async fn assemble(
     driver::sweep(&crew).map_err(|error| ServeError::Left(error.to_string()))?;
     tokio::spawn(driver::listen(crew.clone(), target_messages));
     metadata::open(&crew).await;
+    tokio::spawn(scaling::run(crew.clone()));
     let simulated = (choice == Choice::Simulated).then(Simulated::default);
     let carry_out = move |command| match &simulated {
         Some(simulated) => simulated.carry_out(&crew, command),
@@ -313,6 +319,9 @@ fn remove_volumes(home: &Home) -> std::io::Result<()> {
 
 /// Sends a request where it belongs: the registry, the status page, or the APIs.
 async fn route(ctx: Ctx, request: Request<Body>) -> Response<Body> {
+    if console::answers(&request) {
+        return console::handle(&ctx, &request.into_parts().0).await;
+    }
     let path = request.uri().path();
     if request.method() == Method::GET
         && (path == "/_hoist/health" || (path == "/" && is_plain(&request)))

@@ -13,7 +13,7 @@ use crate::service::is_unknown_operation;
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-autoscaling-targettracking.html>.
 ///
 /// # Errors
-/// AWS refused a call. An endpoint that does not know auto scaling (the embedded AWS) makes a warning.
+/// AWS refused a call. An endpoint that does not know auto scaling makes a warning.
 pub async fn apply(
     aws: &Client,
     cluster: &str,

@@ -36,6 +36,10 @@ pub enum Service {
     Ssm,
     /// Secrets Manager.
     SecretsManager,
+    /// Application Auto Scaling.
+    ApplicationAutoScaling,
+    /// CloudWatch: metrics and alarms.
+    CloudWatch,
 }
 
 struct Row {
@@ -112,6 +116,20 @@ const TABLE: &[Row] = &[
         prefix: "secretsmanager",
         namespace: "",
     },
+    Row {
+        service: Service::ApplicationAutoScaling,
+        signing: "application-autoscaling",
+        protocol: Protocol::Json,
+        prefix: "AnyScaleFrontendService",
+        namespace: "",
+    },
+    Row {
+        service: Service::CloudWatch,
+        signing: "monitoring",
+        protocol: Protocol::Json,
+        prefix: "GraniteServiceVersion20100801",
+        namespace: "",
+    },
 ];
 
 impl Service {
@@ -172,5 +190,7 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Ecr => crate::ecr::handle(&ctx.registry, call),
         Service::Ssm => crate::ssm::handle(&ctx.parameters, call).await,
         Service::SecretsManager => crate::secrets::handle(&ctx.secrets, call).await,
+        Service::ApplicationAutoScaling => crate::scaling::handle(ctx, call).await,
+        Service::CloudWatch => crate::metrics::handle(&ctx.metrics, call),
     }
 }

@@ -54,6 +54,19 @@ impl Crew {
         samples
     }
 
+    /// Processor time in nanoseconds and memory in bytes of each running container of a task.
+    pub async fn usage(&self, task: &str) -> Vec<(String, u64, u64)> {
+        let mut used = Vec::new();
+        if let Some(run) = self.run(task) {
+            for (name, process) in run.processes() {
+                if let Ok(stats) = process.stats().await {
+                    used.push((name, stats.cpu_nanos, stats.memory_bytes));
+                }
+            }
+        }
+        used
+    }
+
     /// The memory that a task may use, in bytes.
     pub fn memory_limit(&self, task: &Task) -> Option<u64> {
         self.limits(task).1

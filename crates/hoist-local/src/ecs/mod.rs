@@ -24,4 +24,6 @@ mod tasks;
 mod words;
 
 pub use api::handle;
+pub(crate) use service_json::render as shown_service;
 pub(crate) use sizes::{cpu, memory};
+pub(crate) use task_json::render as shown_task;

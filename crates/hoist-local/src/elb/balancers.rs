@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use super::listen::{Listener as LiveListener, Speech};
 use super::model::{
     Act, Condition as Wanted, Listener, LoadBalancer, Registration, Rule, TargetGroup,
 };
+use super::sticky::Sticky;
 use super::rule::{Action, Block, Fixed, Redirect, Rules, Share, Test};
 use super::target::{Condition, TargetMessage};
 use crate::api::ApiError;
@@ -288,6 +289,13 @@ impl Balancers {
         Ok(())
     }
 
+    /// Every group that runs, by its ARN.
+    pub(super) fn running_groups(&self) -> Vec<(String, Arc<Group>)> {
+        let live = self.live();
+        let groups = live.groups.iter();
+        groups.map(|(arn, group)| (arn.clone(), group.clone())).collect()
+    }
+
     /// Runs a group that was just made.
     pub(super) fn start_group(&self, arn: &str, group: &TargetGroup, used: bool) -> Arc<Group> {
         let live = Group::new(arn.to_owned(), settings(group, used), self.0.around.clone());
@@ -348,7 +356,7 @@ impl Balancers {
         let listeners = self.tables().listeners.list(region)?;
         let groups = self.tables().groups.list(region)?;
         let live = self.live();
-        let mut used: BTreeSet<String> = BTreeSet::new();
+        let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (arn, listener) in &listeners {
             let mut own = rules.remove(arn).unwrap_or_default();
             own.sort_by_key(|rule| rule.shown.priority.parse::<u32>().unwrap_or(u32::MAX));
@@ -358,7 +366,10 @@ impl Balancers {
                 .iter()
                 .chain(own.iter().flat_map(|rule| &rule.shown.actions))
             {
-                used.extend(act.groups().into_iter().map(str::to_owned));
+                for group in act.groups() {
+                    let leading = used.entry(group.to_owned()).or_default();
+                    leading.insert(listener.shown.load_balancer_arn.clone());
+                }
             }
             let Some(running) = live.listeners.get(arn) else {
                 continue;
@@ -385,7 +396,9 @@ impl Balancers {
         }
         for (arn, group) in &groups {
             if let Some(running) = live.groups.get(arn) {
-                running.set(settings(group, used.contains(arn.as_str())));
+                let leading = used.remove(arn.as_str()).unwrap_or_default();
+                running.set(settings(group, !leading.is_empty()));
+                running.set_balancers(leading.into_iter().collect());
             }
         }
         Ok(())
@@ -468,10 +481,25 @@ fn settings(group: &TargetGroup, used: bool) -> Settings {
         "deregistration_delay.timeout_seconds",
         300,
     );
+    let attribute = |name: &str| group.attributes.get(name).map(String::as_str);
+    let lasts = |name: &str| seconds(&group.attributes, name, 86_400);
+    let sticky = match (attribute("stickiness.enabled"), attribute("stickiness.type")) {
+        (Some("true"), Some("lb_cookie")) => Some(Sticky::Balancer(lasts(
+            "stickiness.lb_cookie.duration_seconds",
+        ))),
+        (Some("true"), Some("app_cookie")) => Some(Sticky::Application {
+            cookie: attribute("stickiness.app_cookie.cookie_name")
+                .unwrap_or_default()
+                .to_owned(),
+            lasts: lasts("stickiness.app_cookie.duration_seconds"),
+        }),
+        _ => None,
+    };
     Settings {
         check,
         algorithm,
         deregistration_delay: delay,
+        sticky,
         used,
     }
 }

@@ -1,7 +1,7 @@
 //! A target group at work: its targets, their health checks, and which of them gets the next request.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::check::{HealthCheck, Judge, Outcome, probe};
 use super::dial::Dialer;
 use super::pool::{InFlight, Pool};
+use super::sticky::Sticky;
 use super::target::{Condition, TargetHealth, TargetMessage, TargetState};
 
 /// How a group picks a target.
@@ -45,6 +46,7 @@ pub struct Settings {
     pub algorithm: Algorithm,
     /// 0-3600 s.
     pub deregistration_delay: Duration,
+    pub sticky: Option<Sticky>,
     /// Whether a listener leads here. Targets of an unused group are not checked.
     pub used: bool,
 }
@@ -89,6 +91,9 @@ pub struct Group {
     settings: watch::Sender<Arc<Settings>>,
     targets: RwLock<Arc<Vec<Arc<Target>>>>,
     turn: AtomicUsize,
+    requests: AtomicU64,
+    /// The load balancers that lead here.
+    balancers: RwLock<Vec<String>>,
 }
 
 impl Group {
@@ -99,6 +104,8 @@ impl Group {
             settings: watch::Sender::new(Arc::new(settings)),
             targets: RwLock::default(),
             turn: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            balancers: RwLock::default(),
         })
     }
 
@@ -191,6 +198,45 @@ impl Group {
             .collect()
     }
 
+    /// Its ARN.
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    /// The target that a client comes back to, if it is healthy.
+    pub fn return_to(&self, held: &str) -> Option<InFlight> {
+        let targets = self.snapshot();
+        let meant = targets.iter().find(|target| {
+            target.state() == TargetState::Healthy
+                && Sticky::is_meant(held, &self.arn, target.pool.address())
+        })?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(meant.pool.enter())
+    }
+
+    /// The load balancers that lead here.
+    pub fn balancers(&self) -> Vec<String> {
+        let balancers = self.balancers.read();
+        balancers.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which load balancers lead here.
+    pub fn set_balancers(&self, arns: Vec<String>) {
+        *self.balancers.write().unwrap_or_else(PoisonError::into_inner) = arns;
+    }
+
+    /// Requests and connections that were given to a target since the group runs.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Targets that are healthy now.
+    pub fn healthy(&self) -> usize {
+        let targets = self.snapshot();
+        let healthy = targets.iter().filter(|t| t.state() == TargetState::Healthy);
+        healthy.count()
+    }
+
     /// The target for the next request. With no healthy target all that are not draining take part ("fail open").
     pub fn choose(&self, tried: &[SocketAddr]) -> Option<InFlight> {
         let targets = self.snapshot();
@@ -226,6 +272,9 @@ impl Group {
             }
             Algorithm::RoundRobin | Algorithm::Random => candidates[start].0,
         };
+        if tried.is_empty() {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
         Some(chosen.pool.enter())
     }
 
@@ -360,6 +409,7 @@ mod tests {
             }),
             algorithm: Algorithm::RoundRobin,
             deregistration_delay: Duration::from_millis(interval),
+            sticky: None,
             used: true,
         }
     }

@@ -91,7 +91,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// The trace header for the target: a new root, or the client's root behind our own `Self` field.
-fn trace(sent: Option<&str>) -> String {
+pub fn trace(sent: Option<&str>) -> String {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());

@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::Dialer;
+use super::express::{self, End};
+use super::prefixed::Prefixed;
 use super::proxy::{Front, answer};
 use super::rule::{Action, Rules, draw};
 use super::tunnel::splice;
@@ -155,10 +157,14 @@ async fn accept(
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
-    front: impl Fn() -> Front + Send + 'static,
+    front: impl Fn() -> Front + Send + Sync + 'static,
     closing: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
+    let (stream, read) = match express::serve(stream, peer, &front, &closing).await {
+        End::Closed => return,
+        End::HandOver(stream, read) => (stream, read),
+    };
     let idle = front().idle;
     let service = service_fn(move |request| {
         let front = front();
@@ -167,7 +173,7 @@ async fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Prefixed::new(read, stream)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {

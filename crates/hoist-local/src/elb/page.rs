@@ -10,6 +10,26 @@ pub const AWSELB: HeaderValue = HeaderValue::from_static("awselb/2.0");
 
 /// An error page such as `502 Bad Gateway`. The words after the number are the load balancer's own.
 pub fn page(status: StatusCode) -> Response<Inbound> {
+    own(
+        status,
+        HeaderValue::from_static("text/html"),
+        html(status).into_bytes(),
+    )
+}
+
+/// The same as the bytes of a whole response, after which the connection ends.
+pub fn bytes(status: StatusCode) -> Vec<u8> {
+    let html = html(status);
+    let reason = status.canonical_reason().unwrap_or_default();
+    format!(
+        "HTTP/1.1 {} {reason}\r\nserver: awselb/2.0\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{html}",
+        status.as_u16(),
+        html.len()
+    )
+    .into_bytes()
+}
+
+fn html(status: StatusCode) -> String {
     let title = match status.as_u16() {
         408 => "Request Time-out",
         460 => "Client Closed Connection",
@@ -18,13 +38,8 @@ pub fn page(status: StatusCode) -> Response<Inbound> {
         _ => status.canonical_reason().unwrap_or("Error"),
     };
     let title = format!("{} {title}", status.as_u16());
-    let html = format!(
+    format!(
         "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
-    );
-    own(
-        status,
-        HeaderValue::from_static("text/html"),
-        html.into_bytes(),
     )
 }
 

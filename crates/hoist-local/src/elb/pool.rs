@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Outbound;
+use super::express::Rested;
 
 /// Idle connections kept for one target; more are closed.
 const KEPT: usize = 1024;
@@ -88,6 +89,8 @@ struct Idle {
 pub struct Pool {
     address: SocketAddr,
     idle: Mutex<VecDeque<Idle>>,
+    /// Those of the short way.
+    rested: Mutex<Vec<Rested>>,
     closed: AtomicBool,
     in_flight: AtomicUsize,
     /// Cuts what is still in flight when the deregistration delay is over.
@@ -99,6 +102,7 @@ impl Pool {
         Arc::new(Self {
             address,
             idle: Mutex::default(),
+            rested: Mutex::default(),
             closed: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             cut: CancellationToken::new(),
@@ -177,6 +181,30 @@ impl Pool {
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.lock().clear();
+        self.rested().clear();
+    }
+
+    fn rested(&self) -> MutexGuard<'_, Vec<Rested>> {
+        self.rested.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the connection of the short way that was used last.
+    pub fn take_rested(&self, idle_timeout: Duration) -> Option<Rested> {
+        let mut rested = self.rested();
+        let newest = rested.pop()?;
+        if newest.since().elapsed() >= idle_timeout {
+            rested.clear();
+            return None;
+        }
+        Some(newest)
+    }
+
+    /// Keeps a connection of the short way.
+    pub fn put_rested(&self, connection: Rested) {
+        let mut rested = self.rested();
+        if !self.closed.load(Ordering::SeqCst) && rested.len() < KEPT {
+            rested.push(connection);
+        }
     }
 
     /// Ends what is still in flight.

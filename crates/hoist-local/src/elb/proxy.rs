@@ -73,8 +73,17 @@ pub async fn answer(
         parts.uri = path.unwrap_or_default();
     }
     parts.version = Version::HTTP_11;
-    match exchange(&front, &group, parts, body).await {
-        Ok((response, lease)) => relay(&front, response, lease, client),
+    let sticky = group.settings().sticky.clone();
+    let held = sticky.as_ref().and_then(|sticky| sticky.held(&parts.headers));
+    let returning = held.and_then(|held| group.return_to(held));
+    match exchange(&front, &group, returning, parts, body).await {
+        Ok((mut response, lease)) => {
+            if let Some(sticky) = sticky {
+                let target = lease.in_flight.pool().address();
+                sticky.mark(group.arn(), target, response.headers_mut());
+            }
+            relay(&front, response, lease, client)
+        }
         Err(status) => page(status),
     }
 }
@@ -83,6 +92,7 @@ pub async fn answer(
 async fn exchange(
     front: &Front,
     group: &Group,
+    mut returning: Option<InFlight>,
     parts: Parts,
     body: Incoming,
 ) -> Result<(Response<Incoming>, Lease), StatusCode> {
@@ -103,7 +113,7 @@ async fn exchange(
         if tried.len() >= TRIES {
             return Err(failure);
         }
-        let Some(in_flight) = group.choose(&tried) else {
+        let Some(in_flight) = returning.take().or_else(|| group.choose(&tried)) else {
             return Err(failure);
         };
         let (mut wire, reused) = match in_flight
@@ -291,6 +301,7 @@ mod tests {
             check: None,
             algorithm: Algorithm::RoundRobin,
             deregistration_delay: Duration::from_secs(30),
+            sticky: None,
             used: true,
         };
         let group = Group::new("tg".into(), settings, around);

@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 
 /// One GET on a connection of its own. Returns the status and the body.
 pub fn get(url: &str) -> std::io::Result<(u16, String)> {
+    ask(url, "")
+}
+
+/// The same with more header lines, each with its line end.
+pub fn ask(url: &str, more: &str) -> std::io::Result<(u16, String)> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let address = if host.contains(':') {
@@ -20,7 +25,7 @@ pub fn get(url: &str) -> std::io::Result<(u16, String)> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         stream,
-        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

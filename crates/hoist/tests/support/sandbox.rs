@@ -81,6 +81,13 @@ impl Sandbox {
             .collect()
     }
 
+    /// Where the embedded AWS answers.
+    pub fn endpoint(&self) -> String {
+        let all = self.aws_env();
+        let found = all.into_iter().find(|(name, _)| name == "AWS_ENDPOINT_URL");
+        found.unwrap().1.trim_matches('\'').to_owned()
+    }
+
     /// A real client: a program of the tests' tools, pointed at the embedded AWS.
     pub fn client(&self, program: &str, arguments: &[&str]) -> Run {
         let mut command = Command::new(tool(program));

@@ -30,7 +30,6 @@ use crate::limits::{Limiting, Limits};
 use crate::logs::Logs;
 use crate::metadata;
 use crate::metrics::Metrics;
-use crate::{console, scaling};
 use crate::registry::{self, Registry, RegistryOpenError};
 use crate::scaling::Scaling;
 use crate::secrets::Secrets;
@@ -39,6 +38,7 @@ use crate::settings::{Pace, Settings, write_whole};
 use crate::ssm::Parameters;
 use crate::state::{State, StateError};
 use crate::vault::Vault;
+use crate::{console, scaling};
 
 /// How to serve; what is not given is as the home's settings say.
 #[derive(Clone, Debug, Default)]

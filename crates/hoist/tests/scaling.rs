@@ -68,8 +68,12 @@ fn tasks_grow_in_number_under_load_and_go_again() {
     let (status, _) = ask(&format!("{endpoint}/_hoist/console/state"), "").unwrap();
     assert_eq!(status, 403);
     let (status, page) = ask(&format!("{endpoint}/"), "Accept: text/html\r\n").unwrap();
-    assert!(status == 200 && page.starts_with("<!doctype html>"), "{status}");
-    let lines = format!("{endpoint}/_hoist/console/logs?region=us-east-1&group=/ecs/shop-web&since=0");
+    assert!(
+        status == 200 && page.starts_with("<!doctype html>"),
+        "{status}"
+    );
+    let lines =
+        format!("{endpoint}/_hoist/console/logs?region=us-east-1&group=/ecs/shop-web&since=0");
     let (_, lines) = ask(&lines, "x-hoist-console: 1\r\n").unwrap();
     assert!(lines.contains("GET /"), "{lines}");
 }

@@ -16,7 +16,10 @@ const OURS: HeaderName = HeaderName::from_static("x-hoist-console");
 pub fn answers(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     let browser = || {
-        let accept = request.headers().get(ACCEPT).and_then(|it| it.to_str().ok());
+        let accept = request
+            .headers()
+            .get(ACCEPT)
+            .and_then(|it| it.to_str().ok());
         accept.is_some_and(|it| it.contains("text/html"))
     };
     request.method() == Method::GET
@@ -29,7 +32,10 @@ pub async fn handle(ctx: &Ctx, request: &http::request::Parts) -> Response<Body>
     let port = ctx.host.rsplit(':').next().unwrap_or_default();
     let known = host == Some(&ctx.host) || host == Some(&format!("localhost:{port}"));
     if !known {
-        return plain(StatusCode::MISDIRECTED_REQUEST, "this is not where the console is");
+        return plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is not where the console is",
+        );
     }
     let path = request.uri.path();
     if path == "/" {
@@ -66,7 +72,10 @@ async fn logs(ctx: &Ctx, query: &str) -> Response<Body> {
     match crate::logs::handle(&ctx.logs, &call).await {
         Ok(mut found) => {
             // The newest are what is looked at.
-            let events = found["events"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            let events = found["events"]
+                .as_array_mut()
+                .map(std::mem::take)
+                .unwrap_or_default();
             let start = events.len().saturating_sub(500);
             document(&json!({"events": &events[start..]}))
         }
@@ -77,7 +86,10 @@ async fn logs(ctx: &Ctx, query: &str) -> Response<Body> {
 fn page() -> Response<Body> {
     let mut response = Response::new(Body::from(PAGE));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     headers.insert(
         "content-security-policy",
         HeaderValue::from_static(
@@ -90,7 +102,9 @@ fn page() -> Response<Body> {
 
 fn document(value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -105,7 +119,10 @@ mod tests {
     use super::*;
 
     fn get(path: &str, accept: &str) -> Request<Body> {
-        Request::get(path).header(ACCEPT, accept).body(Body::empty()).unwrap()
+        Request::get(path)
+            .header(ACCEPT, accept)
+            .body(Body::empty())
+            .unwrap()
     }
 
     #[test]
@@ -119,7 +136,9 @@ mod tests {
     #[test]
     fn the_page_asks_nobody_else_for_anything() {
         for foreign in ["http://", "https://", "//cdn", "@import", "innerHTML"] {
-            let found = PAGE.match_indices(foreign).any(|(at, _)| !PAGE[at..].starts_with("http://www.w3.org/2000/svg"));
+            let found = PAGE
+                .match_indices(foreign)
+                .any(|(at, _)| !PAGE[at..].starts_with("http://www.w3.org/2000/svg"));
             assert!(!found, "{foreign}");
         }
     }

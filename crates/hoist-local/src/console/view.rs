@@ -8,8 +8,11 @@ use crate::ecs;
 /// All that the page shows but the logs.
 pub fn state(ctx: &Ctx) -> Value {
     let services = ctx.driver.read(|world| {
-        let live = world.every_service().filter(|it| it.status != ServiceStatus::Inactive);
-        live.map(|service| shown(world, service)).collect::<Vec<_>>()
+        let live = world
+            .every_service()
+            .filter(|it| it.status != ServiceStatus::Inactive);
+        live.map(|service| shown(world, service))
+            .collect::<Vec<_>>()
     });
     let services: Vec<Value> = services
         .into_iter()
@@ -33,8 +36,12 @@ fn shown(world: &World, service: &Service) -> Value {
         .tasks_of(&service.arn)
         .map(|task| ecs::shown_task(world, task, false))
         .collect();
-    let definition = world.task_definition(&service.task_definition).map(|it| &it.document);
-    let containers = definition.and_then(|it| it.get("containerDefinitions")).and_then(Value::as_array);
+    let definition = world
+        .task_definition(&service.task_definition)
+        .map(|it| &it.document);
+    let containers = definition
+        .and_then(|it| it.get("containerDefinitions"))
+        .and_then(Value::as_array);
     let groups: Vec<&Value> = containers
         .into_iter()
         .flatten()
@@ -53,9 +60,17 @@ fn shown(world: &World, service: &Service) -> Value {
 fn traffic(ctx: &Ctx, service: &Value) -> Value {
     let region = service["region"].as_str().unwrap_or_default();
     let mut groups: Vec<String> = Vec::new();
-    for link in service["service"]["loadBalancers"].as_array().into_iter().flatten() {
+    for link in service["service"]["loadBalancers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let others = &link["advancedConfiguration"]["alternateTargetGroupArn"];
-        groups.extend([&link["targetGroupArn"], others].into_iter().filter_map(|it| it.as_str().map(str::to_owned)));
+        groups.extend(
+            [&link["targetGroupArn"], others]
+                .into_iter()
+                .filter_map(|it| it.as_str().map(str::to_owned)),
+        );
     }
     match ctx.balancers.traffic(region, &groups) {
         Ok(found) => found,

@@ -15,8 +15,8 @@ use super::listen::{Listener as LiveListener, Speech};
 use super::model::{
     Act, Condition as Wanted, Listener, LoadBalancer, Registration, Rule, TargetGroup,
 };
-use super::sticky::Sticky;
 use super::rule::{Action, Block, Fixed, Redirect, Rules, Share, Test};
+use super::sticky::Sticky;
 use super::target::{Condition, TargetMessage};
 use crate::api::ApiError;
 use crate::ec2::Loopback;
@@ -293,7 +293,9 @@ impl Balancers {
     pub(super) fn running_groups(&self) -> Vec<(String, Arc<Group>)> {
         let live = self.live();
         let groups = live.groups.iter();
-        groups.map(|(arn, group)| (arn.clone(), group.clone())).collect()
+        groups
+            .map(|(arn, group)| (arn.clone(), group.clone()))
+            .collect()
     }
 
     /// Runs a group that was just made.
@@ -483,7 +485,10 @@ fn settings(group: &TargetGroup, used: bool) -> Settings {
     );
     let attribute = |name: &str| group.attributes.get(name).map(String::as_str);
     let lasts = |name: &str| seconds(&group.attributes, name, 86_400);
-    let sticky = match (attribute("stickiness.enabled"), attribute("stickiness.type")) {
+    let sticky = match (
+        attribute("stickiness.enabled"),
+        attribute("stickiness.type"),
+    ) {
         (Some("true"), Some("lb_cookie")) => Some(Sticky::Balancer(lasts(
             "stickiness.lb_cookie.duration_seconds",
         ))),

@@ -298,7 +298,9 @@ async fn answer(client: &mut TcpStream, status: StatusCode, asked: &Asked) {
 }
 
 enum Carried {
-    Whole { reusable: bool },
+    Whole {
+        reusable: bool,
+    },
     /// The body ended with the target's connection: the client's has to end too.
     ClosesClient,
     /// Not a byte came back.
@@ -375,7 +377,11 @@ async fn bad(client: &mut TcpStream, asked: &Asked) -> Carried {
 /// Reads the head of a response and writes the one for the client: its length, how its body is framed, and whether the connection may
 /// serve again. The outer `None` is a head that cannot be understood, the inner one that is not whole. Interim responses are left out.
 #[allow(clippy::type_complexity, reason = "used in one place")]
-fn head(read: &mut Vec<u8>, asked: &Asked, out: &mut Vec<u8>) -> Option<Option<(usize, Framing, bool)>> {
+fn head(
+    read: &mut Vec<u8>,
+    asked: &Asked,
+    out: &mut Vec<u8>,
+) -> Option<Option<(usize, Framing, bool)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let length = match response.parse(read) {
@@ -393,7 +399,11 @@ fn head(read: &mut Vec<u8>, asked: &Asked, out: &mut Vec<u8>) -> Option<Option<(
     }
     let mut reusable = version == 1;
     let (mut chunked, mut sized): (bool, Option<u64>) = (false, None);
-    let _ = write!(out, "HTTP/1.1 {code} {}\r\n", response.reason.unwrap_or_default());
+    let _ = write!(
+        out,
+        "HTTP/1.1 {code} {}\r\n",
+        response.reason.unwrap_or_default()
+    );
     let named: Vec<&[u8]> = response
         .headers
         .iter()
@@ -407,7 +417,11 @@ fn head(read: &mut Vec<u8>, asked: &Asked, out: &mut Vec<u8>) -> Option<Option<(
         match header.name.as_bytes().first().map(u8::to_ascii_lowercase) {
             Some(b'c') if is("connection") => continue,
             Some(b'c') if is("content-length") => {
-                let value: u64 = std::str::from_utf8(header.value).ok()?.trim().parse().ok()?;
+                let value: u64 = std::str::from_utf8(header.value)
+                    .ok()?
+                    .trim()
+                    .parse()
+                    .ok()?;
                 if sized.replace(value).is_some_and(|before| before != value) {
                     return None;
                 }

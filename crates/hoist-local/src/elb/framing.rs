@@ -55,18 +55,30 @@ impl Framing {
     /// When a chunk is malformed.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
         match self {
-            Framing::Nothing => Ok(Progress { used: 0, done: true }),
-            Framing::UntilClose => Ok(Progress { used: bytes.len(), done: false }),
+            Framing::Nothing => Ok(Progress {
+                used: 0,
+                done: true,
+            }),
+            Framing::UntilClose => Ok(Progress {
+                used: bytes.len(),
+                done: false,
+            }),
             Framing::Length(left) => {
-                let used = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let used = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= used as u64;
-                Ok(Progress { used, done: *left == 0 })
+                Ok(Progress {
+                    used,
+                    done: *left == 0,
+                })
             }
             Framing::Chunked(at) => {
                 let mut used = 0;
                 while used < bytes.len() {
                     if let Chunks::Data(left) = at {
-                        let here = (bytes.len() - used).min(usize::try_from(*left).unwrap_or(usize::MAX));
+                        let here =
+                            (bytes.len() - used).min(usize::try_from(*left).unwrap_or(usize::MAX));
                         used += here;
                         *left -= here as u64;
                         if *left == 0 {
@@ -91,7 +103,9 @@ impl Chunks {
     /// What comes after one byte that is no data; `None` after the last.
     fn step(&self, byte: u8) -> Result<Option<Chunks>, Malformed> {
         Ok(Some(match (self, byte) {
-            (Chunks::Size(size, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if *digits < 15 => {
+            (Chunks::Size(size, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F')
+                if *digits < 15 =>
+            {
                 let digit = char::from(byte).to_digit(16).ok_or(Malformed)?;
                 Chunks::Size(size * 16 + u64::from(digit), digits + 1)
             }
@@ -117,7 +131,11 @@ mod tests {
     use super::*;
 
     /// Feeds a message in pieces of every size; how much of it was the body.
-    fn length(mut framing: Framing, bytes: &[u8], piece: usize) -> Result<Option<usize>, Malformed> {
+    fn length(
+        mut framing: Framing,
+        bytes: &[u8],
+        piece: usize,
+    ) -> Result<Option<usize>, Malformed> {
         let mut total = 0;
         for part in bytes.chunks(piece) {
             let Progress { used, done } = framing.take(part)?;
@@ -135,12 +153,28 @@ mod tests {
         let mut more = body.to_vec();
         more.extend_from_slice(b"HTTP/1.1 200 OK");
         for piece in 1..more.len() {
-            assert_eq!(length(Framing::chunks(), &more, piece), Ok(Some(body.len())), "{piece}");
+            assert_eq!(
+                length(Framing::chunks(), &more, piece),
+                Ok(Some(body.len())),
+                "{piece}"
+            );
         }
         assert_eq!(length(Framing::chunks(), b"0\r\n\r\n", 9), Ok(Some(5)));
         assert_eq!(length(Framing::chunks(), b"5\r\nhel", 2), Ok(None));
-        for bad in ["\r\n", "x\r\n", "5\nhello", "1\r\nab\r\n", "0\r\n\n", "fffffffffffffffff\r\n", "5 5\n"] {
-            assert_eq!(length(Framing::chunks(), bad.as_bytes(), 3), Err(Malformed), "{bad:?}");
+        for bad in [
+            "\r\n",
+            "x\r\n",
+            "5\nhello",
+            "1\r\nab\r\n",
+            "0\r\n\n",
+            "fffffffffffffffff\r\n",
+            "5 5\n",
+        ] {
+            assert_eq!(
+                length(Framing::chunks(), bad.as_bytes(), 3),
+                Err(Malformed),
+                "{bad:?}"
+            );
         }
     }
 
@@ -148,7 +182,19 @@ mod tests {
     fn other_bodies_end_by_their_length_or_never() {
         assert_eq!(length(Framing::Length(3), b"abcdef", 2), Ok(Some(3)));
         assert_eq!(length(Framing::UntilClose, b"abc", 1), Ok(None));
-        assert_eq!(Framing::Nothing.take(b"abc"), Ok(Progress { used: 0, done: true }));
-        assert_eq!(Framing::Length(0).take(b""), Ok(Progress { used: 0, done: true }));
+        assert_eq!(
+            Framing::Nothing.take(b"abc"),
+            Ok(Progress {
+                used: 0,
+                done: true
+            })
+        );
+        assert_eq!(
+            Framing::Length(0).take(b""),
+            Ok(Progress {
+                used: 0,
+                done: true
+            })
+        );
     }
 }

@@ -222,7 +222,10 @@ impl Group {
 
     /// Says which load balancers lead here.
     pub fn set_balancers(&self, arns: Vec<String>) {
-        *self.balancers.write().unwrap_or_else(PoisonError::into_inner) = arns;
+        *self
+            .balancers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = arns;
     }
 
     /// Requests and connections that were given to a target since the group runs.

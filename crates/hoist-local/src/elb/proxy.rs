@@ -74,7 +74,9 @@ pub async fn answer(
     }
     parts.version = Version::HTTP_11;
     let sticky = group.settings().sticky.clone();
-    let held = sticky.as_ref().and_then(|sticky| sticky.held(&parts.headers));
+    let held = sticky
+        .as_ref()
+        .and_then(|sticky| sticky.held(&parts.headers));
     let returning = held.and_then(|held| group.return_to(held));
     match exchange(&front, &group, returning, parts, body).await {
         Ok((mut response, lease)) => {

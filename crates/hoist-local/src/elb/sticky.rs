@@ -28,7 +28,9 @@ fn tag(group: &str, target: SocketAddr) -> String {
 /// The value of a cookie that a client sent.
 fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
     pairs
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(known, _)| *known == name)
@@ -54,8 +56,15 @@ impl Sticky {
         let (name, lasts) = match self {
             Sticky::Balancer(lasts) => (BALANCER, lasts),
             Sticky::Application { cookie, lasts } => {
-                let mut set = headers.get_all(SET_COOKIE).iter().filter_map(|it| it.to_str().ok());
-                if !set.any(|line| line.split('=').next().is_some_and(|name| name.trim() == cookie)) {
+                let mut set = headers
+                    .get_all(SET_COOKIE)
+                    .iter()
+                    .filter_map(|it| it.to_str().ok());
+                if !set.any(|line| {
+                    line.split('=')
+                        .next()
+                        .is_some_and(|name| name.trim() == cookie)
+                }) {
                     return;
                 }
                 (APPLICATION, lasts)
@@ -67,7 +76,9 @@ impl Sticky {
         let mut lines = vec![format!("{name}={value}; Expires={ends}; Path=/")];
         if name == BALANCER {
             // For requests of other sites, which get no cookie without SameSite=None.
-            lines.push(format!("{name}CORS={value}; Expires={ends}; Path=/; SameSite=None"));
+            lines.push(format!(
+                "{name}CORS={value}; Expires={ends}; Path=/; SameSite=None"
+            ));
         }
         for line in lines {
             if let Ok(line) = HeaderValue::try_from(line) {
@@ -83,12 +94,24 @@ mod tests {
 
     #[test]
     fn a_client_comes_back_with_what_it_was_given() {
-        let (one, two): (SocketAddr, SocketAddr) = ("10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap());
+        let (one, two): (SocketAddr, SocketAddr) = (
+            "10.0.0.1:80".parse().unwrap(),
+            "10.0.0.2:80".parse().unwrap(),
+        );
         let sticky = Sticky::Balancer(Duration::from_secs(60));
         let mut answer = HeaderMap::new();
         sticky.mark("tg", one, &mut answer);
-        let given: Vec<&str> = answer.get_all(SET_COOKIE).iter().map(|it| it.to_str().unwrap()).collect();
-        assert!(given[0].starts_with("AWSALB=") && given[0].contains("; Path=/") && given[1].starts_with("AWSALBCORS="), "{given:?}");
+        let given: Vec<&str> = answer
+            .get_all(SET_COOKIE)
+            .iter()
+            .map(|it| it.to_str().unwrap())
+            .collect();
+        assert!(
+            given[0].starts_with("AWSALB=")
+                && given[0].contains("; Path=/")
+                && given[1].starts_with("AWSALBCORS="),
+            "{given:?}"
+        );
         let cookie = given[0].split(';').next().unwrap();
         let mut request = HeaderMap::new();
         request.insert(COOKIE, format!("a=b; {cookie}").parse().unwrap());
@@ -101,13 +124,21 @@ mod tests {
     #[test]
     fn the_application_decides_by_its_own_cookie() {
         let one = "10.0.0.1:80".parse().unwrap();
-        let sticky = Sticky::Application { cookie: "session".into(), lasts: Duration::from_secs(60) };
+        let sticky = Sticky::Application {
+            cookie: "session".into(),
+            lasts: Duration::from_secs(60),
+        };
         let mut answer = HeaderMap::new();
         answer.append(SET_COOKIE, HeaderValue::from_static("other=1"));
         sticky.mark("tg", one, &mut answer);
         assert_eq!(answer.get_all(SET_COOKIE).iter().count(), 1);
         answer.append(SET_COOKIE, HeaderValue::from_static("session=1; Path=/"));
         sticky.mark("tg", one, &mut answer);
-        assert!(answer.get_all(SET_COOKIE).iter().any(|it| it.as_bytes().starts_with(b"AWSALBAPP-0=")));
+        assert!(
+            answer
+                .get_all(SET_COOKIE)
+                .iter()
+                .any(|it| it.as_bytes().starts_with(b"AWSALBAPP-0="))
+        );
     }
 }

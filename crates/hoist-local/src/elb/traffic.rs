@@ -12,9 +12,7 @@ impl Balancers {
         let groups = self.running_groups();
         groups
             .into_iter()
-            .map(|(arn, group)| {
-                (arn, group.balancers(), group.requests(), group.healthy())
-            })
+            .map(|(arn, group)| (arn, group.balancers(), group.requests(), group.healthy()))
             .collect()
     }
 
@@ -32,10 +30,16 @@ impl Balancers {
             };
             let own = rules.iter().filter(|(_, rule)| rule.listener == arn);
             let own = own.map(|(_, rule)| (words(&rule.shown.conditions), &rule.shown.actions));
-            let default = ("every other request".to_owned(), &listener.shown.default_actions);
+            let default = (
+                "every other request".to_owned(),
+                &listener.shown.default_actions,
+            );
             for (rule, actions) in own.chain([default]) {
                 let shares: Vec<(&str, u32)> = actions.iter().flat_map(weights).collect();
-                if !shares.iter().any(|(group, _)| groups.iter().any(|it| it == group)) {
+                if !shares
+                    .iter()
+                    .any(|(group, _)| groups.iter().any(|it| it == group))
+                {
                     continue;
                 }
                 let port = listener.shown.port;
@@ -87,9 +91,15 @@ fn weights(act: &Act) -> Vec<(&str, u32)> {
     match &act.forward_config {
         Some(config) => {
             let groups = config.target_groups.iter();
-            groups.map(|it| (it.target_group_arn.as_str(), it.weight.unwrap_or(1))).collect()
+            groups
+                .map(|it| (it.target_group_arn.as_str(), it.weight.unwrap_or(1)))
+                .collect()
         }
-        None => act.target_group_arn.iter().map(|it| (it.as_str(), 1)).collect(),
+        None => act
+            .target_group_arn
+            .iter()
+            .map(|it| (it.as_str(), 1))
+            .collect(),
     }
 }
 
@@ -97,7 +107,9 @@ fn weights(act: &Act) -> Vec<(&str, u32)> {
 fn words(conditions: &[Condition]) -> String {
     let said = conditions.iter().map(|condition| {
         let values = condition.values.clone().unwrap_or_default();
-        format!("{} {}", condition.field, values.join(" or ")).trim_end().to_owned()
+        format!("{} {}", condition.field, values.join(" or "))
+            .trim_end()
+            .to_owned()
     });
     said.collect::<Vec<_>>().join(", ")
 }

@@ -86,10 +86,22 @@ impl Alarm {
                 "ignore" => self.state,
                 _ => AlarmState::InsufficientData,
             };
-            let reason = format!("Insufficient Data: {} datapoints were unknown.", values.len());
-            return Judged { state, reason, newest };
+            let reason = format!(
+                "Insufficient Data: {} datapoints were unknown.",
+                values.len()
+            );
+            return Judged {
+                state,
+                reason,
+                newest,
+            };
         }
-        let shown: Vec<String> = values.iter().rev().flatten().map(ToString::to_string).collect();
+        let shown: Vec<String> = values
+            .iter()
+            .rev()
+            .flatten()
+            .map(ToString::to_string)
+            .collect();
         let state = if breaching >= self.datapoints_to_alarm {
             AlarmState::Alarm
         } else {
@@ -101,7 +113,11 @@ impl Alarm {
             shown.join(", "),
             self.threshold
         );
-        Judged { state, reason, newest }
+        Judged {
+            state,
+            reason,
+            newest,
+        }
     }
 }
 
@@ -111,7 +127,10 @@ impl Metrics {
     /// # Errors
     /// When the state cannot be read or written.
     pub fn judge_all(&self, now: Millis) -> Result<Vec<(String, Alarm, f64)>, StateError> {
-        let _changing = self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _changing = self
+            .changing
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut ringing = Vec::new();
         for (region, name, mut alarm) in self.alarms.all()? {
             let length = self.period(alarm.period);
@@ -120,17 +139,25 @@ impl Metrics {
                 .rev()
                 .map(|back| {
                     let to = end - i64::try_from(back).unwrap_or(0) * length;
-                    let window = Window { from: to - length, to };
+                    let window = Window {
+                        from: to - length,
+                        to,
+                    };
                     self.within(&region, &alarm.series, window)
                         .and_then(|point| point.statistic(&alarm.statistic))
                 })
                 .collect();
-            let Judged { state, reason, newest } = alarm.judge(&values);
+            let Judged {
+                state,
+                reason,
+                newest,
+            } = alarm.judge(&values);
             if state != alarm.state {
                 (alarm.state, alarm.reason, alarm.state_updated) = (state, reason, now);
                 self.alarms.put(&region, &name, &alarm)?;
             }
-            if let (AlarmState::Alarm, true, Some(newest)) = (state, alarm.actions_enabled, newest) {
+            if let (AlarmState::Alarm, true, Some(newest)) = (state, alarm.actions_enabled, newest)
+            {
                 ringing.push((region, alarm, newest));
             }
         }
@@ -198,22 +225,35 @@ mod tests {
         assert_eq!(state("missing", &[high, low, low]), AlarmState::Ok);
         assert_eq!(state("missing", &[None, None, high]), AlarmState::Ok);
         assert_eq!(state("breaching", &[None, None, high]), AlarmState::Alarm);
-        assert_eq!(state("missing", &[None, None, None]), AlarmState::InsufficientData);
+        assert_eq!(
+            state("missing", &[None, None, None]),
+            AlarmState::InsufficientData
+        );
         assert_eq!(state("ignore", &[None, None, None]), AlarmState::Ok);
         assert_eq!(state("notBreaching", &[None, None, None]), AlarmState::Ok);
     }
 
     #[test]
     fn a_ringing_alarm_is_told_with_its_newest_value() {
-        let metrics = Metrics::open(&crate::state::State::in_memory().unwrap(), crate::settings::Pace::Fast);
+        let metrics = Metrics::open(
+            &crate::state::State::in_memory().unwrap(),
+            crate::settings::Pace::Fast,
+        );
         metrics.put_alarm("r", &alarm("missing")).unwrap();
         for (at, value) in [(0, 10.0), (1000, 70.0), (2000, 80.0)] {
-            metrics.put("r", Series::new("N", "M", &[]), super::super::Point::of(at, value));
+            metrics.put(
+                "r",
+                Series::new("N", "M", &[]),
+                super::super::Point::of(at, value),
+            );
         }
         let ringing = metrics.judge_all(3_100).unwrap();
         assert_eq!(ringing.len(), 1);
         assert_eq!(ringing[0].2, 80.0);
-        assert_eq!(metrics.alarm_state("r", "a").unwrap(), Some(AlarmState::Alarm));
+        assert_eq!(
+            metrics.alarm_state("r", "a").unwrap(),
+            Some(AlarmState::Alarm)
+        );
         assert!(metrics.judge_all(60_000).unwrap().is_empty());
     }
 }

@@ -61,7 +61,12 @@ pub(super) fn time(value: &Value) -> Option<i64> {
 pub(super) fn dimensions(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_array().into_iter().flatten();
     pairs
-        .filter_map(|it| Some((it["Name"].as_str()?.to_owned(), it["Value"].as_str()?.to_owned())))
+        .filter_map(|it| {
+            Some((
+                it["Name"].as_str()?.to_owned(),
+                it["Value"].as_str()?.to_owned(),
+            ))
+        })
         .collect()
 }
 
@@ -76,14 +81,23 @@ fn put_alarm(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
     ]
     .contains(&comparison)
     {
-        return Err(invalid(format!("The embedded AWS compares only with a threshold, not by {comparison}")));
+        return Err(invalid(format!(
+            "The embedded AWS compares only with a threshold, not by {comparison}"
+        )));
     }
     let statistic = call.str("Statistic").unwrap_or("Average");
     if Point::of(0, 0.0).statistic(statistic).is_none() {
-        return Err(invalid(format!("The value {statistic} is not supported for parameter Statistic.")));
+        return Err(invalid(format!(
+            "The value {statistic} is not supported for parameter Statistic."
+        )));
     }
-    let count = |name: &str| call.integer(name).and_then(|it| usize::try_from(it).ok()).filter(|it| *it > 0);
-    let periods = count("EvaluationPeriods").ok_or_else(|| invalid("The parameter EvaluationPeriods is required."))?;
+    let count = |name: &str| {
+        call.integer(name)
+            .and_then(|it| usize::try_from(it).ok())
+            .filter(|it| *it > 0)
+    };
+    let periods = count("EvaluationPeriods")
+        .ok_or_else(|| invalid("The parameter EvaluationPeriods is required."))?;
     let known = metrics.alarms.get(&call.region, name)?;
     let own = |name: &str| call.strings(name).into_iter().map(str::to_owned).collect();
     let now = clock::now();
@@ -100,7 +114,8 @@ fn put_alarm(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
         period: call.integer("Period").unwrap_or(60),
         evaluation_periods: periods,
         datapoints_to_alarm: count("DatapointsToAlarm").unwrap_or(periods).min(periods),
-        threshold: number(&call.params["Threshold"]).ok_or_else(|| invalid("The parameter Threshold is required."))?,
+        threshold: number(&call.params["Threshold"])
+            .ok_or_else(|| invalid("The parameter Threshold is required."))?,
         comparison: comparison.to_owned(),
         missing: call.str("TreatMissingData").unwrap_or("missing").to_owned(),
         actions_enabled: call.boolean("ActionsEnabled") != Some(false),
@@ -108,8 +123,13 @@ fn put_alarm(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
         ok_actions: own("OKActions"),
         insufficient_actions: own("InsufficientDataActions"),
         updated: now,
-        state: known.as_ref().map_or_else(AlarmState::default, |it| it.state),
-        reason: known.as_ref().map_or_else(|| "Unchecked: Initial alarm creation".to_owned(), |it| it.reason.clone()),
+        state: known
+            .as_ref()
+            .map_or_else(AlarmState::default, |it| it.state),
+        reason: known.as_ref().map_or_else(
+            || "Unchecked: Initial alarm creation".to_owned(),
+            |it| it.reason.clone(),
+        ),
         state_updated: known.map_or(now, |it| it.state_updated),
     };
     metrics.put_alarm(&call.region, &alarm)?;
@@ -128,15 +148,24 @@ fn shown(alarm: &Alarm) -> Value {
         ("AlarmName", json!(alarm.name)),
         ("AlarmArn", json!(alarm.arn)),
         ("AlarmDescription", json!(alarm.description)),
-        ("AlarmConfigurationUpdatedTimestamp", clock::epoch_seconds(alarm.updated)),
+        (
+            "AlarmConfigurationUpdatedTimestamp",
+            clock::epoch_seconds(alarm.updated),
+        ),
         ("ActionsEnabled", json!(alarm.actions_enabled)),
         ("OKActions", json!(alarm.ok_actions)),
         ("AlarmActions", json!(alarm.alarm_actions)),
         ("InsufficientDataActions", json!(alarm.insufficient_actions)),
         ("StateValue", json!(alarm.state.as_str())),
         ("StateReason", json!(alarm.reason)),
-        ("StateUpdatedTimestamp", clock::epoch_seconds(alarm.state_updated)),
-        ("StateTransitionedTimestamp", clock::epoch_seconds(alarm.state_updated)),
+        (
+            "StateUpdatedTimestamp",
+            clock::epoch_seconds(alarm.state_updated),
+        ),
+        (
+            "StateTransitionedTimestamp",
+            clock::epoch_seconds(alarm.state_updated),
+        ),
         ("MetricName", json!(alarm.series.metric)),
         ("Namespace", json!(alarm.series.namespace)),
         ("Statistic", json!(alarm.statistic)),
@@ -180,12 +209,19 @@ fn delete_alarms(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
     Ok(Value::Null)
 }
 
-fn change(metrics: &Metrics, region: &str, name: &str, change: impl FnOnce(&mut Alarm)) -> Result<(), ApiError> {
-    let _changing = metrics.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut alarm = metrics
-        .alarms
-        .get(region, name)?
-        .ok_or_else(|| ApiError::new("ResourceNotFound", format!("Unknown alarm {name}")).with_status(404))?;
+fn change(
+    metrics: &Metrics,
+    region: &str,
+    name: &str,
+    change: impl FnOnce(&mut Alarm),
+) -> Result<(), ApiError> {
+    let _changing = metrics
+        .changing
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut alarm = metrics.alarms.get(region, name)?.ok_or_else(|| {
+        ApiError::new("ResourceNotFound", format!("Unknown alarm {name}")).with_status(404)
+    })?;
     change(&mut alarm);
     Ok(metrics.alarms.put(region, name, &alarm)?)
 }
@@ -198,15 +234,22 @@ fn set_state(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
         other => return Err(invalid(format!("{other} is not a state of an alarm"))),
     };
     let reason = required(call, "StateReason")?.to_owned();
-    change(metrics, &call.region, required(call, "AlarmName")?, |alarm| {
-        (alarm.state, alarm.reason, alarm.state_updated) = (state, reason, clock::now());
-    })?;
+    change(
+        metrics,
+        &call.region,
+        required(call, "AlarmName")?,
+        |alarm| {
+            (alarm.state, alarm.reason, alarm.state_updated) = (state, reason, clock::now());
+        },
+    )?;
     Ok(Value::Null)
 }
 
 fn enable(metrics: &Metrics, call: &Call, enabled: bool) -> Result<Value, ApiError> {
     for name in call.strings("AlarmNames") {
-        change(metrics, &call.region, name, |alarm| alarm.actions_enabled = enabled)?;
+        change(metrics, &call.region, name, |alarm| {
+            alarm.actions_enabled = enabled
+        })?;
     }
     Ok(Value::Null)
 }
@@ -214,12 +257,19 @@ fn enable(metrics: &Metrics, call: &Call, enabled: bool) -> Result<Value, ApiErr
 fn put_data(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
     let namespace = required(call, "Namespace")?;
     if namespace.starts_with("AWS/") {
-        return Err(ApiError::new("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid."));
+        return Err(ApiError::new(
+            "InvalidParameterValue",
+            "The value AWS/ for parameter Namespace is invalid.",
+        ));
     }
     for datum in call.list("MetricData") {
         let at = time(&datum["Timestamp"]).unwrap_or_else(clock::now);
         let statistics = &datum["StatisticValues"];
-        let point = match (number(&datum["Value"]), number(&statistics["Sum"]), number(&statistics["SampleCount"])) {
+        let point = match (
+            number(&datum["Value"]),
+            number(&statistics["Sum"]),
+            number(&statistics["SampleCount"]),
+        ) {
             (Some(value), ..) => Point::of(at, value),
             (None, Some(sum), Some(count)) => Point {
                 at,
@@ -228,7 +278,12 @@ fn put_data(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
                 least: number(&statistics["Minimum"]).unwrap_or(sum / count),
                 most: number(&statistics["Maximum"]).unwrap_or(sum / count),
             },
-            _ => return Err(ApiError::new("MissingParameter", "The parameter MetricData.member.1.Value is required.")),
+            _ => {
+                return Err(ApiError::new(
+                    "MissingParameter",
+                    "The parameter MetricData.member.1.Value is required.",
+                ));
+            }
         };
         let series = Series {
             namespace: namespace.to_owned(),

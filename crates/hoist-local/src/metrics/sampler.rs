@@ -58,7 +58,9 @@ impl Sampler {
         let mut seen = HashMap::new();
         for task in &running {
             let (cpu, memory) = self.crew.limits(task);
-            let sum = sums.entry(task.service.clone().unwrap_or_default()).or_default();
+            let sum = sums
+                .entry(task.service.clone().unwrap_or_default())
+                .or_default();
             let mut measured = false;
             for (name, nanos, bytes) in self.crew.usage(&task.arn).await {
                 let now = clock::now();
@@ -81,7 +83,10 @@ impl Sampler {
             // arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/NAME
             let region = service.split(':').nth(3).unwrap_or_default();
             let mut names = service.rsplit('/');
-            let (name, cluster) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+            let (name, cluster) = (
+                names.next().unwrap_or_default(),
+                names.next().unwrap_or_default(),
+            );
             for (metric, used, reserved) in [
                 ("CPUUtilization", sum.cpu, sum.cpu_reserved),
                 ("MemoryUtilization", sum.memory, sum.memory_reserved),
@@ -107,12 +112,22 @@ impl Sampler {
             let region = arn.split(':').nth(3).unwrap_or_default();
             let group = arn.rsplit(':').next().unwrap_or_default();
             for balancer in balancers {
-                let balancer = balancer.split_once(":loadbalancer/").map_or("", |(_, it)| it);
+                let balancer = balancer
+                    .split_once(":loadbalancer/")
+                    .map_or("", |(_, it)| it);
                 let both = [("TargetGroup", group), ("LoadBalancer", balancer)];
-                metrics.put(region, Series::new("AWS/ApplicationELB", "RequestCount", &both), Point::of(at, count));
+                metrics.put(
+                    region,
+                    Series::new("AWS/ApplicationELB", "RequestCount", &both),
+                    Point::of(at, count),
+                );
                 if healthy > 0 {
                     let each = Point::of(at, count / healthy as f64);
-                    metrics.put(region, Series::new("AWS/ApplicationELB", "RequestCountPerTarget", &both), each);
+                    metrics.put(
+                        region,
+                        Series::new("AWS/ApplicationELB", "RequestCountPerTarget", &both),
+                        each,
+                    );
                 }
             }
         }

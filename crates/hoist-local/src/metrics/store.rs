@@ -175,7 +175,10 @@ mod tests {
         }
         let within = |from, to| metrics.within("r", &series, Window { from, to });
         let first = within(60_000, 120_000).unwrap();
-        assert_eq!((first.statistic("Average"), first.most, first.count), (Some(2.0), 3.0, 2.0));
+        assert_eq!(
+            (first.statistic("Average"), first.most, first.count),
+            (Some(2.0), 3.0, 2.0)
+        );
         assert_eq!(within(60_000, 180_000).unwrap().sum, 14.0);
         assert_eq!(within(180_000, 240_000), None);
         assert_eq!(metrics.all("other"), []);

@@ -29,7 +29,9 @@ pub struct Fields {
     years: Vec<i16>,
 }
 
-const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const MONTHS: [&str; 12] = [
+    "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
+];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 impl Schedule {
@@ -95,15 +97,23 @@ impl Fields {
     }
 
     fn next(&self, after: Millis) -> Option<Millis> {
-        let start = jiff::Timestamp::from_millisecond(after).ok()?.to_zoned(TimeZone::UTC).datetime();
+        let start = jiff::Timestamp::from_millisecond(after)
+            .ok()?
+            .to_zoned(TimeZone::UTC)
+            .datetime();
         let mut day = start.date();
         // A date that comes at all comes within eight years: the 29th of February may be left out once.
         for _ in 0..8 * 366 {
             if self.allows(day) {
                 for hour in &self.hours {
                     for minute in &self.minutes {
-                        let at = day.at(i8::try_from(*hour).ok()?, i8::try_from(*minute).ok()?, 0, 0);
-                        let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
+                        let at =
+                            day.at(i8::try_from(*hour).ok()?, i8::try_from(*minute).ok()?, 0, 0);
+                        let at = at
+                            .to_zoned(TimeZone::UTC)
+                            .ok()?
+                            .timestamp()
+                            .as_millisecond();
                         if at > after {
                             return Some(at);
                         }
@@ -119,7 +129,9 @@ impl Fields {
 /// The values that a field allows: `*`, `?`, numbers, names, ranges, steps, and lists of these.
 fn values(field: &str, low: i16, high: i16, names: &[&str]) -> Option<Vec<i16>> {
     let number = |text: &str| -> Option<i16> {
-        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let named = names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(text));
         match named {
             Some(at) => i16::try_from(at + 1).ok(),
             None => text.parse().ok().filter(|it| (low..=high).contains(it)),
@@ -170,8 +182,19 @@ mod tests {
             let schedule = Schedule::parse(text).unwrap();
             assert_eq!(schedule.next(now, now), Some(at(next)), "{text}");
         }
-        assert_eq!(Schedule::parse("at(2020-01-01T00:00:00)").unwrap().next(0, now), None);
-        for bad in ["soon", "rate(0 minutes)", "cron(* * * *)", "cron(61 * * * ? *)", "at(never)"] {
+        assert_eq!(
+            Schedule::parse("at(2020-01-01T00:00:00)")
+                .unwrap()
+                .next(0, now),
+            None
+        );
+        for bad in [
+            "soon",
+            "rate(0 minutes)",
+            "cron(* * * *)",
+            "cron(61 * * * ? *)",
+            "at(never)",
+        ] {
             assert_eq!(Schedule::parse(bad), None, "{bad}");
         }
     }

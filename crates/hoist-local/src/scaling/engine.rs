@@ -17,7 +17,10 @@ use crate::metrics::{Alarm, Sampler};
 /// Cluster and name of a service.
 fn parts(resource: &str) -> (&str, &str) {
     let mut parts = resource.split('/').skip(1);
-    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    )
 }
 
 /// The desired number of tasks, and whether a deployment is in flight; `None` if there is no such service.
@@ -26,7 +29,10 @@ pub fn desired(ctx: &Ctx, region: &str, resource: &str) -> Option<(u32, bool)> {
     ctx.driver.read(|world| {
         let cluster = world.find_cluster(region, Some(cluster)).ok()?;
         let service = world.find_service(cluster, name)?;
-        Some((service.desired_count, service.current_service_deployment.is_some()))
+        Some((
+            service.desired_count,
+            service.current_service_deployment.is_some(),
+        ))
     })
 }
 
@@ -38,12 +44,17 @@ async fn set(ctx: &Ctx, region: &str, resource: &str, to: u32, cause: &str) {
         ("service".to_owned(), json!(name)),
         ("desiredCount".to_owned(), json!(to)),
     ]);
-    let result: Result<(), ApiError> = ctx.driver.call(region, Action::UpdateService, request).await.map(drop);
+    let result: Result<(), ApiError> = ctx
+        .driver
+        .call(region, Action::UpdateService, request)
+        .await
+        .map(drop);
     match &result {
         Ok(()) => tracing::info!(region, resource, to, "scaled"),
         Err(error) => tracing::warn!(region, resource, to, %error, "failed to scale"),
     }
-    ctx.scaling.record(region, resource, to, cause, result.as_ref().map(|()| ()));
+    ctx.scaling
+        .record(region, resource, to, cause, result.as_ref().map(|()| ()));
 }
 
 /// Brings a service within its bounds.
@@ -102,7 +113,13 @@ impl Engine {
     }
 
     /// An alarm calls a policy.
-    async fn ring(&mut self, region: &str, arn: &str, alarm: &Alarm, value: f64) -> Result<(), ApiError> {
+    async fn ring(
+        &mut self,
+        region: &str,
+        arn: &str,
+        alarm: &Alarm,
+        value: f64,
+    ) -> Result<(), ApiError> {
         let policies = self.ctx.scaling.policies.list(region)?;
         let Some((_, policy)) = policies.into_iter().find(|(_, it)| it.arn == arn) else {
             return Ok(());
@@ -130,12 +147,19 @@ impl Engine {
             (false, _) => policy.cooldown("Cooldown"),
         };
         let cooling = out(grow).is_some_and(|last| at < last.at + cooldown);
-        let suspended = target.is_suspended(if grow { "DynamicScalingOutSuspended" } else { "DynamicScalingInSuspended" });
+        let suspended = target.is_suspended(if grow {
+            "DynamicScalingOutSuspended"
+        } else {
+            "DynamicScalingInSuspended"
+        });
         // While a service is deployed, nothing is taken from it (ECS developer guide, "Target tracking scaling policies").
         if wanted == now || cooling || suspended || (!grow && deploying) {
             return Ok(());
         }
-        let cause = format!("monitor alarm {} in state ALARM triggered policy {}", alarm.name, policy.name);
+        let cause = format!(
+            "monitor alarm {} in state ALARM triggered policy {}",
+            alarm.name, policy.name
+        );
         set(&self.ctx, region, &policy.resource, wanted, &cause).await;
         self.last.insert((policy.arn, grow), Last { at, from: now });
         Ok(())
@@ -174,16 +198,31 @@ impl Engine {
 
 /// The number of tasks that would bring the metric to its target. While the last growth cools down, the metric is taken for that of
 /// the number of tasks before it.
-fn track(policy: &Policy, alarm: &Alarm, value: f64, now: u32, grown: Option<Last>, at: Millis) -> u32 {
-    let target = policy.configuration["TargetValue"].as_f64().unwrap_or(f64::MAX);
+fn track(
+    policy: &Policy,
+    alarm: &Alarm,
+    value: f64,
+    now: u32,
+    grown: Option<Last>,
+    at: Millis,
+) -> u32 {
+    let target = policy.configuration["TargetValue"]
+        .as_f64()
+        .unwrap_or(f64::MAX);
     let high = alarm.comparison.starts_with("Greater");
     let cooling = grown.filter(|last| at < last.at + policy.cooldown("ScaleOutCooldown"));
     let base = match cooling {
         Some(last) if high => last.from,
         _ => now,
     };
-    let wanted = (f64::from(base.max(1)) * value / target).ceil().clamp(0.0, 5000.0) as u32;
-    if high { wanted.max(now) } else { wanted.min(now) }
+    let wanted = (f64::from(base.max(1)) * value / target)
+        .ceil()
+        .clamp(0.0, 5000.0) as u32;
+    if high {
+        wanted.max(now)
+    } else {
+        wanted.min(now)
+    }
 }
 
 /// The number of tasks by the step that the breach lies in.
@@ -201,7 +240,12 @@ fn step(policy: &Policy, alarm: &Alarm, value: f64, now: u32) -> u32 {
             low.is_none_or(|low| breach > low) && high.is_none_or(|high| breach <= high)
         }
     };
-    let Some(adjustment) = steps.into_iter().flatten().find(within).and_then(|it| it["ScalingAdjustment"].as_i64()) else {
+    let Some(adjustment) = steps
+        .into_iter()
+        .flatten()
+        .find(within)
+        .and_then(|it| it["ScalingAdjustment"].as_i64())
+    else {
         return now;
     };
     let current = i64::from(now);
@@ -210,8 +254,14 @@ fn step(policy: &Policy, alarm: &Alarm, value: f64, now: u32) -> u32 {
         Some("PercentChangeInCapacity") => {
             let change = current as f64 * adjustment as f64 / 100.0;
             // Between 0 and 1 it is 1, else rounded towards 0 (user guide, "Scaling adjustment types").
-            let change = if change.abs() < 1.0 { change.signum() } else { change.trunc() } as i64;
-            let least = policy.configuration["MinAdjustmentMagnitude"].as_i64().unwrap_or(0);
+            let change = if change.abs() < 1.0 {
+                change.signum()
+            } else {
+                change.trunc()
+            } as i64;
+            let least = policy.configuration["MinAdjustmentMagnitude"]
+                .as_i64()
+                .unwrap_or(0);
             current + change.signum() * change.abs().max(least)
         }
         _ => current + adjustment,
@@ -263,7 +313,10 @@ mod tests {
     #[test]
     fn target_tracking_asks_for_as_many_as_bring_the_metric_to_its_target() {
         let policy = policy(json!({"TargetValue": 50.0, "ScaleOutCooldown": 60}));
-        let (high, low) = (alarm("GreaterThanThreshold", 50.0), alarm("LessThanThreshold", 45.0));
+        let (high, low) = (
+            alarm("GreaterThanThreshold", 50.0),
+            alarm("LessThanThreshold", 45.0),
+        );
         assert_eq!(track(&policy, &high, 80.0, 2, None, 0), 4);
         assert_eq!(track(&policy, &low, 10.0, 4, None, 0), 1);
         // Two grew to four a moment ago: what is measured is still of two.

@@ -50,19 +50,25 @@ pub(super) fn resource(call: &Call) -> Result<&str, ApiError> {
     let id = required(call, "ResourceId")?;
     match id.split('/').collect::<Vec<_>>()[..] {
         ["service", cluster, name] if !cluster.is_empty() && !name.is_empty() => Ok(id),
-        _ => Err(invalid("Unsupported service namespace, resource type or scalable dimension")),
+        _ => Err(invalid(
+            "Unsupported service namespace, resource type or scalable dimension",
+        )),
     }
 }
 
 /// `ObjectNotFoundException` for something of a resource.
 pub(super) fn not_found(what: &str, resource: &str) -> ApiError {
-    let text = format!("No {what} found for service namespace: ecs, resource ID: {resource}, scalable dimension: {DIMENSION}");
+    let text = format!(
+        "No {what} found for service namespace: ecs, resource ID: {resource}, scalable dimension: {DIMENSION}"
+    );
     ApiError::new("ObjectNotFoundException", text)
 }
 
 /// One page of `items` under `member`, of at most 50.
 pub(super) fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
-    let size = usize::try_from(call.integer("MaxResults").unwrap_or(50)).unwrap_or(50).clamp(1, 50);
+    let size = usize::try_from(call.integer("MaxResults").unwrap_or(50))
+        .unwrap_or(50)
+        .clamp(1, 50);
     let start = match call.str("NextToken") {
         None => 0,
         Some(token) => token

@@ -105,16 +105,27 @@ impl Scaling {
     }
 
     fn log(&self) -> MutexGuard<'_, VecDeque<(String, Value)>> {
-        self.activities.lock().unwrap_or_else(PoisonError::into_inner)
+        self.activities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records a change of capacity; the newest hundred are kept.
-    pub(super) fn record(&self, region: &str, resource: &str, to: u32, cause: &str, result: Result<(), &ApiError>) {
+    pub(super) fn record(
+        &self,
+        region: &str,
+        resource: &str,
+        to: u32,
+        cause: &str,
+        result: Result<(), &ApiError>,
+    ) {
         let now = clock::epoch_seconds(clock::now());
         let (status, message) = match result {
             Ok(()) => (
                 "Successful",
-                format!("Successfully set desired count to {to}. Change successfully fulfilled by ecs."),
+                format!(
+                    "Successfully set desired count to {to}. Change successfully fulfilled by ecs."
+                ),
             ),
             Err(error) => ("Failed", error.to_string()),
         };
@@ -138,7 +149,10 @@ impl Scaling {
     /// The activities of a region, the newest first.
     pub(super) fn activities(&self, region: &str) -> Vec<Value> {
         let log = self.log();
-        log.iter().filter(|(it, _)| it == region).map(|(_, activity)| activity.clone()).collect()
+        log.iter()
+            .filter(|(it, _)| it == region)
+            .map(|(_, activity)| activity.clone())
+            .collect()
     }
 }
 

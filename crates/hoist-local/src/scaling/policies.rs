@@ -12,26 +12,45 @@ use crate::metrics::{Alarm, AlarmState, Series};
 /// The metrics that target tracking knows by name (API reference, `PredefinedMetricSpecification`), or the one that is given.
 fn tracked(resource: &str, configuration: &Value) -> Result<(Series, &'static str), ApiError> {
     let mut parts = resource.split('/').skip(1);
-    let (cluster, service) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (cluster, service) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let of_service = [("ClusterName", cluster), ("ServiceName", service)];
     let predefined = &configuration["PredefinedMetricSpecification"];
     match predefined["PredefinedMetricType"].as_str() {
-        Some("ECSServiceAverageCPUUtilization") => Ok((Series::new("AWS/ECS", "CPUUtilization", &of_service), "Average")),
-        Some("ECSServiceAverageMemoryUtilization") => Ok((Series::new("AWS/ECS", "MemoryUtilization", &of_service), "Average")),
+        Some("ECSServiceAverageCPUUtilization") => Ok((
+            Series::new("AWS/ECS", "CPUUtilization", &of_service),
+            "Average",
+        )),
+        Some("ECSServiceAverageMemoryUtilization") => Ok((
+            Series::new("AWS/ECS", "MemoryUtilization", &of_service),
+            "Average",
+        )),
         Some("ALBRequestCountPerTarget") => {
             let label = predefined["ResourceLabel"].as_str().unwrap_or_default();
             let at = label.find("/targetgroup/").ok_or_else(|| {
                 invalid("The resource label for metric type ALBRequestCountPerTarget must be app/<load-balancer-name>/<load-balancer-id>/targetgroup/<target-group-name>/<target-group-id>")
             })?;
-            let both = [("TargetGroup", &label[at + 1..]), ("LoadBalancer", &label[..at])];
-            Ok((Series::new("AWS/ApplicationELB", "RequestCountPerTarget", &both), "Sum"))
+            let both = [
+                ("TargetGroup", &label[at + 1..]),
+                ("LoadBalancer", &label[..at]),
+            ];
+            Ok((
+                Series::new("AWS/ApplicationELB", "RequestCountPerTarget", &both),
+                "Sum",
+            ))
         }
-        Some(other) => Err(invalid(format!("Predefined metric type {other} is not valid for a service of ECS"))),
+        Some(other) => Err(invalid(format!(
+            "Predefined metric type {other} is not valid for a service of ECS"
+        ))),
         None => {
             let custom = &configuration["CustomizedMetricSpecification"];
             let text = |name: &str| custom[name].as_str();
             let (Some(namespace), Some(metric)) = (text("Namespace"), text("MetricName")) else {
-                return Err(invalid("A predefined or a customized metric with MetricName and Namespace must be given"));
+                return Err(invalid(
+                    "A predefined or a customized metric with MetricName and Namespace must be given",
+                ));
             };
             let pairs: Vec<(&str, &str)> = custom["Dimensions"]
                 .as_array()
@@ -52,7 +71,12 @@ fn tracked(resource: &str, configuration: &Value) -> Result<(Series, &'static st
 }
 
 /// The two alarms of target tracking: three minutes above the target, fifteen below nine tenths of it.
-fn alarms(call: &Call, resource: &str, policy: &str, configuration: &Value) -> Result<Vec<Alarm>, ApiError> {
+fn alarms(
+    call: &Call,
+    resource: &str,
+    policy: &str,
+    configuration: &Value,
+) -> Result<Vec<Alarm>, ApiError> {
     let target = configuration["TargetValue"]
         .as_f64()
         .filter(|it| *it > 0.0)
@@ -64,7 +88,9 @@ fn alarms(call: &Call, resource: &str, policy: &str, configuration: &Value) -> R
         Alarm {
             arn: format!("arn:aws:cloudwatch:{}:{ACCOUNT}:alarm:{name}", call.region),
             name,
-            description: Some(format!("DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy}.")),
+            description: Some(format!(
+                "DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy}."
+            )),
             series: series.clone(),
             statistic: statistic.to_owned(),
             period: 60,
@@ -98,14 +124,25 @@ pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     }
     let key = key(resource, name);
     let known = scaling.policies.get(&call.region, &key)?;
-    let kind = call.str("PolicyType").or(known.as_ref().map(|it| it.kind.as_str())).unwrap_or("StepScaling").to_owned();
+    let kind = call
+        .str("PolicyType")
+        .or(known.as_ref().map(|it| it.kind.as_str()))
+        .unwrap_or("StepScaling")
+        .to_owned();
     let member = match kind.as_str() {
         "TargetTrackingScaling" => "TargetTrackingScalingPolicyConfiguration",
         "StepScaling" => "StepScalingPolicyConfiguration",
-        other => return Err(invalid(format!("The embedded AWS has no policies of type {other}"))),
+        other => {
+            return Err(invalid(format!(
+                "The embedded AWS has no policies of type {other}"
+            )));
+        }
     };
     let configuration = match &call.params[member] {
-        Value::Null => known.as_ref().map(|it| it.configuration.clone()).ok_or_else(|| invalid(format!("{member} is required")))?,
+        Value::Null => known
+            .as_ref()
+            .map(|it| it.configuration.clone())
+            .ok_or_else(|| invalid(format!("{member} is required")))?,
         given => given.clone(),
     };
     let arn = known.as_ref().map_or_else(
@@ -138,10 +175,20 @@ pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 }
 
 fn check_steps(configuration: &Value) -> Result<(), ApiError> {
-    if !["ChangeInCapacity", "PercentChangeInCapacity", "ExactCapacity"].contains(&configuration["AdjustmentType"].as_str().unwrap_or_default()) {
-        return Err(invalid("AdjustmentType must be ChangeInCapacity, PercentChangeInCapacity or ExactCapacity"));
+    if ![
+        "ChangeInCapacity",
+        "PercentChangeInCapacity",
+        "ExactCapacity",
+    ]
+    .contains(&configuration["AdjustmentType"].as_str().unwrap_or_default())
+    {
+        return Err(invalid(
+            "AdjustmentType must be ChangeInCapacity, PercentChangeInCapacity or ExactCapacity",
+        ));
     }
-    let steps = configuration["StepAdjustments"].as_array().filter(|it| !it.is_empty());
+    let steps = configuration["StepAdjustments"]
+        .as_array()
+        .filter(|it| !it.is_empty());
     let steps = steps.ok_or_else(|| invalid("At least one step adjustment must be specified"))?;
     if steps.iter().any(|step| !step["ScalingAdjustment"].is_i64()) {
         return Err(invalid("Every step adjustment needs a ScalingAdjustment"));
@@ -151,7 +198,11 @@ fn check_steps(configuration: &Value) -> Result<(), ApiError> {
 
 fn shown_alarms(region: &str, policy: &Policy) -> Vec<Value> {
     let arn = |name: &str| format!("arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:{name}");
-    policy.alarms.iter().map(|name| json!({"AlarmName": name, "AlarmARN": arn(name)})).collect()
+    policy
+        .alarms
+        .iter()
+        .map(|name| json!({"AlarmName": name, "AlarmARN": arn(name)}))
+        .collect()
 }
 
 pub fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
@@ -175,7 +226,10 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         .list(&call.region)?
         .into_iter()
         .map(|(_, policy)| policy)
-        .filter(|it| call.str("ResourceId").is_none_or(|wanted| it.resource == wanted))
+        .filter(|it| {
+            call.str("ResourceId")
+                .is_none_or(|wanted| it.resource == wanted)
+        })
         .filter(|it| names.is_empty() || names.contains(&it.name.as_str()))
         .map(|policy| {
             let member = format!("{}PolicyConfiguration", policy.kind);
@@ -206,12 +260,20 @@ pub fn schedule(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     }
     let key = key(resource, name);
     let known = scaling.scheduled.get(&call.region, &key)?;
-    let text = call.str("Schedule").map(str::to_owned).or_else(|| known.as_ref().map(|it| it.schedule.clone()));
+    let text = call
+        .str("Schedule")
+        .map(str::to_owned)
+        .or_else(|| known.as_ref().map(|it| it.schedule.clone()));
     let text = text.ok_or_else(|| invalid("Schedule is required"))?;
-    Schedule::parse(&text).ok_or_else(|| invalid(format!("Invalid schedule expression: {text}")))?;
+    Schedule::parse(&text)
+        .ok_or_else(|| invalid(format!("Invalid schedule expression: {text}")))?;
     let action = &call.params["ScalableTargetAction"];
     let bound = |name: &str| action[name].as_u64().and_then(|it| u32::try_from(it).ok());
-    let time = |name: &str| call.params[name].as_f64().map(|seconds| (seconds * 1000.0) as i64);
+    let time = |name: &str| {
+        call.params[name]
+            .as_f64()
+            .map(|seconds| (seconds * 1000.0) as i64)
+    };
     let scheduled = Scheduled {
         resource: resource.to_owned(),
         name: name.to_owned(),
@@ -233,7 +295,11 @@ pub fn schedule(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 
 pub fn unschedule(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let (resource, name) = (resource(call)?, required(call, "ScheduledActionName")?);
-    if ctx.scaling.scheduled.delete(&call.region, &key(resource, name))? {
+    if ctx
+        .scaling
+        .scheduled
+        .delete(&call.region, &key(resource, name))?
+    {
         return Ok(json!({}));
     }
     Err(not_found("scheduled action", resource))
@@ -247,7 +313,10 @@ pub fn schedules(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         .list(&call.region)?
         .into_iter()
         .map(|(_, it)| it)
-        .filter(|it| call.str("ResourceId").is_none_or(|wanted| it.resource == wanted))
+        .filter(|it| {
+            call.str("ResourceId")
+                .is_none_or(|wanted| it.resource == wanted)
+        })
         .map(|it| {
             let mut shown = json!({
                 "ScheduledActionName": it.name,

@@ -14,13 +14,21 @@ pub async fn register(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let scaling = &ctx.scaling;
     let known = scaling.targets.get(&call.region, resource)?;
     let bound = |name: &str, old: Option<u32>| match call.integer(name) {
-        Some(value) => u32::try_from(value).map_err(|_| invalid(format!("{name} cannot be negative"))),
-        None => old.ok_or_else(|| invalid(format!("{name} is required when a scalable target is registered for the first time"))),
+        Some(value) => {
+            u32::try_from(value).map_err(|_| invalid(format!("{name} cannot be negative")))
+        }
+        None => old.ok_or_else(|| {
+            invalid(format!(
+                "{name} is required when a scalable target is registered for the first time"
+            ))
+        }),
     };
     let min = bound("MinCapacity", known.as_ref().map(|it| it.min))?;
     let max = bound("MaxCapacity", known.as_ref().map(|it| it.max))?;
     if min > max {
-        return Err(invalid("Maximum capacity cannot be less than minimum capacity"));
+        return Err(invalid(
+            "Maximum capacity cannot be less than minimum capacity",
+        ));
     }
     if engine::desired(ctx, &call.region, resource).is_none() {
         return Err(invalid(format!("ECS service doesn't exist: {resource}")));
@@ -40,7 +48,13 @@ pub async fn register(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let target = Target {
         resource: resource.to_owned(),
         arn: known.as_ref().map_or_else(
-            || format!("arn:aws:application-autoscaling:{}:{ACCOUNT}:scalable-target/0ec5{}", call.region, ids::hex(32)),
+            || {
+                format!(
+                    "arn:aws:application-autoscaling:{}:{ACCOUNT}:scalable-target/0ec5{}",
+                    call.region,
+                    ids::hex(32)
+                )
+            },
             |it| it.arn.clone(),
         ),
         min,

@@ -68,7 +68,8 @@ pub use spec::{
     TerminalSize, Ulimit,
 };
 pub use task::{
-    InputStream, Names, OutputStream, PreparedImage, Runtime, TaskContainer, TaskProcess, TaskSpec,
+    Guard, InputStream, Names, OutputStream, Passage, PreparedImage, Runtime, TaskContainer,
+    TaskProcess, TaskSpec,
 };
 pub use terminal::Terminal;
 #[cfg(target_os = "linux")]

@@ -52,6 +52,13 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// resolver takes none.
     fn set_names(&self, _names: Arc<dyn Names>) {}
 
+    /// Lets pass between tasks, and out from them, only what these allow, in place of what was set before. What was let pass goes on,
+    /// and so do answers to it. An address that is not named may be reached and reach others as it likes. Connections of this
+    /// process are not affected, nor is what listens for tasks ([`Runtime::listen`]). A Docker Engine does none of it.
+    fn guard(&self, _guards: Vec<Guard>) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Opens a connection to a task's address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
 
@@ -62,6 +69,28 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
             format!("this runtime cannot listen at {address} for tasks"),
         ))))
     }
+}
+
+/// What may pass to and from one task: its security groups, worked out to addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The task's address.
+    pub ip: Ipv4Addr,
+    /// What may reach it.
+    pub ingress: Vec<Passage>,
+    /// What it may reach.
+    pub egress: Vec<Passage>,
+}
+
+/// One thing that is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// The number of the IP protocol; any when absent.
+    pub protocol: Option<u8>,
+    /// The first and the last destination port, for TCP and UDP; all when absent.
+    pub ports: Option<(u16, u16)>,
+    /// Who is at the other end: addresses and lengths of prefixes. Nobody when empty.
+    pub peers: Vec<(Ipv4Addr, u8)>,
 }
 
 /// Names that tasks can look up, and that no other resolver knows.

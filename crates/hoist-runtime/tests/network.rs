@@ -4,7 +4,7 @@
 
 mod support;
 
-use hoist_runtime::{Hub, HubConfig, NetNs, Network, Stdin, TaskNet};
+use hoist_runtime::{Guard, Hub, HubConfig, NetNs, Network, Passage, Stdin, TaskNet};
 use support::{Lab, both, is_root, text};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -183,6 +183,70 @@ async fn anyone_may_listen_on_port_80() {
 #[test]
 fn all_of_this_works_without_root_too() {
     support::again_without_root("all_of_this_works_without_root_too");
+}
+
+#[tokio::test]
+async fn tasks_reach_each_other_only_as_their_groups_allow() {
+    let lab = Lab::new("groups");
+    let hub = hub().await;
+    let script = "echo ready; while true; do echo hello | nc -l -p 80; done";
+    let mut spec = lab.spec("server", &["sh", "-c", script]);
+    spec.network = Network::Namespace(add(&hub, "172.31.0.5").await);
+    let mut server = lab.containers.start(spec).await.unwrap();
+    let mut lines = BufReader::new(server.take_stdout().unwrap()).lines();
+    lines.next_line().await.unwrap();
+    let guard = |ip: &str, ingress: Vec<Passage>| Guard {
+        ip: ip.parse().unwrap(),
+        ingress,
+        egress: vec![Passage {
+            protocol: None,
+            ports: None,
+            peers: vec![([0, 0, 0, 0].into(), 0)],
+        }],
+    };
+    let http_from = |peers: &[&str]| Passage {
+        protocol: Some(6),
+        ports: Some((80, 80)),
+        peers: peers.iter().map(|ip| (ip.parse().unwrap(), 32)).collect(),
+    };
+    // In the server's subnet, in the server's subnet and not allowed, and in the other one.
+    let clients = ["172.31.0.6", "172.31.0.7", "172.31.16.8"];
+    let mut namespaces = Vec::new();
+    for ip in clients {
+        namespaces.push((ip, add(&hub, ip).await));
+    }
+    let mut tried = 0;
+    for allowed in [&["172.31.0.6", "172.31.16.8"][..], &["172.31.0.7"], &[]] {
+        let mut guards: Vec<Guard> = clients.iter().map(|ip| guard(ip, Vec::new())).collect();
+        guards.push(guard("172.31.0.5", vec![http_from(allowed)]));
+        hub.guard(&guards).await.unwrap();
+        for (ip, namespace) in &namespaces {
+            tried += 1;
+            let script = if allowed.contains(ip) {
+                "until nc 172.31.0.5 80 < /dev/null; do :; done 2>/dev/null"
+            } else {
+                "nc -w 1 172.31.0.5 80 < /dev/null 2>/dev/null || echo refused"
+            };
+            let mut spec = lab.spec(&format!("client{tried}"), &["sh", "-c", script]);
+            spec.network = Network::Namespace(namespace.clone());
+            let (output, _) = lab.run(spec).await;
+            let expected = if allowed.contains(ip) {
+                "hello\n"
+            } else {
+                "refused\n"
+            };
+            assert_eq!(output, expected, "{ip} of {allowed:?}");
+        }
+    }
+    // This process is no task.
+    let mut answer = String::new();
+    while answer.is_empty() {
+        if let Ok(mut stream) = hub.connect("172.31.0.5:80".parse().unwrap()).await {
+            let _ = stream.read_to_string(&mut answer).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(answer, "hello\n");
 }
 
 /// What is outside: a namespace with a server and a resolver, tied to one that stands for this machine. This thread moves into the

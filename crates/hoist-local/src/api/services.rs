@@ -184,7 +184,16 @@ pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> 
         Service::Ecs => crate::ecs::handle(ctx, call).await,
         Service::Logs => crate::logs::handle(&ctx.logs, call).await,
         Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
-        Service::Ec2 => crate::ec2::handle(&ctx.ec2, call),
+        Service::Ec2 => {
+            let answer = crate::ec2::handle(&ctx.ec2, call);
+            if answer.is_ok()
+                && call.action.contains("SecurityGroup")
+                && !call.action.starts_with("Describe")
+            {
+                crate::driver::guard(ctx).await;
+            }
+            answer
+        }
         Service::Iam => crate::iam::handle(&ctx.iam, call).await,
         Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call).await,
         Service::Ecr => crate::ecr::handle(&ctx.registry, call),

@@ -10,6 +10,7 @@ use super::compose::{Definition, task_limits};
 use super::crew::Crew;
 use super::injected;
 use crate::api::ApiError;
+use crate::ctx::Ctx;
 use crate::ec2::{Interface, NewInterface};
 use crate::ids;
 use crate::metadata::Held;
@@ -158,6 +159,7 @@ async fn set_up(
         .create_task(spec)
         .await
         .map_err(|error| described(&error))?;
+    guard(&crew.ctx).await;
     if let Err(error) = crew.ctx.ec2.enis().forward(interface, &ports).await {
         if let Err(error) = crew.ctx.runtime.remove_task(&task.id).await {
             tracing::warn!(task = task.id, %error, "what was made of a task cannot be removed");
@@ -165,6 +167,24 @@ async fn set_up(
         return Err(described(&error));
     }
     Ok(())
+}
+
+/// Lets the runtime enforce the security groups as they are now. Where it cannot, tasks run without; it has said so at the start.
+pub async fn guard(ctx: &Ctx) {
+    // One after the other, so that the last word is the newest.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = TURN.lock().await;
+    match ctx.ec2.guards() {
+        Ok(guards) => {
+            if let Err(error) = ctx.runtime.guard(guards).await {
+                tracing::debug!(
+                    error = described(&error),
+                    "security groups are not enforced"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the security groups cannot be read"),
+    }
 }
 
 /// An error with its causes.

@@ -4,6 +4,7 @@
 mod filter;
 mod forward;
 mod gateways;
+mod guards;
 mod handle;
 mod interfaces;
 mod loopback;

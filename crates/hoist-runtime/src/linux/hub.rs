@@ -12,17 +12,20 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-    new_connection,
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    RouteMessageBuilder, new_connection,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::egress::{Carrier, Outside, Rules};
+use super::egress::{Carrier, Outside, Rules, feed_nft};
+use super::guards;
 use super::names::Resolver;
-use crate::{Names, NetNs, RuntimeError};
+use crate::{Guard, Names, NetNs, RuntimeError};
 
 /// What a hub offers.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +131,19 @@ impl Hub {
                 )))?;
         }
         Ok(hub)
+    }
+
+    /// Lets pass between tasks only what these allow; see [`crate::Runtime::guard`].
+    ///
+    /// # Errors
+    ///
+    /// When `nft` is missing, or refuses.
+    pub async fn guard(&self, guards: &[Guard]) -> Result<(), RuntimeError> {
+        let table = guards::table(guards);
+        let fed = self
+            .within(move || feed_nft(&table).map_err(io::Error::other))
+            .await;
+        fed.map_err(RuntimeError::system("enforce the security groups"))
     }
 
     /// Why tasks cannot reach what is outside, if so.
@@ -433,6 +449,16 @@ impl Place {
             .execute()
             .await
             .map_err(failed)?;
+        let isolated = async {
+            // Everything between tasks passes the hub's packet filter: nothing goes from link to link, not even made-up frames.
+            let index = index_of(&self.handle, &format!("t{number}")).await?;
+            let port = LinkBridgePort::new(index).isolated(true).build();
+            self.handle.link().set_port(port).execute().await
+        };
+        if let Err(error) = isolated.await {
+            let _ = self.remove(number).await;
+            return Err(failed(error));
+        }
         let inside = async {
             // The task's end of the pair cannot be brought up before the pair is complete (ENOTCONN).
             for index in [1, TASK_LINK] {
@@ -442,11 +468,19 @@ impl Place {
                     .execute()
                     .await?;
             }
-            handle
+            let mut address = handle
                 .address()
-                .add(TASK_LINK, IpAddr::V4(task.ip), task.prefix)
-                .execute()
-                .await?;
+                .add(TASK_LINK, IpAddr::V4(task.ip), task.prefix);
+            let flags = AddressAttribute::Flags(AddressFlags::Noprefixroute);
+            address.message_mut().attributes.push(flags);
+            address.execute().await?;
+            // The neighbours are behind the router, too.
+            let router = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(task.gateway, 32)
+                .scope(RouteScope::Link)
+                .output_interface(TASK_LINK)
+                .build();
+            handle.route().add(router).execute().await?;
             let route = RouteMessageBuilder::<Ipv4Addr>::new()
                 .gateway(task.gateway)
                 .output_interface(TASK_LINK)

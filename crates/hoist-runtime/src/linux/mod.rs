@@ -4,6 +4,7 @@ mod births;
 pub(crate) mod cgroup;
 mod containers;
 mod egress;
+mod guards;
 mod hub;
 mod names;
 mod native;

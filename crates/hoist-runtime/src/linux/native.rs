@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::task::Prepared;
 use crate::{
-    Config, ContainerSpec, Containers, ExecSpec, Exit, Hub, HubConfig, InputStream, Names,
+    Config, ContainerSpec, Containers, ExecSpec, Exit, Guard, Hub, HubConfig, InputStream, Names,
     NativeConfig, NetNs, Network, OutputStream, PreparedImage, RootFs, Running, Runtime,
     RuntimeError, Scratch, Snapshots, StartError, Stats, TaskContainer, TaskNet, TaskProcess,
     TaskSpec, TerminalSize,
@@ -245,6 +245,10 @@ impl Runtime for Native {
 
     fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
         Box::pin(self.remove(task))
+    }
+
+    fn guard(&self, guards: Vec<Guard>) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(async move { self.hub.guard(&guards).await })
     }
 
     fn lacks(&self) -> Vec<String> {

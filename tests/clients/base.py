@@ -135,7 +135,7 @@ def busybox():
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
         tar.add(program, "bin/busybox", filter=lambda it: it.replace(mode=0o755, uid=0, gid=0))
-        for link in ["sh", "echo", "sleep", "httpd", "cat", "id", "env", "test", "ls", "mkdir", "wget", "hostname", "seq", "true", "false", "nproc", "dd"]:
+        for link in ["sh", "echo", "sleep", "httpd", "cat", "id", "env", "test", "ls", "mkdir", "wget", "hostname", "seq", "true", "false", "nproc", "dd", "touch", "stat", "df", "tail", "tr", "cut", "nc", "grep", "head", "chmod"]:
             entry = tarfile.TarInfo(f"bin/{link}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(entry)

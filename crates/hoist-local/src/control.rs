@@ -59,6 +59,9 @@ pub struct Status {
     pub since: Millis,
     /// The version of hoist that it is.
     pub version: String,
+    /// What tasks lack on this machine, such as limits or a way out, and why.
+    #[serde(default)]
+    pub lacks: Vec<String>,
 }
 
 impl Status {

@@ -192,6 +192,7 @@ async fn run(
         pace: ctx.settings.pace,
         since: clock::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        lacks: ctx.runtime.lacks(),
     };
     let record = serde_json::to_vec(&status)
         .map_err(std::io::Error::from)

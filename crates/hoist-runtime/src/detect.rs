@@ -56,7 +56,7 @@ fn without_limits() -> Option<String> {
 }
 
 /// The file of this name in the search path.
-fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|directory| directory.join(name))

@@ -325,9 +325,6 @@ impl hoist_runtime::Names for Ours {
 
 #[test]
 fn tasks_reach_what_is_outside_under_this_machines_address_and_find_it_by_name() {
-    if !is_root() {
-        return;
-    }
     let lab = Lab::new("outside");
     outside(lab.directory.path());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -343,18 +340,27 @@ fn tasks_reach_what_is_outside_under_this_machines_address_and_find_it_by_name()
         })
         .await
         .unwrap();
+        if let (false, Some(why)) = (is_root(), hub.without_way_out()) {
+            assert!(why.contains("slirp4netns, which is not installed"), "{why}");
+            return;
+        }
         assert_eq!(hub.without_way_out(), None);
         hub.set_names(std::sync::Arc::new(Ours));
-        let script = "nc 10.99.0.2 80 < /dev/null; nc far.example 80 < /dev/null; nslookup api.shop.local 172.31.0.2; \
-                      nc -w 1 10.99.0.1 8080 < /dev/null 2>/dev/null; echo machine=$?";
+        let mut script = "nc 10.99.0.2 80 < /dev/null; nc far.example 80 < /dev/null; nslookup api.shop.local 172.31.0.2".to_owned();
+        if is_root() {
+            script += "; nc -w 1 10.99.0.1 8080 < /dev/null 2>/dev/null; echo machine=$?";
+        }
         // What listens on the machine itself is not for tasks.
         let _listener = std::net::TcpListener::bind("0.0.0.0:8080").unwrap();
-        let mut spec = lab.spec("task", &["sh", "-c", script]);
+        let mut spec = lab.spec("task", &["sh", "-c", &script]);
         spec.network = Network::Namespace(add(&hub, "172.31.0.5").await);
         spec.dns = vec![resolver.into()];
         let (output, _) = lab.run(spec).await;
         assert!(output.starts_with("hello 10.99.0.1\nhello 10.99.0.1\n"), "{output}");
         assert!(output.contains("172.31.0.77"), "{output}");
+        if !is_root() {
+            return;
+        }
         assert!(output.ends_with("machine=1\n"), "{output}");
         let rules = || {
             let listed = std::process::Command::new("nft").args(["list", "tables"]).output();

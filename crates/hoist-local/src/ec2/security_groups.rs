@@ -272,7 +272,7 @@ pub fn create(ec2: &Ec2, call: &Call) -> Result<Value, ApiError> {
     let tags = requested(call, "security-group");
     ec2.tags.put(region, &id, &tags)?;
     Ok(
-        json!({"groupId": id, "securityGroupArn": arn(region, &id), "tagSet": super::tags::shown(&tags), "return": true}),
+        json!({"groupId": id, "securityGroupArn": arn(region, &id), "tagSet": super::tags::shown(&tags)}),
     )
 }
 

@@ -82,14 +82,16 @@ impl Outside {
         }
         let name = &self.name;
         let block = format!("{}/30", self.machine);
-        Rules::install(
+        let rules = Rules::install(
             name,
             &format!(
                 "table ip {name} {{ flags owner; \
                  chain out {{ type nat hook postrouting priority srcnat; ip saddr {block} oifname != \"{name}\" masquerade; }}; \
                  chain in {{ type filter hook input priority filter; iifname \"{name}\" ct state new drop; }}; }}"
             ),
-        )
+        )?;
+        pass_docker(name);
+        Ok(rules)
     }
 }
 
@@ -102,6 +104,33 @@ async fn bring_up(handle: &Handle, name: &str, address: Ipv4Addr) -> Result<(), 
         .await?;
     let up = LinkUnspec::new_with_index(index).up().build();
     handle.link().set(up).execute().await
+}
+
+/// Docker drops what is forwarded and not its own, but for what this chain accepts. Rules of links that are no more are taken away.
+fn pass_docker(name: &str) {
+    let iptables = |args: &[&str]| {
+        let mut command = Command::new("iptables");
+        command.arg("--wait").args(args).stdin(Stdio::null());
+        command.stderr(Stdio::null()).output()
+    };
+    let Ok(listed) = iptables(&["--list-rules", "DOCKER-USER"]) else {
+        return;
+    };
+    if !listed.status.success() {
+        return;
+    }
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["-A", "DOCKER-USER", direction, link, "-j", "ACCEPT"] = words[..]
+            && link.starts_with("hoist")
+            && !std::path::Path::new("/sys/class/net").join(link).exists()
+        {
+            let _ = iptables(&["-D", "DOCKER-USER", direction, link, "-j", "ACCEPT"]);
+        }
+    }
+    for direction in ["-i", "-o"] {
+        let _ = iptables(&["-I", "DOCKER-USER", direction, name, "-j", "ACCEPT"]);
+    }
 }
 
 /// In the hub: outside, every task has the hub's address, as behind an internet gateway; and what a cloud tells its machines at
@@ -154,7 +183,12 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// Starts it and waits until it carries. On the thread of the hub's namespace, with whose end the kernel ends it, too.
-    pub(super) fn start(namespace: BorrowedFd<'_>) -> Result<Carrier, String> {
+    ///
+    /// Its own side is in the machine's namespace, where its connections come from.
+    pub(super) fn start(
+        namespace: BorrowedFd<'_>,
+        machine: BorrowedFd<'_>,
+    ) -> Result<Carrier, String> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => {
                 "without root it takes slirp4netns, which is not installed".to_owned()
@@ -171,12 +205,15 @@ impl Carrier {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0);
-        let descriptor = says.as_raw_fd();
+        let (descriptor, machine) = (says.as_raw_fd(), machine.as_raw_fd());
         // SAFETY: between fork and exec only system calls on numbers are made.
         unsafe {
             command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                if libc::dup2(descriptor, 3) < 0 || libc::fcntl(3, libc::F_SETFD, 0) < 0 {
+                if libc::setns(machine, libc::CLONE_NEWNET) < 0
+                    || libc::dup2(descriptor, 3) < 0
+                    || libc::fcntl(3, libc::F_SETFD, 0) < 0
+                {
                     return Err(io::Error::last_os_error());
                 }
                 Ok(())

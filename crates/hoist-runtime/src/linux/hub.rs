@@ -398,7 +398,7 @@ impl Place {
             return Err("none was asked for".to_owned());
         };
         if crate::privilege::in_user_namespace() {
-            self._carrier = Some(Carrier::start(self.own.as_fd())?);
+            self._carrier = Some(Carrier::start(self.own.as_fd(), machine.as_fd())?);
             return Ok(Tied::Carried);
         }
         outside.tie(&self.handle, machine.as_fd()).await?;

@@ -256,7 +256,10 @@ impl Runtime for Native {
         let limits = limits.map(|why| format!("limits of memory and processor time: {why}"));
         let way_out = self.hub.without_way_out();
         let way_out = way_out.map(|why| format!("a way out of this machine: {why}"));
-        limits.into_iter().chain(way_out).collect()
+        let groups = crate::detect::find("nft")
+            .is_none()
+            .then(|| "security groups: nft is not installed (nftables)".to_owned());
+        limits.into_iter().chain(way_out).chain(groups).collect()
     }
 
     fn set_names(&self, names: Arc<dyn Names>) {

@@ -32,12 +32,17 @@ pub fn run(command: Local) -> Result<(), Failure> {
         Local::Status => match control::status(&home)
             .map_err(|error| failed("failed to ask the embedded AWS", &error))?
         {
-            Some(status) => say(format_args!(
-                "running at {} (process {}, home {})",
-                status.endpoint(),
-                status.pid,
-                home.path().display()
-            )),
+            Some(status) => {
+                say(format_args!(
+                    "running at {} (process {}, home {})",
+                    status.endpoint(),
+                    status.pid,
+                    home.path().display()
+                ));
+                for lack in &status.lacks {
+                    say(format_args!("tasks lack {lack}"));
+                }
+            }
             None => return Err(not_running()),
         },
         Local::Env => {

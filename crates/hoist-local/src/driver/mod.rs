@@ -22,7 +22,7 @@ pub use actor::{Driver, RestoreError};
 pub(crate) use compose::task_limits;
 pub(crate) use crew::Crew;
 pub use dial::RuntimeDialer;
-pub(crate) use simulated::{NoRuntime, Simulated};
 pub(crate) use network::{guard, sweep};
+pub(crate) use simulated::{NoRuntime, Simulated};
 pub(crate) use targets::listen;
 pub(crate) use usage::Sample;

@@ -57,6 +57,9 @@ pub(crate) struct Place<'a> {
     pub stage: usize,
 }
 
+/// Images by name and platform; whoever holds the lock of one is looking for it.
+type Images = Mutex<HashMap<(String, String), Arc<Mutex<Option<Image>>>>>;
+
 /// One build. Its stages run in threads of their own, so that those that do not need each other run at once.
 pub(crate) struct Build<'a> {
     pub workspace: &'a Workspace,
@@ -73,7 +76,7 @@ pub(crate) struct Build<'a> {
     pub remote: RemoteCache,
     /// `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
-    pub images: Mutex<HashMap<(String, String), Arc<Mutex<Option<Image>>>>>,
+    pub images: Images,
     pub containers: Mutex<Option<Group>>,
     /// What each stage has come to. Whoever holds the lock of a stage builds it; all others wait.
     done: Vec<Mutex<Option<Arc<StageState>>>>,

@@ -77,20 +77,11 @@ impl Registry {
         let place = bare.with_digest(artifact.digest);
         self.push(store, artifact, &place, &PushOptions::default(), &Silent)
             .await?;
-        let listed = self.referrers(&bare, subject).await?;
-        if let Some(listed) = &listed
-            && listed
-                .manifests
-                .iter()
-                .any(|known| known.digest == artifact.digest)
-        {
-            return Ok(());
-        }
-        if listed.is_some() {
+        if self.referrers(&bare, subject).await?.is_some() {
             // The registry lists referrers, and knows this one as soon as it has looked at it.
             return Ok(());
         }
-        let tag = bare.with_tag(&subject.digest.to_string().replace(':', "-"));
+        let tag = bare.with_tag(subject.digest.to_string().replace(':', "-"));
         let mut index = match self.manifest(&tag).await {
             Ok((_, json)) => {
                 serde_json::from_slice(&json).unwrap_or_else(|_| Index::new(Vec::new()))

@@ -17,7 +17,7 @@ use crate::journal::{Journal, What};
 use crate::release;
 use crate::rollout::{Mover, Ready};
 use crate::work::{self, Work};
-use crate::{back, existing, select, service, url};
+use crate::{back, existing, gate, select, service, url};
 
 /// What is deployed.
 pub enum Version<'a> {
@@ -34,6 +34,8 @@ pub enum Version<'a> {
     Image(String),
     /// A revision of the task definition that exists.
     Revision(u32),
+    /// The revision that is live, whatever it is.
+    Current,
     /// The newest revision before the current one whose deployment succeeded.
     LastGood,
 }
@@ -120,6 +122,7 @@ pub async fn deploy(
             Version::Source { source, .. } => work::describe(source),
             Version::Image(image) => format!("the image {image}"),
             Version::Revision(number) => format!("revision {number}"),
+            Version::Current => "the revision that is live".to_owned(),
             Version::LastGood => "the last good revision".to_owned(),
         },
     });
@@ -282,10 +285,15 @@ impl Run<'_> {
         if request.until == Until::Pushed {
             return Ok(deployed);
         }
+        if let Some(image) = &image {
+            let (aws, repository) = (request.aws, request.project.repository());
+            let gates = &request.project.gates;
+            gate::scan(aws, repository, image, gates, self.cancel, self.events).await?;
+        }
         let mover = Mover {
+            project: request.project,
             aws: request.aws,
             embedded: request.embedded,
-            app: &request.project.app,
             count: request.count,
             force: request.force,
             timeout: request.timeout,
@@ -358,7 +366,7 @@ impl Run<'_> {
                 step.skip(format!("{} is there", found.reference));
                 Ok(Some(found))
             }
-            Version::Revision(_) | Version::LastGood => Ok(None),
+            Version::Revision(_) | Version::Current | Version::LastGood => Ok(None),
         }
     }
 
@@ -378,6 +386,10 @@ impl Run<'_> {
         let live = self.cancel.or(select::live(aws, &work.service)).await?;
         let arn = match self.request.version {
             Version::Revision(number) => self.cancel.or(back::numbered(aws, &live, number)).await?,
+            Version::Current => live["taskDefinition"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             _ => {
                 let flying = service::in_flight(aws, work.cluster(), work.name());
                 if let Some(flying) = self.cancel.or(flying).await? {

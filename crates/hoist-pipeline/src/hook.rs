@@ -1,4 +1,4 @@
-//! The host's hook before a build.
+//! Commands of the user's on this machine: the hook before a build, the smoke test after a deployment.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -23,50 +23,86 @@ pub async fn run(
     cancel: &Cancel,
     events: &Events,
 ) -> Result<(), Failure> {
-    let arguments = command.to_args();
-    let (program, rest) = arguments
-        .split_first()
-        .ok_or_else(|| Failure::new(Kind::Configuration, "`image: { before }` names no program"))?;
-    let mut child = Command::new(program)
-        .args(rest)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            Failure::because(
-                Kind::Build,
-                format!("failed to run the build hook `{command}`"),
-                &error,
-            )
-        })?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let work = async {
-        let (out, err) = tokio::join!(lines(out, events), lines(err, events));
-        let status = child.wait().await.map_err(|error| {
-            Failure::because(
-                Kind::Build,
-                format!("failed to wait for the build hook `{command}`"),
-                &error,
-            )
-        })?;
-        if status.success() {
-            return Ok(());
-        }
-        let last: Vec<String> = out.into_iter().chain(err).collect();
-        Err(Failure::new(
-            Kind::Build,
-            format!("the build hook `{command}` failed: {status}"),
-        )
-        .detail(last[last.len().saturating_sub(SHOWN)..].join("\n"))
-        .hint(format!("run it by hand in {}", folder.display())))
+    let hook = Hook {
+        what: "build hook",
+        kind: Kind::Build,
+        step: Step::Build,
+        variables: &[],
     };
-    cancel.or(work).await
+    hook.run(command, folder, cancel, events).await
 }
 
-async fn lines(stream: Option<impl AsyncRead + Unpin>, events: &Events) -> Vec<String> {
+/// What a command is to the run.
+pub struct Hook<'a> {
+    /// Its name in messages.
+    pub what: &'a str,
+    /// The end that its failure is.
+    pub kind: Kind,
+    /// The step that its lines belong to.
+    pub step: Step,
+    /// Variables over those of this process.
+    pub variables: &'a [(&'a str, &'a str)],
+}
+
+impl Hook<'_> {
+    /// Runs `command` in `folder`; its output becomes events.
+    ///
+    /// # Errors
+    /// Its kind, with the last lines, when it exits with anything but 0; cancellation, after which it is gone.
+    pub async fn run(
+        &self,
+        command: &hoist_project::Command,
+        folder: &Path,
+        cancel: &Cancel,
+        events: &Events,
+    ) -> Result<(), Failure> {
+        let (what, kind) = (self.what, self.kind);
+        let arguments = command.to_args();
+        let (program, rest) = arguments.split_first().ok_or_else(|| {
+            Failure::new(Kind::Configuration, format!("the {what} names no program"))
+        })?;
+        let mut child = Command::new(program)
+            .args(rest)
+            .envs(self.variables.iter().copied())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                Failure::because(
+                    kind,
+                    format!("failed to run the {what} `{command}`"),
+                    &error,
+                )
+            })?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let work = async {
+            let (out, err) =
+                tokio::join!(lines(out, self.step, events), lines(err, self.step, events));
+            let status = child.wait().await.map_err(|error| {
+                Failure::because(
+                    kind,
+                    format!("failed to wait for the {what} `{command}`"),
+                    &error,
+                )
+            })?;
+            if status.success() {
+                return Ok(());
+            }
+            let last: Vec<String> = out.into_iter().chain(err).collect();
+            Err(
+                Failure::new(kind, format!("the {what} `{command}` failed: {status}"))
+                    .detail(last[last.len().saturating_sub(SHOWN)..].join("\n"))
+                    .hint(format!("run it by hand in {}", folder.display())),
+            )
+        };
+        cancel.or(work).await
+    }
+}
+
+async fn lines(stream: Option<impl AsyncRead + Unpin>, step: Step, events: &Events) -> Vec<String> {
     let mut seen = Vec::new();
     let Some(stream) = stream else { return seen };
     let mut reader = BufReader::new(stream);
@@ -76,7 +112,7 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, events: &Events) -> Vec<S
             .trim_end_matches(['\n', '\r'])
             .to_owned();
         events.emit(Event::Output {
-            step: Step::Build,
+            step,
             line: text.clone(),
         });
         if seen.len() >= 2 * SHOWN {

@@ -11,7 +11,6 @@ use crate::one_off::{OneOff, must_succeed};
 use crate::parallel::{self, Boxed};
 use crate::rollout::{Mover, Ready};
 use crate::table::tail;
-use crate::{back, select};
 
 /// Time between two looks at a task of the embedded AWS.
 const EMBEDDED_PAUSE: Duration = Duration::from_millis(150);
@@ -148,7 +147,7 @@ async fn before(
     };
     let one = OneOff {
         aws: mover.aws,
-        app: mover.app,
+        app: &mover.project.app,
         cluster: service.work.cluster(),
         service: network,
         revision: &service.revision.arn,
@@ -186,7 +185,7 @@ async fn undo(
             Step::Deploy,
             format!("all or nothing: {name} goes back to {}", tail(&previous)),
         );
-        match go_back(mover, service, &previous, events).await {
+        match mover.go_back(&service, &previous, events).await {
             Ok(()) => lines.push(format!("{name} went back to {}", tail(&previous))),
             Err(failure) => {
                 all = false;
@@ -198,16 +197,4 @@ async fn undo(
         }
     }
     (lines, all)
-}
-
-async fn go_back(
-    mover: &Mover<'_>,
-    service: Ready,
-    previous: &str,
-    events: &Events,
-) -> Result<(), Failure> {
-    let live = select::live(mover.aws, &service.work.service).await?;
-    let definition = back::describe(mover.aws, previous).await?;
-    let ready = Ready::existing(service.work, live, previous.to_owned(), definition);
-    mover.carry(&ready, events).await.map(drop)
 }

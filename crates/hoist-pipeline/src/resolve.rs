@@ -3,6 +3,7 @@
 //! Nothing is made here; that is the business of whoever owns the account's infrastructure.
 
 use hoist_aws::{AwsError, Client, Service};
+use hoist_ecs::{Reference, Referent, references, with_references};
 use serde_json::{Value, json};
 
 use crate::event::{Events, Step};
@@ -29,94 +30,26 @@ pub async fn resolve(
         members.shift_remove("loadBalancers");
     }
     let mut missing = Vec::new();
-    for member in ["executionRoleArn", "taskRoleArn"] {
-        let Some(name) = name_in(&work.task_definition[member], "arn:") else {
-            continue;
-        };
-        let found = aws
-            .query(Service::Iam, "GetRole", &json!({ "RoleName": name }))
-            .await;
-        let arn = optional(found, &["NoSuchEntity"], &format!("the role {name}"))?;
-        match arn.and_then(|answer| answer["Role"]["Arn"].as_str().map(str::to_owned)) {
-            Some(arn) => work.task_definition[member] = Value::String(arn),
-            None => missing.push(format!("the role {name}")),
-        }
-    }
-    let count = work.service_definition["loadBalancers"]
-        .as_array()
-        .map_or(0, Vec::len);
-    for index in 0..count {
-        let Some(slot) = work.service_definition["loadBalancers"][index].get_mut("targetGroupArn")
-        else {
-            continue;
-        };
-        let Some(name) = name_in(slot, "arn:") else {
-            continue;
-        };
-        let found = aws
-            .query(
-                Service::Elbv2,
-                "DescribeTargetGroups",
-                &json!({ "Names": [name] }),
-            )
-            .await;
-        let group = optional(
-            found,
-            &["TargetGroupNotFound"],
-            &format!("the target group {name}"),
-        )?;
-        match group.and_then(|answer| {
-            answer["TargetGroups"][0]["TargetGroupArn"]
-                .as_str()
-                .map(str::to_owned)
-        }) {
-            Some(arn) => *slot = Value::String(arn),
-            None => missing.push(format!("the target group {name}")),
-        }
-    }
-    for (member, start, kind, action, filter, set, id) in [
-        (
-            "subnets",
-            "subnet-",
-            "subnet",
-            "DescribeSubnets",
-            "tag:Name",
-            "subnetSet",
-            "subnetId",
-        ),
-        (
-            "securityGroups",
-            "sg-",
-            "security group",
-            "DescribeSecurityGroups",
-            "group-name",
-            "securityGroupInfo",
-            "groupId",
-        ),
-    ] {
-        let list = work.service_definition.pointer_mut(&format!(
-            "/networkConfiguration/awsvpcConfiguration/{member}"
-        ));
-        for slot in list.and_then(Value::as_array_mut).into_iter().flatten() {
-            let Some(name) = name_in(slot, start) else {
+    for definition in [&mut work.task_definition, &mut work.service_definition] {
+        let mut changes: Vec<(String, String)> = Vec::new();
+        for reference in references(definition) {
+            let Some((name, look)) = look_up(&reference) else {
                 continue;
             };
-            let answer = aws
-                .query(
-                    Service::Ec2,
-                    action,
-                    &json!({ "Filter": [{ "Name": filter, "Value": [name] }] }),
-                )
-                .await
-                .map_err(|error| refused(format!("failed to look up the {kind} {name}"), &error))?;
-            match answer[set][0][id].as_str() {
+            match identifier(aws, name, &look).await? {
                 Some(id) => {
-                    events.note(Step::Check, format!("{kind} {name} is {id}"));
-                    *slot = Value::String(id.to_owned());
+                    if look.is_named_by_tag() {
+                        events.note(Step::Check, format!("{} {name} is {id}", look.what));
+                    }
+                    changes.push((reference.pointer, id));
                 }
-                None => missing.push(format!("the {kind} {name}")),
+                None => missing.push(format!("the {} {name}", look.what)),
             }
         }
+        let changes = changes
+            .iter()
+            .map(|(pointer, id)| (pointer.as_str(), id.as_str()));
+        *definition = with_references(definition, changes);
     }
     if missing.is_empty() {
         return Ok(());
@@ -126,11 +59,84 @@ pub async fn resolve(
         .hint("ECS never creates these: make them (CloudFormation, Terraform), or name existing ones in verbatim definitions; is the region right?"))
 }
 
-/// The name in `slot`, unless it is an identifier already (it starts with `start`) or nothing.
-fn name_in(slot: &Value, start: &str) -> Option<String> {
-    slot.as_str()
-        .filter(|text| !text.starts_with(start) && !text.is_empty())
-        .map(str::to_owned)
+/// How the identifier of a name is found.
+struct LookUp {
+    what: &'static str,
+    service: Service,
+    action: &'static str,
+    params: Value,
+    /// Where in the answer it is.
+    place: &'static str,
+    /// How the absence is said.
+    absent: &'static str,
+}
+
+impl LookUp {
+    /// Whether the name is not the thing's own, so that what it came to is worth saying.
+    fn is_named_by_tag(&self) -> bool {
+        self.service == Service::Ec2
+    }
+}
+
+/// The name in `reference` and how it is looked up; `None` where it is an identifier already, or where ECS takes names.
+fn look_up(reference: &Reference) -> Option<(&str, LookUp)> {
+    let name = reference.value.as_str();
+    let filter = |by: &str| json!({ "Filter": [{ "Name": by, "Value": [name] }] });
+    let (start, look) = match reference.referent {
+        Referent::ExecutionRole | Referent::TaskRole => (
+            "arn:",
+            LookUp {
+                what: "role",
+                service: Service::Iam,
+                action: "GetRole",
+                params: json!({ "RoleName": name }),
+                place: "/Role/Arn",
+                absent: "NoSuchEntity",
+            },
+        ),
+        Referent::TargetGroup => (
+            "arn:",
+            LookUp {
+                what: "target group",
+                service: Service::Elbv2,
+                action: "DescribeTargetGroups",
+                params: json!({ "Names": [name] }),
+                place: "/TargetGroups/0/TargetGroupArn",
+                absent: "TargetGroupNotFound",
+            },
+        ),
+        Referent::Subnet => (
+            "subnet-",
+            LookUp {
+                what: "subnet",
+                service: Service::Ec2,
+                action: "DescribeSubnets",
+                params: filter("tag:Name"),
+                place: "/subnetSet/0/subnetId",
+                absent: "",
+            },
+        ),
+        Referent::SecurityGroup => (
+            "sg-",
+            LookUp {
+                what: "security group",
+                service: Service::Ec2,
+                action: "DescribeSecurityGroups",
+                params: filter("group-name"),
+                place: "/securityGroupInfo/0/groupId",
+                absent: "",
+            },
+        ),
+        _ => return None,
+    };
+    (!name.is_empty() && !name.starts_with(start)).then_some((name, look))
+}
+
+/// The identifier; `None` where there is no such thing.
+async fn identifier(aws: &Client, name: &str, look: &LookUp) -> Result<Option<String>, Failure> {
+    let answer = aws.query(look.service, look.action, &look.params).await;
+    let answer = optional(answer, &[look.absent], &format!("the {} {name}", look.what))?;
+    Ok(answer.and_then(|answer| answer.pointer(look.place)?.as_str().map(str::to_owned)))
 }
 
 /// An answer, or `None` where the error only says that the thing is absent.
@@ -152,11 +158,16 @@ mod tests {
 
     #[test]
     fn identifiers_are_left_alone() {
-        assert_eq!(name_in(&json!("arn:aws:iam::1:role/x"), "arn:"), None);
-        assert_eq!(
-            name_in(&json!("shop-execution"), "arn:").as_deref(),
-            Some("shop-execution")
-        );
-        assert_eq!(name_in(&Value::Null, "arn:"), None);
+        let of = |referent, value: &str| Reference {
+            pointer: String::new(),
+            referent,
+            value: value.to_owned(),
+        };
+        assert!(look_up(&of(Referent::TaskRole, "arn:aws:iam::1:role/x")).is_none());
+        assert!(look_up(&of(Referent::Subnet, "subnet-1")).is_none());
+        assert!(look_up(&of(Referent::LogGroup, "/ecs/shop")).is_none());
+        let role = of(Referent::ExecutionRole, "shop-execution");
+        let (name, look) = look_up(&role).unwrap();
+        assert_eq!((name, look.action), ("shop-execution", "GetRole"));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hoist_aws::Client;
+use hoist_project::Project;
 use serde_json::Value;
 
 use crate::cancel::Cancel;
@@ -13,15 +14,15 @@ use crate::image::Published;
 use crate::journal::{Journal, What};
 use crate::provision::{self, Wanted};
 use crate::register::{self, Revision};
+use crate::table::tail;
 use crate::work::Work;
-use crate::{resolve, scaling, service, url, watch};
+use crate::{back, gate, resolve, scaling, select, service, url, watch};
 
 /// Moves services, one or several at once.
 pub struct Mover<'a> {
     pub aws: &'a Client,
     pub embedded: bool,
-    /// Application name.
-    pub app: &'a str,
+    pub project: &'a Project,
     /// Number of tasks, if it is to be set.
     pub count: Option<u32>,
     pub force: bool,
@@ -108,7 +109,7 @@ impl Mover<'_> {
         if self.embedded {
             let step = events.start(Step::Provision, format!("what {} needs", work.name()));
             let wanted = Wanted {
-                app: self.app,
+                app: &self.project.app,
                 service: &work.service.name,
                 cluster: &work.service.cluster,
                 task_definition: &mut work.task_definition,
@@ -173,7 +174,61 @@ impl Mover<'_> {
                     )),
                     _ => failure,
                 })?;
+        if outcome.changed {
+            self.gates(ready, outcome.url.as_deref(), events).await?;
+        }
         Ok(outcome)
+    }
+
+    /// What must hold now that it serves; where it does not, the revision before serves again.
+    async fn gates(
+        &self,
+        ready: &Ready,
+        url: Option<&str>,
+        events: &Events,
+    ) -> Result<(), Failure> {
+        let (folder, gates) = (&self.project.root, &self.project.gates);
+        let service = ready.work.name();
+        let held = gate::serving(self.aws, folder, service, url, gates, self.cancel, events).await;
+        let Err(mut failure) = held else {
+            return Ok(());
+        };
+        if failure.kind != Kind::NotRolledBack {
+            return Err(failure);
+        }
+        let Some(previous) = ready
+            .previous()
+            .filter(|previous| *previous != ready.revision.arn)
+        else {
+            return Err(failure
+                .hint("there is no revision before this one to go back to: it goes on serving"));
+        };
+        let name = tail(previous).to_owned();
+        events.warn(
+            Step::Deploy,
+            format!("{}: going back to {name}", failure.message),
+        );
+        match Box::pin(self.go_back(ready, previous, events)).await {
+            Ok(()) => {
+                failure.kind = Kind::RolledBack;
+                Err(failure.hint(format!("{name} serves again")))
+            }
+            Err(back) => Err(failure.hint(format!("{service} did not go back to {name}: {back}"))),
+        }
+    }
+
+    /// Moves a service to the revision that ran before, to the end. The gates were for the new one.
+    pub async fn go_back(
+        &self,
+        ready: &Ready,
+        previous: &str,
+        events: &Events,
+    ) -> Result<(), Failure> {
+        let live = select::live(self.aws, &ready.work.service).await?;
+        let definition = back::describe(self.aws, previous).await?;
+        let back = Ready::existing(ready.work.clone(), live, previous.to_owned(), definition);
+        self.roll_out(&back, events).await?;
+        self.after(&back.work, events).await.map(drop)
     }
 
     /// What comes when the revision serves: auto scaling, and the URL.

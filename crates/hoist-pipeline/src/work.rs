@@ -10,6 +10,7 @@ use crate::refusal::refused;
 use crate::select;
 
 /// One service and its definitions. The definitions are changed on the way: the image goes in, names become identifiers.
+#[derive(Clone)]
 pub struct Work {
     /// The service as hoist.yaml says it.
     pub service: Service,

@@ -29,9 +29,41 @@ pub struct Config {
     /// In which order and how far together the services are deployed.
     #[serde(default)]
     pub release: ReleaseConfig,
+    /// What must hold before a deployment counts as done.
+    #[serde(default)]
+    pub gates: GatesConfig,
     /// Prices that `plan` and `cost` reckon with, where they are not AWS's published ones.
     #[serde(default)]
     pub prices: PricesConfig,
+}
+
+/// What must hold before a deployment counts as done. What fails after the new revision serves brings the old one back.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct GatesConfig {
+    /// Worst finding of the image scan that is let through: nothing is deployed where there is a worse one.
+    pub scan: Option<ScanConfig>,
+    /// A smoke test that runs on this machine when the new revision serves, with its URL as HOIST_URL: a shell line, or a list of
+    /// program and arguments.
+    pub command: Option<Command>,
+    /// CloudWatch alarms that must not ring.
+    pub alarms: Vec<String>,
+    /// Seconds for which the alarms are watched. Default 0: they are looked at once.
+    pub watch: u32,
+}
+
+/// Severities of an image scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScanConfig {
+    /// No finding of a known severity is let through.
+    None,
+    /// Findings up to low are.
+    Low,
+    /// Findings up to medium are.
+    Medium,
+    /// Findings up to high are.
+    High,
 }
 
 /// Prices in US dollars.

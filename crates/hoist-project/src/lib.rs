@@ -30,8 +30,9 @@ pub mod template;
 mod values;
 
 pub use config::{
-    AccessConfig, Compression, Config, Engine, ImageConfig, Platform, PricesConfig, ReleaseConfig,
-    ScalingConfig, ServiceConfig, TaskConfig, TestConfig, UrlConfig, schema,
+    AccessConfig, Compression, Config, Engine, GatesConfig, ImageConfig, Platform, PricesConfig,
+    ReleaseConfig, ScalingConfig, ScanConfig, ServiceConfig, TaskConfig, TestConfig, UrlConfig,
+    schema,
 };
 pub use error::ProjectError;
 pub use project::Project;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hoist_ecs::{Document, Kind, Node, Problem, Span};
 
-use crate::config::{Config, ImageConfig, PricesConfig};
+use crate::config::{Config, GatesConfig, ImageConfig, PricesConfig};
 use crate::error::ProjectError;
 use crate::release::{self, Release};
 use crate::service::{self, Service};
@@ -39,6 +39,8 @@ pub struct Project {
     pub tasks: Vec<Task>,
     /// In which order the services are deployed.
     pub release: Release,
+    /// What must hold before a deployment counts as done.
+    pub gates: GatesConfig,
     /// Prices that are not AWS's published ones.
     pub prices: PricesConfig,
     /// Registries to ask instead of others: host (or host and path) to URL.
@@ -179,6 +181,7 @@ impl Project {
             services,
             tasks,
             release,
+            gates: config.gates,
             prices: config.prices,
             mirrors: config.mirrors,
             warnings,

@@ -43,11 +43,16 @@ pub fn plan(folder: &Path) -> io::Result<Vec<Planned>> {
             path: PathBuf::from("hoist.yaml"),
             text: config,
         },
-        Planned {
-            path: PathBuf::from(".github/workflows/deploy.yml"),
-            text: WORKFLOW.to_owned(),
-        },
+        workflow(),
     ])
+}
+
+/// The workflow that deploys on a push to the main branch.
+pub fn workflow() -> Planned {
+    Planned {
+        path: PathBuf::from(".github/workflows/deploy.yml"),
+        text: WORKFLOW.to_owned(),
+    }
 }
 
 /// Writes the planned files that do not exist yet; returns those that were written. A file that exists is never touched.
@@ -72,7 +77,7 @@ pub fn write(folder: &Path, planned: &[Planned]) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Lower-case letters, digits and hyphens, starting with a letter.
-fn app_name(folder: &str) -> String {
+pub fn app_name(folder: &str) -> String {
     let name: String = folder
         .to_lowercase()
         .chars()

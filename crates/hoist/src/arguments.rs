@@ -38,6 +38,10 @@ pub enum Command {
     Register(Step),
     /// Go back to the last good revision, or to one that is named
     Rollback(Rollback),
+    /// Replace all tasks by new ones of the same revision
+    Refresh(Refresh),
+    /// Remove old revisions and images that nothing needs
+    Prune(Prune),
     /// Run a task of hoist.yaml, or a command, to its end on a service's network
     Run(Run),
     /// Set the number of tasks of a service
@@ -84,6 +88,7 @@ impl Command {
             Command::Push(options) | Command::Register(options) => options.output,
             Command::Rollback(options) => options.output,
             Command::Run(options) => options.output,
+            Command::Refresh(options) => options.output,
             Command::Scale(options) => options.output,
             _ => Output::Auto,
         }
@@ -308,6 +313,49 @@ pub struct Rollback {
     pub output: Output,
 }
 
+#[derive(Args, Debug)]
+#[command(
+    after_help = "For tasks that should read a changed secret or parameter, or an image that is named by tag.\n\nExamples:\n  hoist refresh -e production --service web"
+)]
+pub struct Refresh {
+    #[command(flatten)]
+    pub project: Project,
+    #[command(flatten)]
+    pub aws: Aws,
+    /// Only this service (may be repeated)
+    #[arg(short, long = "service", value_name = "NAME")]
+    pub services: Vec<String>,
+    /// Longest time for the rollout of a service, such as `90s` or `20m`
+    #[arg(long, default_value = "30m", value_parser = duration)]
+    pub timeout: std::time::Duration,
+    /// How progress is shown
+    #[arg(short, long, value_enum, default_value = "auto")]
+    pub output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Without --yes it only says what would go. Never removed: revisions that run, are on their way, or that a rollback would go to; revisions\nand images that hoist did not make; images of revisions that stay.\n\nExamples:\n  hoist prune -e production\n  hoist prune --local --keep 3 --older-than 0s --yes"
+)]
+pub struct Prune {
+    #[command(flatten)]
+    pub project: Project,
+    #[command(flatten)]
+    pub aws: Aws,
+    /// Revisions of each family that stay
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub keep: usize,
+    /// Only what is older than this, such as `12h`; `0s` for any age
+    #[arg(long, default_value = "168h", value_parser = age)]
+    pub older_than: std::time::Duration,
+    /// Remove them
+    #[arg(long)]
+    pub yes: bool,
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Format,
+}
+
 /// Which project, where the positional argument is something else.
 #[derive(Args, Clone, Debug)]
 pub struct At {
@@ -473,12 +521,25 @@ pub struct Doctor {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Files that exist are kept.\n\nExample:\n  hoist init && hoist deploy --local"
+    after_help = "Files that exist are kept.\n\nExamples:\n  hoist init && hoist deploy --local\n  hoist init --from-service web --cluster production"
 )]
 pub struct Init {
     /// Folder with the Dockerfile
     #[arg(default_value = ".")]
     pub folder: PathBuf,
+    /// Write what runs today as this service: its task definition and its service definition
+    #[arg(long, value_name = "NAME")]
+    pub from_service: Option<String>,
+    /// Cluster of that service
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "default",
+        requires = "from_service"
+    )]
+    pub cluster: String,
+    #[command(flatten)]
+    pub aws: Aws,
 }
 
 #[derive(Args, Debug)]
@@ -668,6 +729,14 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|number| number.checked_mul(factor))
         .ok_or_else(|| format!("`{text}` is no size, such as 500M or 20G"))
+}
+
+/// As [`duration`], and nothing is a length too.
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    match text {
+        "0" | "0s" => Ok(std::time::Duration::ZERO),
+        text => duration(text),
+    }
 }
 
 /// `90s`, `20m`, `1h`; a plain number is seconds.

@@ -302,6 +302,19 @@ fn what_runs_is_shown_scaled_and_taken_back() {
         .says("no service was moved");
     assert_eq!(get(&url).unwrap().1, "one\n");
 
+    // A gate that does not hold brings the old revision back.
+    let gated = CONFIG.replace(
+        "release:",
+        "gates: { command: './hello exit 4' }\n# release:",
+    );
+    write(&project, &gated, "ENV GREETING=gated");
+    sandbox
+        .deploy(&[])
+        .expect(20)
+        .says("the smoke test `./hello exit 4` failed")
+        .says("shop-web:3 serves again");
+    assert_eq!(get(&url).unwrap().1, "one\n");
+
     // A deployment in flight is taken back.
     let hanging = CONFIG.replace("release:", "# release:");
     write(&project, &hanging, "ENV GREETING=four UNHEALTHY=1");
@@ -317,6 +330,199 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     assert_eq!(get(&back.url()).unwrap().1, "one\n");
     let deploy = Run::of(child.wait_with_output().unwrap());
     deploy.expect(20);
+}
+
+#[test]
+fn services_of_a_release_move_together_or_not_at_all_and_others_may_own_the_definition() {
+    let sandbox = Sandbox::new();
+    let project = sandbox.project();
+    let config = |port: &str| {
+        format!(
+            "app: shop
+services:
+  web: {{ port: 8080, health: /healthz, deregistration-delay: 0 }}
+  api: {{ port: 8081, health: /healthz, deregistration-delay: 0, environment: {{ PORT: '{port}' }} }}
+release: {{ waves: [[web, api]], all-or-nothing: true }}
+"
+        )
+    };
+    write(&project, &config("8081"), "ENV GREETING=one");
+    let run = sandbox.deploy(&["--output", "plain"]);
+    run.expect(0)
+        .says("web: created the service")
+        .says("api: created the service");
+    let urls: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(urls.len(), 2);
+
+    write(&project, &config("none"), "ENV GREETING=two");
+    sandbox
+        .deploy(&[])
+        .expect(20)
+        .says("all or nothing: shop-web goes back to shop-web:1")
+        .says("shop-web went back to shop-web:1");
+    for url in urls {
+        assert_eq!(get(url).unwrap().1, "one\n");
+    }
+
+    // Someone else registers a revision and has it deployed: with `live` only the image changes, and what they did is said.
+    let described = sandbox.client(
+        "aws",
+        &[
+            "ecs",
+            "describe-task-definition",
+            "--task-definition",
+            "shop-web:1",
+            "--query",
+            "taskDefinition",
+        ],
+    );
+    let mut task: Value = serde_json::from_str(&described.expect(0).stdout).unwrap();
+    for member in [
+        "taskDefinitionArn",
+        "revision",
+        "status",
+        "requiresAttributes",
+        "compatibilities",
+        "registeredAt",
+        "registeredBy",
+    ] {
+        task.as_object_mut().unwrap().remove(member);
+    }
+    task["memory"] = "1024".into();
+    std::fs::write(project.join("theirs.json"), task.to_string()).unwrap();
+    let theirs = format!("file://{}", project.join("theirs.json").display());
+    sandbox
+        .client(
+            "aws",
+            &[
+                "ecs",
+                "register-task-definition",
+                "--cli-input-json",
+                &theirs,
+            ],
+        )
+        .expect(0);
+    sandbox
+        .client(
+            "aws",
+            &[
+                "ecs",
+                "update-service",
+                "--service",
+                "shop-web",
+                "--task-definition",
+                "shop-web",
+            ],
+        )
+        .expect(0);
+    sandbox
+        .client(
+            "aws",
+            &["ecs", "wait", "services-stable", "--services", "shop-web"],
+        )
+        .expect(0);
+    let live = "app: shop
+services:
+  web: { task-definition: live, name: shop-web, environment: { ADDED: yes-please } }
+";
+    write(&project, live, "ENV GREETING=three");
+    let plan = sandbox.run(&["plan", "--local"]);
+    for line in [
+        "  drift     since hoist registered shop-web:2: ~ memory: 512 -> 1024",
+        "    + web > environment > ADDED: yes-please",
+    ] {
+        assert!(
+            plan.expect(0).stdout.lines().any(|found| found == line),
+            "{line}\n{}",
+            plan.stdout
+        );
+    }
+    assert!(!plan.stdout.contains("    ~ memory"), "{}", plan.stdout);
+    let run = sandbox.deploy(&[]);
+    run.expect(0);
+    assert_eq!(get(&run.url()).unwrap().1, "three\n");
+    let status = json(&sandbox.run(&["status", "--local", "--output", "json"]));
+    let revision = status[0]["revision"].as_str().unwrap();
+    let described = sandbox.client(
+        "aws",
+        &[
+            "ecs",
+            "describe-task-definition",
+            "--task-definition",
+            revision,
+            "--query",
+            "taskDefinition.memory",
+            "--output",
+            "text",
+        ],
+    );
+    assert_eq!(described.expect(0).stdout.trim(), "1024");
+
+    // A refresh replaces the tasks and keeps the revision; what is old and not needed goes.
+    let before = json(&sandbox.run(&["tasks", "--local", "--output", "json"]));
+    sandbox.run(&["refresh", "--local"]).expect(0);
+    let after = json(&sandbox.run(&["tasks", "--local", "--output", "json"]));
+    assert_ne!(before[0]["arn"], after[0]["arn"]);
+    assert_eq!(before[0]["revision"], after[0]["revision"]);
+    let all = [
+        "prune",
+        "--local",
+        "--keep",
+        "1",
+        "--older-than",
+        "0s",
+        "--output",
+        "json",
+    ];
+    let would = json(&sandbox.run(&all));
+    assert_eq!(would["done"], false);
+    let gone = json(&sandbox.run(&[&all[..], &["--yes"]].concat()));
+    assert_eq!(would["revisions"], gone["revisions"]);
+    let gone: Vec<&str> = gone["revisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    assert!(
+        !gone.contains(&revision) && !gone.contains(&"shop-web:3"),
+        "{gone:?}"
+    );
+    assert_eq!(json(&sandbox.run(&all))["revisions"], serde_json::json!([]));
+    sandbox.deploy(&[]).expect(0).says("nothing was deployed");
+
+    // What runs can be taken over as files that mean the same.
+    let other = project.join("taken-over");
+    std::fs::create_dir(&other).unwrap();
+    sandbox
+        .run(&[
+            "init",
+            "--local",
+            "--from-service",
+            "shop-web",
+            other.to_str().unwrap(),
+        ])
+        .expect(0);
+    write(
+        &other,
+        &std::fs::read_to_string(other.join("hoist.yaml")).unwrap(),
+        "ENV GREETING=three",
+    );
+    let plan = json(&sandbox.run(&[
+        "plan",
+        "--local",
+        "--output",
+        "json",
+        other.to_str().unwrap(),
+    ]));
+    // Only the image: its context has the new files.
+    let changes = &plan["services"][0]["taskDefinition"];
+    assert_eq!(changes.as_array().unwrap().len(), 1, "{plan:#}");
+    assert_eq!(changes[0]["path"], serde_json::json!(["web", "image"]));
+    assert_eq!(
+        plan["services"][0]["serviceDefinition"],
+        serde_json::json!([])
+    );
 }
 
 #[test]

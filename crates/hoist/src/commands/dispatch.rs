@@ -4,7 +4,8 @@ use hoist_pipeline::{Failure, Kind};
 
 use super::{
     build, check, completions, cost, deploy, doctor, events, history, image, init, local, logs,
-    plan, push, register, render, rollback, run_task, scale, schema, status, tasks, url,
+    plan, prune, push, refresh, register, render, rollback, run_task, scale, schema, status, tasks,
+    url,
 };
 use crate::arguments::{Cli, Command, Local};
 use crate::exit;
@@ -26,6 +27,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Push(options) => push::run(&options),
         Command::Register(options) => register::run(&options),
         Command::Rollback(options) => rollback::run(&options),
+        Command::Refresh(options) => refresh::run(&options),
+        Command::Prune(options) => prune::run(&options),
         Command::Scale(options) => scale::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Events(options) => events::run(&options),

@@ -30,6 +30,8 @@ pub enum Version<'a> {
         /// How the image is built.
         build: BuildOptions,
     },
+    /// The definitions with the images that they name.
+    Written,
     /// An image that exists: a tag or digest of the project's repository, or a reference.
     Image(String),
     /// A revision of the task definition that exists.
@@ -120,6 +122,7 @@ pub async fn deploy(
         target: target.clone(),
         source: match &request.version {
             Version::Source { source, .. } => work::describe(source),
+            Version::Written => "the definitions as they stand".to_owned(),
             Version::Image(image) => format!("the image {image}"),
             Version::Revision(number) => format!("revision {number}"),
             Version::Current => "the revision that is live".to_owned(),
@@ -224,7 +227,10 @@ impl Run<'_> {
             self.events.warn(Step::Check, warning);
         }
         // A way back must not wait for what only a new version would need.
-        if matches!(request.version, Version::Source { .. } | Version::Image(_)) {
+        if matches!(
+            request.version,
+            Version::Source { .. } | Version::Written | Version::Image(_)
+        ) {
             let checks = check::account(
                 request.aws,
                 request.project,
@@ -303,11 +309,14 @@ impl Run<'_> {
         let mut ready = Vec::new();
         for work in works {
             let found = match &image {
-                Some(image) => {
-                    let tags = self.tags(image);
-                    Found::Ready(mover.prepare(work, image, &tags, self.events).await?)
+                None if !matches!(request.version, Version::Written) => {
+                    self.revision(&mover, work).await?
                 }
-                None => self.revision(&mover, work).await?,
+                image => {
+                    let tags = self.tags(image.as_ref());
+                    let prepared = mover.prepare(work, image.as_ref(), &tags, self.events);
+                    Found::Ready(prepared.await?)
+                }
             };
             match found {
                 Found::Ready(prepared) => ready.push(prepared),
@@ -326,7 +335,7 @@ impl Run<'_> {
             &mover,
             request.project,
             ready,
-            image.is_some(),
+            image.is_some() || matches!(request.version, Version::Written),
             self.events,
             &|outcome| self.tell(|told| told.services.push(outcome.clone())),
         )
@@ -366,18 +375,21 @@ impl Run<'_> {
                 step.skip(format!("{} is there", found.reference));
                 Ok(Some(found))
             }
-            Version::Revision(_) | Version::Current | Version::LastGood => Ok(None),
+            Version::Written | Version::Revision(_) | Version::Current | Version::LastGood => {
+                Ok(None)
+            }
         }
     }
 
-    fn tags(&self, image: &Published) -> Vec<(String, String)> {
+    fn tags(&self, image: Option<&Published>) -> Vec<(String, String)> {
+        let tag = image.map(|image| image.tag.as_str());
         let commit = match &self.request.version {
             Version::Source { source, .. } => source.commit.as_deref(),
             // A full hash as the tag of an image that exists is the commit that it was built from.
-            _ => Some(image.tag.as_str())
+            _ => tag
                 .filter(|tag| tag.len() == 40 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())),
         };
-        work::tags(&self.request.project.app, commit, &image.tag)
+        work::tags(&self.request.project.app, commit, tag)
     }
 
     /// The revision that exists already.

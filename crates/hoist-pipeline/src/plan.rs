@@ -132,11 +132,13 @@ pub async fn plan(
                 reference: found.reference,
             }
         }
-        Version::Revision(_) | Version::Current | Version::LastGood => ImagePlan {
-            built: false,
-            why: "the revision has its image".to_owned(),
-            reference: String::new(),
-        },
+        Version::Written | Version::Revision(_) | Version::Current | Version::LastGood => {
+            ImagePlan {
+                built: false,
+                why: "the definitions name their images".to_owned(),
+                reference: String::new(),
+            }
+        }
     };
     let mut services = Vec::new();
     for work in works {
@@ -173,7 +175,8 @@ async fn one(
 ) -> Result<ServicePlan, Failure> {
     let aws = request.aws;
     let live = service::describe_if_cluster(aws, work.cluster(), work.name()).await?;
-    work.overlay(aws, live.as_ref(), image).await?;
+    let reference = Some(image).filter(|image| !image.is_empty());
+    work.overlay(aws, live.as_ref(), reference).await?;
     let running = match live
         .as_ref()
         .and_then(|live| live["taskDefinition"].as_str())

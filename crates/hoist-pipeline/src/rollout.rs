@@ -93,7 +93,7 @@ impl Mover<'_> {
     pub async fn prepare(
         &self,
         mut work: Work,
-        image: &Published,
+        image: Option<&Published>,
         tags: &[(String, String)],
         events: &Events,
     ) -> Result<Ready, Failure> {
@@ -105,7 +105,8 @@ impl Mover<'_> {
             let seen = service::describe(aws, work.cluster(), work.name());
             cancel.or(seen).await?
         };
-        work.overlay(aws, live.as_ref(), &image.reference).await?;
+        let reference = image.map(|image| image.reference.as_str());
+        work.overlay(aws, live.as_ref(), reference).await?;
         if self.embedded {
             let step = events.start(Step::Provision, format!("what {} needs", work.name()));
             let wanted = Wanted {
@@ -117,6 +118,10 @@ impl Mover<'_> {
                 target_group: work.target_group.as_ref(),
             };
             let made = cancel.or(provision::provision(aws, wanted, events)).await?;
+            // Without a definition of its own a service that exists stays where it is.
+            if live.is_some() && !work.can_create {
+                work.service_definition = Value::Null;
+            }
             if made == 0 {
                 step.skip("everything is there")
             } else {
@@ -151,11 +156,12 @@ impl Mover<'_> {
         } else {
             step.skip(format!("{} says the same", revision.name()));
         }
+        let named = digest_in(&work.task_definition, work.service.container.as_deref());
         Ok(Ready {
             work,
             live,
             revision,
-            digest: Some(image.digest.to_string()),
+            digest: image.map(|image| image.digest.to_string()).or(named),
         })
     }
 

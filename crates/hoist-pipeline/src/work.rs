@@ -73,7 +73,7 @@ impl Work {
         }
     }
 
-    /// Puts the image and the environment additions into the task definition; `live` is read first.
+    /// Puts the image, if there is one, and the environment additions into the task definition; `live` is read first.
     ///
     /// # Errors
     /// The task definition cannot be read, or the container is not in it.
@@ -81,7 +81,7 @@ impl Work {
         &mut self,
         aws: &Client,
         live: Option<&Value>,
-        image: &str,
+        image: Option<&str>,
     ) -> Result<(), Failure> {
         if self.task_definition.is_null() {
             let Some(running) = live.and_then(|live| live["taskDefinition"].as_str()) else {
@@ -109,20 +109,21 @@ impl Work {
             }
             self.task_definition = definition;
         }
-        self.task_definition =
-            self.service
-                .overlay(&self.task_definition, image)
-                .map_err(|error| {
-                    let failure = Failure::because(
-                        Kind::Configuration,
-                        "failed to put the image into the task definition",
-                        &error,
-                    );
-                    match error.hint() {
-                        Some(hint) => failure.hint(hint),
-                        None => failure,
-                    }
-                })?;
+        let overlaid = match image {
+            Some(image) => self.service.overlay(&self.task_definition, image),
+            None => self.service.additions(&self.task_definition),
+        };
+        self.task_definition = overlaid.map_err(|error| {
+            let failure = Failure::because(
+                Kind::Configuration,
+                "failed to put the image into the task definition",
+                &error,
+            );
+            match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
         Ok(())
     }
 
@@ -223,11 +224,9 @@ pub fn project_failure(error: &ProjectError) -> Failure {
 }
 
 /// Tags of a task definition revision that say where it comes from.
-pub fn tags(app: &str, commit: Option<&str>, tag: &str) -> Vec<(String, String)> {
-    let mut tags = vec![
-        ("hoist:app".to_owned(), app.to_owned()),
-        ("hoist:image-tag".to_owned(), tag.to_owned()),
-    ];
+pub fn tags(app: &str, commit: Option<&str>, tag: Option<&str>) -> Vec<(String, String)> {
+    let mut tags = vec![("hoist:app".to_owned(), app.to_owned())];
+    tags.extend(tag.map(|tag| ("hoist:image-tag".to_owned(), tag.to_owned())));
     if let Some(commit) = commit {
         tags.push(("hoist:commit".to_owned(), commit.to_owned()));
     }

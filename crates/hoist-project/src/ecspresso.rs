@@ -34,7 +34,10 @@ pub(crate) fn config(
     let text_of = |key: &str| root.get(key).and_then(|node| node.as_str());
     let (Some(service), Some(task)) = (text_of("service"), text_of("task_definition")) else {
         let problem = document
-            .error(root.span, "the configuration names no `service` and `task_definition`")
+            .error(
+                root.span,
+                "the configuration names no `service` and `task_definition`",
+            )
             .label("ecspresso needs both");
         return Err(Box::new(problem).into());
     };
@@ -53,7 +56,9 @@ pub(crate) fn config(
     for entry in root.entries() {
         if !KNOWN.contains(&entry.key.as_str()) {
             let what = match entry.key.as_str() {
-                "plugins" => "hoist has no plugins: their functions are refused where they are used",
+                "plugins" => {
+                    "hoist has no plugins: their functions are refused where they are used"
+                }
                 "codedeploy" | "appspec" => "hoist deploys with ECS itself, not with CodeDeploy",
                 _ => "hoist does not know this key of ecspresso, and leaves it out",
             };
@@ -71,7 +76,10 @@ pub(crate) fn config(
         quoted(service),
         quoted(task)
     ));
-    for (key, ours) in [("cluster", "cluster"), ("service_definition", "service-definition")] {
+    for (key, ours) in [
+        ("cluster", "cluster"),
+        ("service_definition", "service-definition"),
+    ] {
         if let Some(value) = text_of(key) {
             yaml.push_str(&format!("    {ours}: {}\n", quoted(value)));
         }
@@ -84,7 +92,13 @@ fn app_name(service: &str) -> String {
     let name: String = service
         .to_lowercase()
         .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
         .take(64)
         .collect();
     match name.trim_matches('-') {
@@ -104,7 +118,14 @@ pub(crate) fn expand(
     while let Some(begin) = rest.find("{{") {
         let start = text.len() - rest.len() + begin;
         let Some(length) = rest[begin..].find("}}") else {
-            return Err(wrong(shown, text, start, start + 2, "the template has no end", "add `}}`"));
+            return Err(wrong(
+                shown,
+                text,
+                start,
+                start + 2,
+                "the template has no end",
+                "add `}}`",
+            ));
         };
         let end = start + length + 2;
         let inner = text[start + 2..end - 2].trim_matches('-').trim();
@@ -121,8 +142,18 @@ pub(crate) fn expand(
 /// What a template comes to, or what is wrong with it and what would be right.
 fn value(inner: &str, variables: &Variables) -> Result<String, (String, String)> {
     let words = words(inner);
-    let set = |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let set = |name: &str| {
+        variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
+    };
+    match words
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["must_env", name] => variables.get(*name).cloned().ok_or_else(|| {
             (
                 format!("the environment variable `{name}` is not set"),
@@ -137,7 +168,8 @@ fn value(inner: &str, variables: &Variables) -> Result<String, (String, String)>
         ["env", name] => Ok(set(name).unwrap_or_default()),
         [function, ..] => Err((
             format!("hoist does not know the function `{function}` of ecspresso"),
-            "it knows `env` and `must_env`: put what the function looks up into the environment".to_owned(),
+            "it knows `env` and `must_env`: put what the function looks up into the environment"
+                .to_owned(),
         )),
         [] => Err(("the template is empty".to_owned(), "remove it".to_owned())),
     }
@@ -151,7 +183,12 @@ fn words(inner: &str) -> Vec<String> {
         match letter {
             ' ' | '\t' | '\n' => {}
             quote @ ('"' | '`') => {
-                words.push(letters.by_ref().take_while(|letter| *letter != quote).collect());
+                words.push(
+                    letters
+                        .by_ref()
+                        .take_while(|letter| *letter != quote)
+                        .collect(),
+                );
             }
             first => {
                 let mut word = String::from(first);
@@ -201,10 +238,14 @@ mod tests {
 
     fn project(config: &str, task: &str) -> Result<Project, crate::ProjectError> {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("ecspresso.yml", config);
         write("task.json", task);
-        write("service.json", r#"{ "launchType": "FARGATE", "desiredCount": {{ env `COUNT` `2` }} }"#);
+        write(
+            "service.json",
+            r#"{ "launchType": "FARGATE", "desiredCount": {{ env `COUNT` `2` }} }"#,
+        );
         Project::find_with(folder.path(), None, &variables())
     }
 
@@ -217,28 +258,59 @@ mod tests {
         assert!(project.as_written);
         assert_eq!(project.region.as_deref(), Some("ap-northeast-1"));
         let service = &project.services[0];
-        assert_eq!((service.name.as_str(), service.cluster.as_str()), ("My_Service", "prod"));
+        assert_eq!(
+            (service.name.as_str(), service.cluster.as_str()),
+            ("My_Service", "prod")
+        );
         let definitions = service.definitions("ap-northeast-1", None);
         let task = definitions.task.unwrap();
         assert_eq!(task.value()["containerDefinitions"][0]["image"], "repo:abc");
         assert_eq!(task.value()["cpu"], "256");
         assert_eq!(definitions.service.unwrap().value()["desiredCount"], 2);
         assert_eq!(project.warnings.len(), 1);
-        assert!(project.warnings[0].message.contains("plugins"), "{:?}", project.warnings);
+        assert!(
+            project.warnings[0].message.contains("plugins"),
+            "{:?}",
+            project.warnings
+        );
     }
 
     #[test]
     fn what_is_not_supported_is_said_where_it_stands() {
         for (config, task, place, said) in [
-            (CONFIG, "{\n  \"family\": \"{{ must_env `FAMILY` }}\" }", "2:14", "`FAMILY` is not set"),
-            (CONFIG, "{ \"family\": \"{{ tfstate `aws_x.y` }}\" }", "1:14", "does not know the function `tfstate`"),
-            (CONFIG, "{ \"family\": \"{{ env `A` \" }", "1:14", "has no end"),
-            ("service: a\ntask_definition: a.jsonnet\n", "", "2:18", "does not read Jsonnet"),
+            (
+                CONFIG,
+                "{\n  \"family\": \"{{ must_env `FAMILY` }}\" }",
+                "2:14",
+                "`FAMILY` is not set",
+            ),
+            (
+                CONFIG,
+                "{ \"family\": \"{{ tfstate `aws_x.y` }}\" }",
+                "1:14",
+                "does not know the function `tfstate`",
+            ),
+            (
+                CONFIG,
+                "{ \"family\": \"{{ env `A` \" }",
+                "1:14",
+                "has no end",
+            ),
+            (
+                "service: a\ntask_definition: a.jsonnet\n",
+                "",
+                "2:18",
+                "does not read Jsonnet",
+            ),
             ("cluster: a\n", "", "1:1", "names no `service`"),
         ] {
             let error = project(config, task).unwrap_err();
             let problem = &error.problems()[0];
-            assert_eq!(format!("{}:{}", problem.line, problem.column), place, "{problem:?}");
+            assert_eq!(
+                format!("{}:{}", problem.line, problem.column),
+                place,
+                "{problem:?}"
+            );
             assert!(problem.message.contains(said), "{problem:?}");
         }
     }

@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod config;
+mod ecspresso;
 mod error;
 mod overlay;
 mod project;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hoist_ecs::{Document, Kind, Node, Problem, Span};
 
 use crate::config::{Config, GatesConfig, ImageConfig, PricesConfig};
+use crate::ecspresso;
 use crate::error::ProjectError;
 use crate::release::{self, Release};
 use crate::service::{self, Service};
@@ -33,6 +34,8 @@ pub struct Project {
     pub region: Option<String>,
     /// How the image is built.
     pub image: ImageConfig,
+    /// Whether the definitions name their own images, so that none is built: a project of ecspresso.
+    pub as_written: bool,
     /// Services in the order of the file.
     pub services: Vec<Service>,
     /// Tasks that run to their end, in the order of the file.
@@ -69,10 +72,7 @@ impl Project {
     ) -> Result<Self, ProjectError> {
         let absolute = std::path::absolute(start).unwrap_or_else(|_| start.to_owned());
         for (up, folder) in absolute.ancestors().enumerate() {
-            if let Some(name) = FILE_NAMES
-                .into_iter()
-                .find(|name| folder.join(name).is_file())
-            {
+            if let Some(name) = file_names().find(|name| folder.join(name).is_file()) {
                 return Self::open(
                     &folder.join(name),
                     &format!("{}{name}", "../".repeat(up)),
@@ -105,8 +105,7 @@ impl Project {
         variables: &Variables,
     ) -> Result<Self, ProjectError> {
         let file = if path.is_dir() {
-            match FILE_NAMES
-                .into_iter()
+            match file_names()
                 .map(|name| path.join(name))
                 .find(|file| file.is_file())
             {
@@ -133,7 +132,7 @@ impl Project {
         environment: Option<&str>,
         variables: &Variables,
     ) -> Result<Self, ProjectError> {
-        let text = fs::read_to_string(file).map_err(|source| ProjectError::Read {
+        let mut text = fs::read_to_string(file).map_err(|source| ProjectError::Read {
             path: file.to_owned(),
             source,
         })?;
@@ -142,6 +141,13 @@ impl Project {
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         let root = std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned());
+        let as_written = file
+            .file_name()
+            .is_some_and(|name| ecspresso::FILE_NAMES.iter().any(|known| name == *known));
+        let mut left_out = Vec::new();
+        if as_written {
+            (text, left_out) = ecspresso::config(shown, &text, variables)?;
+        }
         let (document, config) = configuration(shown, &text, environment, variables)?;
         let mut faults = Faults {
             document: &document,
@@ -160,12 +166,14 @@ impl Project {
                 environment,
                 platform: config.image.platforms.first().copied(),
                 variables,
+                as_written,
             };
             services.extend(Service::new(&mut faults, &context, key, service));
         }
         let keys: Vec<&str> = config.services.iter().map(|(key, _)| key).collect();
         let tasks = task::tasks(&mut faults, &keys, &config.tasks);
         let release = release::release(&mut faults, &keys, &config);
+        faults.problems.extend(left_out);
         let (errors, warnings): (Vec<_>, Vec<_>) =
             faults.problems.into_iter().partition(Problem::is_error);
         if !errors.is_empty() {
@@ -178,6 +186,7 @@ impl Project {
             app,
             region: config.region,
             image: config.image,
+            as_written,
             services,
             tasks,
             release,
@@ -214,6 +223,11 @@ impl Project {
     pub fn source(&self) -> Source {
         Source::of(&self.root, &process_variables())
     }
+}
+
+/// Names of the files that make a folder a project, the first that is there.
+fn file_names() -> impl Iterator<Item = &'static str> {
+    FILE_NAMES.into_iter().chain(ecspresso::FILE_NAMES)
 }
 
 fn process_variables() -> Variables {

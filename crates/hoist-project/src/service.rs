@@ -11,6 +11,7 @@ use hoist_ecs::{
 use serde_json::Value;
 
 use crate::config::{AccessConfig, Platform, ScalingConfig, ServiceConfig, UrlConfig};
+use crate::ecspresso;
 use crate::project::{Faults, escape};
 use crate::template::{self, Variables};
 use crate::values::Expect;
@@ -84,6 +85,8 @@ pub(crate) struct Context<'a> {
     pub environment: Option<&'a str>,
     pub platform: Option<Platform>,
     pub variables: &'a Variables,
+    /// Whether definition files have the template functions of ecspresso.
+    pub as_written: bool,
 }
 
 impl Service {
@@ -129,6 +132,22 @@ impl Service {
                 load_balancer: None,
             },
         }
+    }
+
+    /// The task definition with the environment additions, and the images that it names.
+    ///
+    /// # Errors
+    /// There is no such container, or several and none was named, where there is something to add.
+    pub fn additions(&self, base: &Value) -> Result<Value, OverlayError> {
+        if self.environment.is_empty() && self.secrets.is_empty() {
+            return Ok(base.clone());
+        }
+        with_environment(
+            base,
+            self.container.as_deref(),
+            &self.environment,
+            &self.secrets,
+        )
     }
 
     /// The task definition as it is registered: environment additions and the image put over `base`.
@@ -366,8 +385,14 @@ fn document(
         }
     };
     let shown = context.shown_root.join(path).display().to_string();
-    let parsed = Document::parse(&shown, &text).map_err(|problem| vec![*problem]);
-    match parsed.and_then(|document| template::fill(&document, context.variables)) {
+    let parse = |text: &str| Document::parse(&shown, text).map_err(|problem| vec![*problem]);
+    let filled = match context.as_written {
+        true => ecspresso::expand(&shown, &text, context.variables)
+            .map_err(|problem| vec![*problem])
+            .and_then(|text| parse(&text)),
+        false => parse(&text).and_then(|document| template::fill(&document, context.variables)),
+    };
+    match filled {
         Ok(document) => Some(document),
         Err(problems) => {
             faults.problems.extend(problems);

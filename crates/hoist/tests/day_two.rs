@@ -491,6 +491,37 @@ services:
     assert_eq!(json(&sandbox.run(&all))["revisions"], serde_json::json!([]));
     sandbox.deploy(&[]).expect(0).says("nothing was deployed");
 
+    // A project of ecspresso runs as it stands: nothing is built, the image is the one that it names.
+    let ecspresso = project.join("ecspresso");
+    std::fs::create_dir(&ecspresso).unwrap();
+    let config = "cluster: default\nservice: shop-web\ntask_definition: task.json\n";
+    std::fs::write(ecspresso.join("ecspresso.yml"), config).unwrap();
+    let described = sandbox.client(
+        "aws",
+        &[
+            "ecs",
+            "describe-task-definition",
+            "--task-definition",
+            "shop-web:1",
+            "--query",
+            "taskDefinition",
+        ],
+    );
+    let written = described
+        .expect(0)
+        .stdout
+        .replace("\"512\"", "\"{{ must_env `MEMORY` }}\"");
+    assert!(written.contains("must_env"));
+    std::fs::write(ecspresso.join("task.json"), written).unwrap();
+    sandbox
+        .run(&["deploy", "--local", ecspresso.to_str().unwrap()])
+        .expect(3)
+        .says("`MEMORY` is not set");
+    let mut command = sandbox.command(&["deploy", "--local", ecspresso.to_str().unwrap()]);
+    let run = Run::of(command.env("MEMORY", "2048").output().unwrap());
+    run.expect(0).never_says("build ");
+    assert_eq!(get(&run.url()).unwrap().1, "one\n");
+
     // What runs can be taken over as files that mean the same.
     let other = project.join("taken-over");
     std::fs::create_dir(&other).unwrap();

@@ -83,6 +83,7 @@ impl Asked<'_> {
         let workspace;
         let version = match chosen {
             Some(version) => version,
+            None if project.as_written => Version::Written,
             None => {
                 workspace = project::workspace(&home)?;
                 Version::Source {

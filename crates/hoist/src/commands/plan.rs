@@ -19,6 +19,7 @@ pub fn run(options: &Plan) -> Result<u8, Failure> {
     let workspace;
     let version = match &options.image {
         Some(image) => Version::Image(image.clone()),
+        None if project.as_written => Version::Written,
         None => {
             workspace = project::workspace(&home)?;
             Version::Source {

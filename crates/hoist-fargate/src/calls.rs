@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::capacity;
 use crate::life::Birth;
 use crate::request::{self, flag, number, required, text};
 use crate::rollout::GivenUp;
@@ -9,7 +10,7 @@ use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Action, Answer, Arn, Call, Cluster, DeploymentStatus, Refusal, RolloutState, Service,
+    Action, Answer, Arn, Call, Cluster, DeploymentStatus, HookAction, Refusal, RolloutState, Service,
     ServiceDeploymentStatus, ServiceStatus, StopCode, TaskDefinition, TaskStatus,
 };
 
@@ -33,6 +34,7 @@ impl Turn<'_> {
             Action::RunTask => self.run_task(region, request),
             Action::StopTask => self.stop_task_call(region, request),
             Action::StopServiceDeployment => self.stop_service_deployment(request),
+            Action::ContinueServiceDeployment => self.continue_service_deployment(request),
             Action::TagResource => self.change_tags(request, |tags| {
                 let new = request.get("tags").and_then(Value::as_array);
                 for tag in new.into_iter().flatten() {
@@ -421,9 +423,16 @@ impl Turn<'_> {
         for member in ["cluster", "count", "taskDefinition", "startedBy", "group"] {
             kept.shift_remove(member);
         }
+        let strategy = self.strategy_of(&kept, &cluster.arn);
         let request_of_task = self.shape_request(kept, &definition);
+        let mut providers: Vec<Option<String>> = Vec::new();
         let arns = (0..count)
             .map(|_| {
+                let provider = capacity::choose(&strategy, |name| {
+                    let same = |it: &&Option<String>| it.as_deref() == Some(name);
+                    providers.iter().filter(same).count() as u32
+                });
+                providers.push(provider.clone());
                 let (_, id) = self.launch(Birth {
                     region,
                     cluster: &cluster.arn,
@@ -436,6 +445,7 @@ impl Turn<'_> {
                     revision: None,
                     load_balancers: &[],
                     request: request_of_task.clone(),
+                    provider,
                 });
                 self.world
                     .arn(region, "task", &format!("{}/{id}", cluster.name))
@@ -508,27 +518,53 @@ impl Turn<'_> {
         if status == ServiceDeploymentStatus::RollbackInProgress {
             return Ok(Answer::ServiceDeployment(arn));
         }
-        if text(request, "stopType") == Some("ABORT") {
-            return Err(Refusal::new(
-                "UnsupportedFeatureException",
-                "The stop type ABORT is not supported. Use ROLLBACK.",
-            ));
-        }
+        let aborts = text(request, "stopType") == Some("ABORT");
         let (key, mut service) = self.take_service(&service_arn)?;
         let running = service.primary().is_some_and(|it| {
             it.status == DeploymentStatus::Primary && it.rollout_state == RolloutState::InProgress
         });
-        if !running || !self.can_roll_back(&service) {
+        if !running || (!aborts && !self.can_roll_back(&service)) {
             self.world.services.put(key, service);
             return Err(Refusal::new(
                 "ConflictException",
                 "The service deployment cannot be rolled back because there is no completed service deployment to roll back to.",
             ));
         }
-        self.give_up(&mut service, GivenUp::Request);
+        let why = if aborts {
+            GivenUp::Abort
+        } else {
+            GivenUp::Request
+        };
+        self.give_up(&mut service, why);
         self.world.services.put(key, service);
         self.world.touch(Kind::Service, &service_arn);
         self.queue_service(&service_arn);
+        Ok(Answer::ServiceDeployment(arn))
+    }
+
+    fn continue_service_deployment(&mut self, request: &Request) -> Answered {
+        let arn = required(request, "serviceDeploymentArn")?.to_owned();
+        let hook = required(request, "hookId")?;
+        let record = self.world.service_deployment(&arn).ok_or_else(|| {
+            Refusal::new(
+                "ServiceDeploymentNotFoundException",
+                "Service deployment not found.",
+            )
+        })?;
+        let service = record.service.clone();
+        let action = match text(request, "action") {
+            Some("ROLLBACK") => HookAction::Rollback,
+            _ => HookAction::Continue,
+        };
+        let in_flight = self.world.services.get(&service).is_some_and(|it| {
+            it.current_service_deployment.as_deref() == Some(arn.as_str())
+        });
+        if !in_flight {
+            return Err(Refusal::invalid(
+                "The specified lifecycle hook is not awaiting an action.",
+            ));
+        }
+        self.resolve_pause(&service, hook, action)?;
         Ok(Answer::ServiceDeployment(arn))
     }
 

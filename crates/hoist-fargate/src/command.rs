@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, Arn, Millis, Refusal};
+use crate::{Answer, Arn, LifecycleStage, Millis, Refusal};
 
 /// One thing to do. Commands are carried out in any order and at the same time unless their documentation says otherwise; each
 /// that has an answer gets exactly one, as an [`crate::Event`], however it goes.
@@ -78,4 +78,38 @@ pub enum Command {
         ip: String,
         port: u16,
     },
+
+    /// Give listener rules these weights. Answer: `TrafficShifted` or `TrafficRefused` with the same number.
+    ShiftTraffic {
+        service: Arn,
+        region: String,
+        number: u64,
+        rules: Vec<RuleWeights>,
+    },
+
+    /// Call a lifecycle hook's function. Answer: `HookAnswered`.
+    CallHook {
+        service: Arn,
+        /// `resourceArn` of the function's event.
+        service_deployment: Arn,
+        /// `targetServiceRevisionArn` of it.
+        revision: Arn,
+        /// `executionId` of it.
+        hook: String,
+        /// The function's ARN.
+        target: String,
+        /// `lifecycleStage` of it.
+        stage: LifecycleStage,
+        /// `hookDetails`, as JSON.
+        details: Option<String>,
+    },
+}
+
+/// What a rule is to forward: the weights of its target groups, each at most 999.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RuleWeights {
+    /// The ARN of a listener rule, or of a listener for its default action.
+    pub rule: Arn,
+    /// Target group and weight.
+    pub weights: Vec<(Arn, u32)>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Arn, TargetState};
+use crate::{Arn, HookAnswer, TargetState};
 
 /// One thing that happened. Reports about tasks that are gone, or that come late or twice, change nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +99,29 @@ pub enum Event {
         port: u16,
     },
 
+    /// The answer to `ShiftTraffic`.
+    TrafficShifted { service: Arn, number: u64 },
+    /// The other answer to `ShiftTraffic`.
+    TrafficRefused {
+        service: Arn,
+        number: u64,
+        reason: String,
+    },
+    /// The answer to `CallHook`; what cannot be called has failed.
+    HookAnswered {
+        service: Arn,
+        hook: String,
+        answer: HookAnswer,
+    },
+    /// A CloudWatch alarm went into the ALARM state, or left it.
+    AlarmChanged {
+        region: String,
+        alarm: String,
+        alarming: bool,
+    },
+    /// The capacity of a FARGATE_SPOT task is taken back.
+    SpotInterrupted { task: Arn },
+
     /// Nothing but time; due at [`crate::World::next_wakeup`]. Every other event does what is due, too.
     Tick,
 
@@ -133,6 +156,7 @@ pub enum Action {
     RunTask,
     StopTask,
     StopServiceDeployment,
+    ContinueServiceDeployment,
     TagResource,
     UntagResource,
 }

@@ -154,10 +154,11 @@ impl crate::World {
         if !task.is_wanted() || task.status != TaskStatus::Running || task.unhealthy_at.is_some() {
             return false;
         }
+        let notice = self.settings.pace.notice;
         if task
             .targets
             .iter()
-            .any(|it| it.state != TargetState::Healthy)
+            .any(|it| it.state != TargetState::Healthy || now < it.since + notice)
         {
             return false;
         }

@@ -33,7 +33,9 @@
 
 mod announce;
 mod calls;
+mod capacity;
 mod command;
+mod course;
 mod crew;
 mod definition;
 mod event;
@@ -46,12 +48,17 @@ mod request;
 mod rolling;
 mod rollout;
 mod service;
+mod stages;
 mod step;
 mod table;
 mod task;
 mod world;
 
-pub use command::Command;
+pub use command::{Command, RuleWeights};
+pub use course::{
+    ALL_TRAFFIC, Course, DeploymentAlarms, EarlySuccess, Hook, HookAction, HookAnswer, HookRun,
+    HookStatus, LifecycleStage, Share, Shift, Strategy, Traffic,
+};
 pub use definition::{
     Cluster, Condition, ContainerDefinition, Dependency, HealthCheck, TaskDefinition,
 };

@@ -31,6 +31,7 @@ pub(crate) struct Birth<'a> {
     pub revision: Option<Arn>,
     pub load_balancers: &'a [LoadBalancer],
     pub request: Members,
+    pub provider: Option<String>,
 }
 
 impl Turn<'_> {
@@ -94,6 +95,7 @@ impl Turn<'_> {
             status_since: self.now,
             version: 1,
             request: birth.request,
+            capacity_provider: birth.provider,
             ..Task::default()
         };
         self.world.touch(Kind::Task, &arn);
@@ -218,6 +220,9 @@ impl Turn<'_> {
             TaskStatus::Provisioning => task.provisioned.then_some(TaskStatus::Deprovisioning),
             TaskStatus::Pending => Some(TaskStatus::Deprovisioning),
             TaskStatus::Activating | TaskStatus::Running => {
+                if self.now < self.stops_at(task) {
+                    return None;
+                }
                 if task.targets.iter().any(|it| it.registered_at.is_some()) {
                     Some(TaskStatus::Deactivating)
                 } else {
@@ -227,10 +232,7 @@ impl Turn<'_> {
             TaskStatus::Deactivating => {
                 // There is nothing to spare a connection for when an essential container is gone.
                 let pointless = task.stop_code == Some(StopCode::EssentialContainerExited)
-                    || task
-                        .containers
-                        .iter()
-                        .any(|it| it.essential && it.status == ContainerStatus::Stopped);
+                    || task.has_lost_an_essential_one();
                 let drained = task
                     .targets
                     .iter()
@@ -253,6 +255,17 @@ impl Turn<'_> {
                 (task.removed && !self.held(task, least)).then_some(TaskStatus::Stopped)
             }
             TaskStatus::Stopped => None,
+        }
+    }
+
+    /// When a task that is to stop begins to: at once if there is nothing to spare.
+    fn stops_at(&self, task: &Task) -> Millis {
+        let decided = task.stopping_at.unwrap_or(self.now);
+        let runs = task.status == TaskStatus::Running && !task.has_lost_an_essential_one();
+        if runs {
+            decided + self.world.settings.pace.stopping
+        } else {
+            decided
         }
     }
 
@@ -551,7 +564,13 @@ impl Turn<'_> {
                     let grace = self.grace_of(service);
                     times.push(at + grace);
                 }
+                if !task.healthy {
+                    for target in &task.targets {
+                        times.push(target.since + pace.notice);
+                    }
+                }
             }
+            TaskStatus::Running => times.push(self.stops_at(task)),
             _ => {}
         }
         if task.is_wanted() {
@@ -564,6 +583,12 @@ impl Turn<'_> {
 }
 
 impl Task {
+    fn has_lost_an_essential_one(&self) -> bool {
+        self.containers
+            .iter()
+            .any(|it| it.essential && it.status == ContainerStatus::Stopped)
+    }
+
     fn started_or_tried(&self) -> bool {
         self.containers.iter().any(|it| it.started_at.is_some())
     }

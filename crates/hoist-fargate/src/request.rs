@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    Breaker, Condition, ContainerDefinition, Dependency, DeploymentConfiguration, HealthCheck,
-    LoadBalancer, Millis, Refusal, ThresholdKind,
+    Breaker, Condition, ContainerDefinition, Dependency, DeploymentAlarms, DeploymentConfiguration,
+    EarlySuccess, HealthCheck, Hook, HookAction, LifecycleStage, LoadBalancer, Millis, Refusal,
+    Strategy, ThresholdKind,
 };
 
 type Request = Map<String, Value>;
@@ -133,7 +134,132 @@ pub(crate) fn configuration(kept: &Request) -> Result<DeploymentConfiguration, R
             }
         }
     }
+    read_strategy(&mut read, given)?;
+    if let Some(alarms) = given.get("alarms").and_then(Value::as_object) {
+        read.alarms = DeploymentAlarms {
+            names: strings(alarms.get("alarmNames")),
+            enable: flag(alarms, "enable"),
+            rollback: flag(alarms, "rollback"),
+        };
+    }
+    if let Some(early) = given.get("earlySuccessCriteria").and_then(Value::as_object)
+        && flag(early, "enable")
+    {
+        let percent = number(early, "healthyPercent").unwrap_or(100);
+        if percent > 100 || percent < read.minimum_healthy_percent {
+            return Err(Refusal::invalid(
+                "healthyPercent must be between minimumHealthyPercent and 100.",
+            ));
+        }
+        if read.strategy.shifts_traffic() {
+            return Err(Refusal::invalid(
+                "earlySuccessCriteria can be used only with the ROLLING deployment strategy.",
+            ));
+        }
+        read.early_success = Some(EarlySuccess {
+            healthy_percent: percent,
+            deferred: text(early, "sourceServiceRevisionCleanup") == Some("DEFERRED"),
+        });
+    }
     Ok(read)
+}
+
+/// `strategy`, its steps and its hooks.
+fn read_strategy(read: &mut DeploymentConfiguration, given: &Request) -> Result<(), Refusal> {
+    let part = |name: &str| given.get(name).and_then(Value::as_object);
+    let minutes = |part: Option<&Request>, name: &str, default: u32| {
+        let minutes = part.and_then(|it| number(it, name)).unwrap_or(default);
+        if minutes > 1_440 {
+            return Err(Refusal::invalid(format!(
+                "{name} must be between 0 and 1440."
+            )));
+        }
+        Ok(Millis::from(minutes) * 60_000)
+    };
+    let tenths = |part: Option<&Request>, name: &str, least: u32, default: u32| {
+        let percent = part.and_then(|it| it.get(name)).and_then(Value::as_f64);
+        let tenths = percent.map_or(default, |it| (it * 10.0).round() as u32);
+        if !(least..=1_000).contains(&tenths) {
+            let least = f64::from(least) / 10.0;
+            return Err(Refusal::invalid(format!(
+                "{name} must be between {least:.1} and 100.0."
+            )));
+        }
+        Ok(tenths)
+    };
+    match text(given, "strategy") {
+        None | Some("ROLLING") => {}
+        Some("BLUE_GREEN") => read.strategy = Strategy::BlueGreen,
+        Some("LINEAR") => {
+            let linear = part("linearConfiguration");
+            read.strategy = Strategy::Linear;
+            read.step = tenths(linear, "stepPercent", 30, 100)?;
+            read.step_bake_time = minutes(linear, "stepBakeTimeInMinutes", 6)?;
+        }
+        Some("CANARY") => {
+            let canary = part("canaryConfiguration");
+            read.strategy = Strategy::Canary;
+            read.step = tenths(canary, "canaryPercent", 1, 50)?;
+            read.step_bake_time = minutes(canary, "canaryBakeTimeInMinutes", 10)?;
+        }
+        Some(other) => {
+            return Err(Refusal::invalid(format!(
+                "{other} is not a deployment strategy."
+            )));
+        }
+    }
+    let hooks = given.get("lifecycleHooks").and_then(Value::as_array);
+    for hook in hooks.into_iter().flatten().filter_map(Value::as_object) {
+        read.hooks.push(read_hook(hook)?);
+    }
+    Ok(())
+}
+
+fn read_hook(given: &Request) -> Result<Hook, Refusal> {
+    let pauses = text(given, "targetType") == Some("PAUSE");
+    let target = text(given, "hookTargetArn").map(str::to_owned);
+    if !pauses && target.is_none() {
+        return Err(Refusal::invalid(
+            "hookTargetArn must be specified for lifecycle hooks of type AWS_LAMBDA.",
+        ));
+    }
+    let mut stages = Vec::new();
+    for word in strings(given.get("lifecycleStages")) {
+        let stage = LifecycleStage::named(&word).filter(|it| it.takes_hooks());
+        let stage = stage.ok_or_else(|| {
+            Refusal::invalid(format!("Lifecycle hooks are not supported at {word}."))
+        })?;
+        let shifts = [
+            LifecycleStage::TestTrafficShift,
+            LifecycleStage::ProductionTrafficShift,
+        ];
+        if pauses && shifts.contains(&stage) {
+            return Err(Refusal::invalid(format!(
+                "PAUSE hooks are not supported at {word}."
+            )));
+        }
+        stages.push(stage);
+    }
+    let timeout = given.get("timeoutConfiguration").and_then(Value::as_object);
+    let minutes = timeout.and_then(|it| number(it, "timeoutInMinutes"));
+    Ok(Hook {
+        target: target.filter(|_| !pauses),
+        stages,
+        details: given.get("hookDetails").map(Value::to_string),
+        timeout: Millis::from(minutes.unwrap_or(1_440)) * 60_000,
+        on_timeout: match timeout.and_then(|it| text(it, "action")) {
+            Some("CONTINUE") => HookAction::Continue,
+            _ => HookAction::Rollback,
+        },
+    })
+}
+
+fn strings(list: Option<&Value>) -> Vec<String> {
+    let list = list.and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(|it| it.as_str().map(str::to_owned))
+        .collect()
 }
 
 /// `loadBalancers` of what is kept; entries without a target group (Classic Load Balancers) are none for Fargate.
@@ -148,9 +274,17 @@ pub(crate) fn load_balancers(kept: &Request) -> Vec<LoadBalancer> {
                 target_group: text(it, "targetGroupArn")?.to_owned(),
                 container: text(it, "containerName").unwrap_or_default().to_owned(),
                 port: u16::try_from(number(it, "containerPort")?).ok()?,
+                alternate: advanced(it, "alternateTargetGroupArn"),
+                production_rule: advanced(it, "productionListenerRule"),
+                test_rule: advanced(it, "testListenerRule"),
             })
         })
         .collect()
+}
+
+fn advanced(balancer: &Request, name: &str) -> Option<String> {
+    let advanced = balancer.get("advancedConfiguration")?.as_object()?;
+    text(advanced, name).map(str::to_owned)
 }
 
 /// The containers of a task definition document.

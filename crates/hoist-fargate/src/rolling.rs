@@ -10,7 +10,7 @@ use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    DeploymentStatus, Members, Millis, RolloutState, Service, ServiceStatus, StopCode, TaskStatus,
+    DeploymentStatus, LifecycleStage, Members, Millis, RolloutState, Service, ServiceStatus, StopCode, TaskStatus, Traffic,
 };
 
 /// The least and the most tasks of a service: (healthy at least, meant to run at most).
@@ -37,17 +37,22 @@ impl Turn<'_> {
     /// When a service has something to do by itself, after now.
     pub fn service_alarm(&self, service: &Service) -> Option<Millis> {
         let launches = service.deployments.iter().filter_map(|it| it.launch_after);
-        let bake = service
+        let course = self.course_alarm(service);
+        let rolling = service
             .primary()
-            .filter(|it| it.rollout_state == RolloutState::InProgress)
+            .filter(|it| it.rollout_state == RolloutState::InProgress);
+        let trip = rolling.and_then(|it| it.trips_at);
+        let completion = rolling
             .and_then(|it| it.settled_at)
-            .map(|at| at + service.configuration.bake_time);
+            .map(|at| self.completion(service, at));
         let forget = service
             .deleted_at
             .map(|at| at + self.world.settings.pace.keep_stopped);
         launches
-            .chain(bake)
+            .chain(trip)
+            .chain(completion)
             .chain(forget)
+            .chain(course)
             .filter(|at| *at > self.now)
             .min()
     }
@@ -69,6 +74,12 @@ impl Turn<'_> {
             self.account(service);
             *crew = self.crew(service);
         }
+        if self.trip(service) {
+            *crew = self.crew(service);
+        }
+        if service.course.is_some() && self.pursue(service, crew) {
+            *crew = self.crew(service);
+        }
         self.stop_surplus(service, crew);
         self.launch_missing(service, crew);
         if crew.has_unhealthy_news {
@@ -76,7 +87,12 @@ impl Turn<'_> {
         }
         self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
         self.announce_block(service, crew);
+        let deployments = service.deployments.len();
         retire(service, crew);
+        if service.course.is_some() && service.deployments.len() < deployments {
+            // A stage may have waited for that.
+            self.queue_service(&service.arn);
+        }
         self.conclude(service, crew);
     }
 
@@ -209,13 +225,30 @@ impl Turn<'_> {
             excess -= 1;
         }
 
-        // Older deployments. What is not healthy there makes room first.
-        let shortage = self.shortage(service, crew);
         if service.deployments.len() == 1 {
             return;
         }
         let olds: Vec<usize> = (1..service.deployments.len()).collect();
-        let mut to_free = shortage;
+        if let Some(course) = service.course.clone() {
+            let mut places = desired;
+            for &index in &olds {
+                self.stop_unhealthy(service, crew, index);
+                let mut kept = service.kept_count(index, &course);
+                if course.standing.is_none() {
+                    kept = kept.min(places);
+                    places -= kept;
+                }
+                let has = crew.count(|it| it.deployment == index);
+                let stands = service.stands(&service.deployments[index].revision);
+                service.deployments[index].desired_count =
+                    if stands { kept } else { kept.min(has) };
+            }
+            self.stop_beyond(service, crew, &olds);
+            return;
+        }
+
+        // Older deployments. What is not healthy there makes room first.
+        let mut to_free = self.shortage(service, crew);
         for &index in &olds {
             let freed = self.stop_some(service, crew, to_free, |it| {
                 it.deployment == index && !it.healthy
@@ -247,7 +280,20 @@ impl Turn<'_> {
                 keep -= old.desired_count;
             }
         }
-        for index in olds {
+        self.stop_beyond(service, crew, &olds);
+    }
+
+    /// Stops what is unhealthy of an older deployment: it need not wait for its replacement, another revision is there.
+    fn stop_unhealthy(&mut self, service: &Service, crew: &mut Crew, index: usize) {
+        let all = crew.total();
+        self.stop_some(service, crew, all, |it| {
+            it.deployment == index && it.unhealthy
+        });
+    }
+
+    /// Stops what older deployments have beyond what they are to keep.
+    fn stop_beyond(&mut self, service: &Service, crew: &mut Crew, olds: &[usize]) {
+        for &index in olds {
             let old = &service.deployments[index];
             let wanted = old.desired_count;
             let theirs = |it: &Seen| it.deployment == index;
@@ -273,7 +319,9 @@ impl Turn<'_> {
         }
         for index in 1..service.deployments.len() {
             let old = &service.deployments[index];
-            if old.rollout_state != RolloutState::Completed
+            let goes_on =
+                old.rollout_state == RolloutState::Completed || service.stands(&old.revision);
+            if !goes_on
                 || old.launch_after.is_some_and(|at| at > self.now)
             {
                 continue;
@@ -303,6 +351,7 @@ impl Turn<'_> {
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
         let mut ids = Vec::new();
         for _ in 0..count {
+            let provider = self.provider_for(service, &request, &service.cluster);
             let (key, id) = self.launch(Birth {
                 region: &service.region,
                 cluster: &service.cluster,
@@ -314,6 +363,7 @@ impl Turn<'_> {
                 revision: Some(deployment.revision.clone()),
                 load_balancers: &load_balancers,
                 request: request.clone(),
+                provider,
             });
             crew.tasks.push(Seen {
                 key,
@@ -402,11 +452,20 @@ impl Turn<'_> {
             return;
         };
         let ours = |it: &Seen| it.deployment == 0;
-        let in_place = service.deployments.len() == 1
+        let may_end = service
+            .course
+            .as_ref()
+            .is_none_or(|it| it.stage == LifecycleStage::CleanUp);
+        let in_place = may_end
+            && service.deployments.len() == 1
             && crew.total() == service.desired_count
             && crew.tasks.iter().all(|it| ours(it) && it.healthy)
             && !crew.has_stopping();
         let state = primary.rollout_state;
+        if state == RolloutState::InProgress && self.is_early(service, crew) {
+            self.settle(service, crew, in_place);
+            return;
+        }
         if !in_place {
             service.steady = false;
             if let Some(primary) = service.deployments.first_mut() {
@@ -415,21 +474,48 @@ impl Turn<'_> {
             return;
         }
         match state {
-            RolloutState::InProgress => {
-                let settled = primary.settled_at.unwrap_or(self.now);
-                if let Some(primary) = service.deployments.first_mut() {
-                    primary.settled_at = Some(settled);
-                }
-                if self.now >= settled + service.configuration.bake_time {
-                    self.complete(service, crew);
-                }
-            }
+            RolloutState::InProgress => self.settle(service, crew, true),
             RolloutState::Completed if !service.steady => {
                 service.steady = true;
                 self.announce(service, "has reached a steady state.");
             }
             RolloutState::Completed | RolloutState::Failed => {}
         }
+    }
+
+    /// What is asked for is there: the deployment bakes, and completes.
+    fn settle(&mut self, service: &mut Service, crew: &Crew, in_place: bool) {
+        let Some(primary) = service.deployments.first_mut() else {
+            return;
+        };
+        let settled = *primary.settled_at.get_or_insert(self.now);
+        if self.now >= self.completion(service, settled) {
+            self.complete(service, crew, in_place);
+        }
+    }
+
+    /// When the PRIMARY completes, everything being there since `settled`.
+    fn completion(&self, service: &Service, settled: Millis) -> Millis {
+        // What shifts traffic has baked already; a rollback returns to what has proved itself.
+        let rolls_back = service.primary().filter(|it| it.is_rollback);
+        match (&service.course, rolls_back) {
+            (_, Some(primary)) => {
+                settled.max(primary.created_at + self.world.settings.pace.rollback)
+            }
+            (Some(_), None) => settled,
+            (None, None) => settled + service.configuration.bake_time,
+        }
+    }
+
+    /// Whether `earlySuccessCriteria` are met.
+    fn is_early(&self, service: &Service, crew: &Crew) -> bool {
+        let (Some(early), None) = (service.configuration.early_success, &service.course) else {
+            return false;
+        };
+        let healthy = crew.count(|it| it.deployment == 0 && it.healthy);
+        let (needed, _) = bounds(service.desired_count, early.healthy_percent, 0);
+        let cleaned = service.deployments.len() == 1 && !crew.has_stopping();
+        healthy >= needed && (early.deferred || cleaned) && self.may_launch(service)
     }
 
     /// Brings the counts of the service, its deployments and the service deployment up to date.
@@ -448,10 +534,11 @@ impl Turn<'_> {
             of_service.0 += running;
             of_service.1 += pending;
         }
+        let wanted = service.wanted_count();
         (service.running_count, service.pending_count) = of_service;
         for (deployment, (running, pending)) in service.deployments.iter_mut().zip(of_deployments) {
             if deployment.status == DeploymentStatus::Primary {
-                deployment.desired_count = service.desired_count;
+                deployment.desired_count = wanted;
             }
             if (deployment.running_count, deployment.pending_count) != (running, pending) {
                 deployment.running_count = running;
@@ -480,6 +567,13 @@ impl Turn<'_> {
             });
             changed |= new != (summary.requested, summary.running, summary.pending);
             (summary.requested, summary.running, summary.pending) = new;
+            if !service.traffic.production.is_empty() {
+                let production = Traffic::of(&service.traffic.production, &summary.arn);
+                let test = Traffic::of(&service.traffic.test, &summary.arn);
+                let new = (Some(production), Some(test));
+                changed |= new != (summary.production, summary.test);
+                (summary.production, summary.test) = new;
+            }
         }
         if changed {
             record.updated_at = self.now;
@@ -509,17 +603,23 @@ fn retire(service: &mut Service, crew: &mut Crew) {
 
 /// (healthy at least, meant to run at most) of a service.
 fn limits(service: &Service) -> (u32, u32) {
+    let configuration = &service.configuration;
+    let maximum = match service.course {
+        // Two revisions side by side, whatever the maximum is for rolling.
+        Some(_) => configuration.maximum_percent.max(200),
+        None => configuration.maximum_percent,
+    };
     bounds(
         service.desired_count,
-        service.configuration.minimum_healthy_percent,
-        service.configuration.maximum_percent,
+        configuration.minimum_healthy_percent,
+        maximum,
     )
 }
 
 /// How many sound tasks the PRIMARY lacks.
 fn missing(service: &Service, crew: &Crew) -> u32 {
     let sound = crew.count(|it| it.deployment == 0 && !it.unhealthy);
-    service.desired_count.saturating_sub(sound)
+    service.wanted_count().saturating_sub(sound)
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::course::ALL_TRAFFIC;
 use crate::crew::Crew;
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Breaker, BreakerStatus, Command, Completed, Deployment, DeploymentStatus, RevisionSummary,
-    Rollback, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision,
-    StopCode, Task, ThresholdKind,
+    Arn, Breaker, BreakerStatus, Command, Completed, Course, Deployment, DeploymentStatus,
+    LifecycleStage, LoadBalancer, RevisionSummary, Rollback, RolloutState, Service,
+    ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, StopCode, Task, ThresholdKind,
+    Traffic,
 };
 
 impl Breaker {
@@ -30,6 +32,55 @@ impl Breaker {
 pub(crate) enum GivenUp {
     Breaker,
     Request,
+    /// StopServiceDeployment with `ABORT`: nothing is rolled back.
+    Abort,
+    Alarm,
+    /// A lifecycle hook failed or timed out.
+    Hook,
+    /// A listener rule could not be changed.
+    Traffic,
+    /// A stage, or the whole deployment, took too long.
+    Timeout,
+}
+
+impl GivenUp {
+    /// `rolloutStateReason`. Those that no public log shows are worded like the others.
+    fn rollout_reason(self, id: &str) -> String {
+        match self {
+            GivenUp::Breaker => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+            GivenUp::Request | GivenUp::Abort => {
+                format!("ECS deployment {id} stopped by a user.")
+            }
+            GivenUp::Alarm => "ECS deployment failed: alarm detected.".to_owned(),
+            GivenUp::Hook => format!("ECS deployment {id} failed: lifecycle hook failed."),
+            GivenUp::Traffic => format!("ECS deployment {id} failed: traffic shift failed."),
+            GivenUp::Timeout => format!("ECS deployment {id} failed: timed out."),
+        }
+    }
+
+    /// What the service's event says after `deployment failed: `.
+    fn event(self) -> Option<&'static str> {
+        match self {
+            GivenUp::Breaker => Some("tasks failed to start."),
+            GivenUp::Alarm => Some("alarm detected."),
+            GivenUp::Hook => Some("lifecycle hook failed."),
+            GivenUp::Traffic => Some("traffic shift failed."),
+            GivenUp::Timeout => Some("timed out."),
+            GivenUp::Request | GivenUp::Abort => None,
+        }
+    }
+
+    /// Why, for `statusReason` and `rollback.reason`.
+    fn why(self) -> &'static str {
+        match self {
+            GivenUp::Breaker => "the circuit breaker threshold was exceeded.",
+            GivenUp::Request | GivenUp::Abort => "of a request to stop it.",
+            GivenUp::Alarm => "an alarm was detected.",
+            GivenUp::Hook => "a lifecycle hook failed.",
+            GivenUp::Traffic => "traffic could not be shifted.",
+            GivenUp::Timeout => "it took too long.",
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -42,6 +93,9 @@ impl Turn<'_> {
         self.world.touch(Kind::Settings, "");
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
         let path = format!("{cluster_name}/{}", service.name);
+        let shifts = service.configuration.strategy.shifts_traffic();
+        self.keep_what_serves(service);
+        let standing = self.standing(service);
         let revision = ServiceRevision {
             arn: self.world.arn(
                 &service.region,
@@ -54,7 +108,7 @@ impl Turn<'_> {
             created_at: self.now,
             image_digests: BTreeMap::new(),
             resolved: false,
-            load_balancers: service.load_balancers.clone(),
+            load_balancers: self.places(service, standing.as_ref(), shifts),
             request: service.request.clone(),
             shaped: None,
         };
@@ -124,9 +178,12 @@ impl Turn<'_> {
                 .configuration
                 .breaker
                 .threshold(service.desired_count),
+            alarms: self.watched_alarms(service),
+            lifecycle_stage: None,
             ..ServiceDeployment::default()
         };
         let id = format!("ecs-svc/{number}");
+        let pace = &self.world.settings.pace;
         service.deployments.insert(
             0,
             Deployment {
@@ -139,9 +196,35 @@ impl Turn<'_> {
                 desired_count: service.desired_count,
                 created_at: self.now,
                 updated_at: self.now,
+                launch_after: (pace.begin > 0).then_some(self.now + pace.begin),
                 ..Deployment::default()
             },
         );
+        let left = service.deployments.len() > 2 || service.course.is_some();
+        // Traffic that is not where it should be is brought there first.
+        let is_split = match (&standing, service.traffic.holder()) {
+            (Some(standing), Some(_)) => {
+                Traffic::of(&service.traffic.production, standing) < ALL_TRAFFIC
+            }
+            _ => service.traffic.production.len() > 1,
+        };
+        service.course = (shifts || is_split || service.course.is_some()).then(|| Course {
+            strategy: service.configuration.strategy,
+            step: service.configuration.step,
+            step_bake_time: service.configuration.step_bake_time,
+            bake_time: service.configuration.bake_time,
+            stage: match left || is_split {
+                true => LifecycleStage::ReconcileService,
+                false => LifecycleStage::PreScaleUp,
+            },
+            since: self.now,
+            began: self.now,
+            standing: standing.clone(),
+            ..Course::default()
+        });
+        if shifts && service.traffic.production.is_empty() {
+            service.traffic = Traffic::all_to(standing.as_deref());
+        }
         service.current_service_deployment = Some(record.arn.clone());
         service.current_revision = revision.arn.clone();
         service.steady = false;
@@ -155,6 +238,133 @@ impl Turn<'_> {
         self.world.service_revisions.insert(arn.clone(), revision);
         self.resolve_images(&arn);
         self.queue_service(&service.arn);
+    }
+
+    /// A deployment that is superseded while it only cleans up has done its work: a rollback goes to it.
+    fn keep_what_serves(&self, service: &mut Service) {
+        let cleaning = service
+            .course
+            .as_ref()
+            .is_some_and(|it| !it.back && it.stage == LifecycleStage::CleanUp);
+        if cleaning && let Some(primary) = service.deployments.first_mut() {
+            primary.rollout_state = RolloutState::Completed;
+            service.last_completed = Some(Completed {
+                deployment: primary.id.clone(),
+                revision: primary.revision.clone(),
+            });
+        }
+    }
+
+    /// The revision that serves while the next one comes up: the one that was completed last, if it still has tasks, else the one
+    /// that has the traffic.
+    fn standing(&self, service: &Service) -> Option<Arn> {
+        let stands = |revision: &&Arn| service.deployments.iter().any(|it| it.revision == **revision);
+        let completed = service.last_completed.as_ref().map(|it| &it.revision);
+        completed
+            .filter(stands)
+            .or_else(|| service.traffic.holder().filter(stands))
+            .cloned()
+    }
+
+    /// The target groups of a new revision's tasks: the ones that the standing revision's are in, or the other ones if traffic is to
+    /// be shifted.
+    fn places(
+        &self,
+        service: &Service,
+        standing: Option<&Arn>,
+        shifts: bool,
+    ) -> Vec<LoadBalancer> {
+        let before = standing
+            .or(service.traffic.holder())
+            .and_then(|it| self.world.service_revisions.get(it));
+        let mut places = service.load_balancers.clone();
+        for (index, place) in places.iter_mut().enumerate() {
+            let Some(alternate) = place.alternate.clone() else {
+                continue;
+            };
+            let theirs = before
+                .and_then(|it| it.load_balancers.get(index))
+                .map(|it| it.target_group.clone());
+            let on_alternate = theirs.as_ref() == Some(&alternate);
+            let on_first = theirs.as_ref() == Some(&place.target_group);
+            if (on_alternate && !shifts) || (on_first && shifts) {
+                let first = std::mem::replace(&mut place.target_group, alternate);
+                place.alternate = Some(first);
+            }
+        }
+        places
+    }
+
+    /// Whether the traffic goes to other target groups than those of the revision that a rollback returns to.
+    fn is_elsewhere(&self, service: &Service) -> bool {
+        let groups = |revision: &Arn| -> Option<Vec<&Arn>> {
+            let places = &self.world.service_revisions.get(revision)?.load_balancers;
+            Some(places.iter().map(|it| &it.target_group).collect())
+        };
+        let completed = service.last_completed.as_ref().map(|it| &it.revision);
+        match (service.traffic.holder(), completed) {
+            (Some(holder), Some(completed)) => groups(holder) != groups(completed),
+            _ => false,
+        }
+    }
+
+    /// The alarms that a deployment watches: those that are not in ALARM when it begins.
+    fn watched_alarms(&self, service: &Service) -> Vec<String> {
+        let alarms = &service.configuration.alarms;
+        let known = &self.world.settings.alarms;
+        alarms
+            .names
+            .iter()
+            .filter(|_| alarms.enable)
+            .filter(|name| !known.contains(&format!("{}/{name}", service.region)))
+            .cloned()
+            .collect()
+    }
+
+    /// An alarm changed its state: the deployments that watch it fail when it goes into ALARM.
+    pub fn alarm_changed(&mut self, region: &str, alarm: &str, alarming: bool) {
+        let name = format!("{region}/{alarm}");
+        let alarms = &mut self.world.settings.alarms;
+        let changed = match alarming {
+            true => alarms.insert(name),
+            false => alarms.remove(&name),
+        };
+        if !changed {
+            return;
+        }
+        self.world.touch(Kind::Settings, "");
+        if !alarming {
+            return;
+        }
+        let watching: Vec<Key> = self
+            .world
+            .services
+            .iter()
+            .filter(|(_, it)| it.region == region)
+            .filter(|(_, it)| {
+                let record = it.current_service_deployment.as_ref();
+                let record = record.and_then(|arn| self.world.service_deployments.get(arn));
+                let rolling_back = it.primary().is_none_or(|it| it.is_rollback);
+                !rolling_back
+                    && record.is_some_and(|it| it.alarms.iter().any(|name| name == alarm))
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in watching {
+            let Some(mut service) = self.world.services.take(key) else {
+                continue;
+            };
+            let record = service.current_service_deployment.as_ref();
+            if let Some(record) =
+                record.and_then(|arn| self.world.service_deployments.get_mut(arn))
+            {
+                record.triggered_alarms.push(alarm.to_owned());
+            }
+            self.give_up(&mut service, GivenUp::Alarm);
+            self.world.touch(Kind::Service, &service.arn);
+            self.queue_service(&service.arn);
+            self.world.services.put(key, service);
+        }
     }
 
     /// Has the tags of the pinned containers looked up, where there are any.
@@ -271,6 +481,7 @@ impl Turn<'_> {
         deployment.launch_after = None;
         if reset && deployment.rollout_state == RolloutState::InProgress {
             deployment.failed_tasks = 0;
+            deployment.trips_at = None;
         }
         if index == 0 {
             Self::resolve(service, "place");
@@ -316,10 +527,25 @@ impl Turn<'_> {
             && breaker.enable
             && deployment.rollout_state == RolloutState::InProgress
             && !deployment.is_rollback
+            // "The deployment circuit breaker can only be used for services using the rolling update" (API reference).
+            && service.course.is_none()
             && deployment.failed_tasks >= breaker.threshold(service.desired_count)
         {
+            let at = self.now + self.world.settings.pace.verdict;
+            service.deployments[index].trips_at.get_or_insert(at);
+        }
+    }
+
+    /// Gives the PRIMARY up if the breaker's time has come. Returns whether it did.
+    pub fn trip(&mut self, service: &mut Service) -> bool {
+        let due = service.primary().is_some_and(|it| {
+            it.rollout_state == RolloutState::InProgress
+                && it.trips_at.is_some_and(|at| at <= self.now)
+        });
+        if due {
             self.give_up(service, GivenUp::Breaker);
         }
+        due
     }
 
     fn record_failures(&mut self, service: &Service, index: usize) {
@@ -332,9 +558,12 @@ impl Turn<'_> {
             .service_deployments
             .get_mut(&deployment.service_deployment)
             && !record.status.is_final()
-            && record.failure_count != deployment.failed_tasks
         {
             record.failure_count = deployment.failed_tasks;
+            record.threshold = service
+                .configuration
+                .breaker
+                .threshold(service.desired_count);
             record.updated_at = self.now;
             let arn = deployment.service_deployment.clone();
             self.world.touch(Kind::ServiceDeployment, &arn);
@@ -359,15 +588,12 @@ impl Turn<'_> {
         primary.rollout_state = RolloutState::Failed;
         primary.updated_at = self.now;
         primary.launch_after = None;
-        primary.rollout_state_reason = match why {
-            GivenUp::Breaker => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
-            // Not confirmed by any public log.
-            GivenUp::Request => format!("ECS deployment {id} stopped by a user."),
-        };
-        if why == GivenUp::Breaker {
+        primary.trips_at = None;
+        primary.rollout_state_reason = why.rollout_reason(&id);
+        if let Some(event) = why.event() {
             self.announce(
                 service,
-                &format!("(deployment {id}) deployment failed: tasks failed to start."),
+                &format!("(deployment {id}) deployment failed: {event}"),
             );
         }
         let record_arn = service.current_service_deployment.clone();
@@ -377,30 +603,45 @@ impl Turn<'_> {
         {
             record.breaker_status = match why {
                 GivenUp::Breaker => BreakerStatus::Triggered,
-                GivenUp::Request if record.breaker_status == BreakerStatus::Monitoring => {
+                _ if record.breaker_status == BreakerStatus::Monitoring => {
                     BreakerStatus::MonitoringComplete
                 }
-                GivenUp::Request => record.breaker_status,
+                _ => record.breaker_status,
             };
             record.updated_at = self.now;
             self.world
                 .touch(Kind::ServiceDeployment, record_arn.as_deref().unwrap_or(""));
         }
-        let wanted = why == GivenUp::Request || service.configuration.breaker.rollback;
+        let wanted = match why {
+            GivenUp::Breaker => service.configuration.breaker.rollback,
+            GivenUp::Alarm => service.configuration.alarms.rollback,
+            GivenUp::Abort => false,
+            GivenUp::Request | GivenUp::Hook | GivenUp::Traffic | GivenUp::Timeout => true,
+        };
+        let shifts = service.course.is_some() || self.is_elsewhere(service);
         match service.last_completed.clone() {
             Some(completed) if wanted && self.can_roll_back(service) => {
                 self.roll_back(service, &completed, why);
+                if shifts {
+                    self.turn_back(service);
+                }
             }
-            _ if wanted => self.end_in_flight(
-                service,
-                ServiceDeploymentStatus::RollbackFailed,
-                "The service deployment failed, and there is no completed deployment to roll back to.",
-            ),
-            _ => self.end_in_flight(
-                service,
-                ServiceDeploymentStatus::Stopped,
-                "The service deployment failed because the circuit breaker threshold was exceeded.",
-            ),
+            _ if wanted => {
+                service.course = None;
+                self.end_in_flight(
+                    service,
+                    ServiceDeploymentStatus::RollbackFailed,
+                    "The service deployment failed, and there is no completed deployment to roll back to.",
+                );
+            }
+            _ => {
+                service.course = None;
+                self.end_in_flight(
+                    service,
+                    ServiceDeploymentStatus::Stopped,
+                    &format!("The service deployment was stopped because {}", why.why()),
+                );
+            }
         }
     }
 
@@ -429,12 +670,10 @@ impl Turn<'_> {
                 "ECS deployment circuit breaker: rolling back to deploymentId {}.",
                 to.deployment
             ),
-            GivenUp::Request => {
-                format!(
-                    "ECS deployment rolling back to deploymentId {}.",
-                    to.deployment
-                )
-            }
+            _ => format!(
+                "ECS deployment rolling back to deploymentId {}.",
+                to.deployment
+            ),
         };
         service.deployments.insert(
             0,
@@ -459,8 +698,8 @@ impl Turn<'_> {
         );
         service.task_definition = revision.task_definition.clone();
         service.current_revision = revision.arn.clone();
-        service.load_balancers = revision.load_balancers.clone();
         restore_request(service, &revision);
+        service.load_balancers = crate::request::load_balancers(&service.request);
         service.steady = false;
         self.announce(
             service,
@@ -469,15 +708,7 @@ impl Turn<'_> {
         if let Some(record) = self.world.service_deployments.get_mut(&record_arn) {
             record.status = ServiceDeploymentStatus::RollbackInProgress;
             record.rollback = Some(Rollback {
-                reason: match why {
-                    GivenUp::Breaker => {
-                        "Service deployment rolled back because the circuit breaker threshold was exceeded."
-                    }
-                    GivenUp::Request => {
-                        "Service deployment rolled back because of a request to stop it."
-                    }
-                }
-                .to_owned(),
+                reason: format!("Service deployment rolled back because {}", why.why()),
                 started_at: self.now,
                 revision: revision.arn.clone(),
             });
@@ -516,8 +747,8 @@ impl Turn<'_> {
         self.world.touch(Kind::ServiceDeployment, &arn);
     }
 
-    /// The PRIMARY is in place: it is COMPLETED, and the service is steady.
-    pub fn complete(&mut self, service: &mut Service, crew: &Crew) {
+    /// The PRIMARY has what it needs: it is COMPLETED. With everything in place the service is steady, too.
+    pub fn complete(&mut self, service: &mut Service, crew: &Crew, in_place: bool) {
         let Some(primary) = service.deployments.first_mut() else {
             return;
         };
@@ -530,9 +761,15 @@ impl Turn<'_> {
             deployment: id.clone(),
             revision: primary.revision.clone(),
         });
-        service.steady = true;
+        if service.configuration.strategy.shifts_traffic() || !service.traffic.production.is_empty()
+        {
+            service.traffic = Traffic::all_to(Some(&service.current_revision));
+        }
+        service.steady = in_place;
         self.announce(service, &format!("(deployment {id}) deployment completed."));
-        self.announce(service, "has reached a steady state.");
+        if in_place {
+            self.announce(service, "has reached a steady state.");
+        }
         // The last counts belong in the record that ends here.
         self.count(service, crew);
         let status = if was_rollback {
@@ -541,6 +778,7 @@ impl Turn<'_> {
             ServiceDeploymentStatus::Successful
         };
         self.end_in_flight(service, status, "");
+        service.course = None;
     }
 }
 

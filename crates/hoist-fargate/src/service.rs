@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Arn, Members, Millis};
+use crate::{
+    Arn, Course, DeploymentAlarms, EarlySuccess, Hook, HookRun, LifecycleStage, Members, Millis,
+    Strategy, Traffic,
+};
 
 /// `status` of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +79,15 @@ pub struct DeploymentConfiguration {
     pub breaker: Breaker,
     /// How long a finished rollout is watched before it counts as successful.
     pub bake_time: Millis,
+    pub strategy: Strategy,
+    /// `stepPercent` or `canaryPercent`, in tenths.
+    pub step: u32,
+    /// `stepBakeTimeInMinutes` or `canaryBakeTimeInMinutes`.
+    pub step_bake_time: Millis,
+    pub hooks: Vec<Hook>,
+    pub alarms: DeploymentAlarms,
+    /// `earlySuccessCriteria`, where they are enabled.
+    pub early_success: Option<EarlySuccess>,
 }
 
 impl Default for DeploymentConfiguration {
@@ -85,6 +97,12 @@ impl Default for DeploymentConfiguration {
             maximum_percent: 200,
             breaker: Breaker::default(),
             bake_time: 0,
+            strategy: Strategy::Rolling,
+            step: 0,
+            step_bake_time: 0,
+            hooks: Vec::new(),
+            alarms: DeploymentAlarms::default(),
+            early_success: None,
         }
     }
 }
@@ -93,9 +111,14 @@ impl Default for DeploymentConfiguration {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {
+    /// Of a service: as configured; of a revision: the one that its tasks are in.
     pub target_group: Arn,
     pub container: String,
     pub port: u16,
+    /// `advancedConfiguration.alternateTargetGroupArn`.
+    pub alternate: Option<Arn>,
+    pub production_rule: Option<Arn>,
+    pub test_rule: Option<Arn>,
 }
 
 /// One entry of `events`.
@@ -180,6 +203,8 @@ pub struct Deployment {
     pub unreplaced: u32,
     /// Inner: no launch before this time.
     pub launch_after: Option<Millis>,
+    /// Inner: when the circuit breaker trips, its threshold being reached.
+    pub trips_at: Option<Millis>,
     /// Inner: since when everything is in place, for the bake time.
     pub settled_at: Option<Millis>,
 }
@@ -218,6 +243,12 @@ pub struct Service {
     pub current_service_deployment: Option<Arn>,
     /// The service revision of the PRIMARY.
     pub current_revision: Arn,
+    /// How traffic is shared out, once a deployment has shifted it.
+    pub traffic: Traffic,
+    /// The course of the deployment in flight, if it shifts traffic.
+    pub course: Option<Course>,
+    /// Inner: how many shifts of traffic were asked for.
+    pub shifts: u64,
     /// `clientToken` of CreateService: the same call again gets the same answer.
     pub client_token: Option<String>,
     /// Inner: the newest revision whose deployment was COMPLETED, where a rollback goes.
@@ -342,6 +373,10 @@ pub struct RevisionSummary {
     pub requested: u32,
     pub running: u32,
     pub pending: u32,
+    /// Tenths of a per cent of the production traffic; `None` where nothing is shifted.
+    pub production: Option<u32>,
+    /// The same of the test traffic.
+    pub test: Option<u32>,
 }
 
 /// `rollback` of a service deployment.
@@ -375,4 +410,12 @@ pub struct ServiceDeployment {
     pub breaker_status: BreakerStatus,
     pub failure_count: u32,
     pub threshold: u32,
+    /// Where it is, if it shifts traffic.
+    pub lifecycle_stage: Option<LifecycleStage>,
+    /// The hooks of that stage.
+    pub hooks: Vec<HookRun>,
+    /// The alarms that are watched; those that were in ALARM when it began are not.
+    pub alarms: Vec<String>,
+    /// The alarms that gave it up.
+    pub triggered_alarms: Vec<String>,
 }

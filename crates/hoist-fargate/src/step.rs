@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::table::Key;
 use crate::world::{Kind, Sleeper};
 use crate::{
-    Answer, Arn, Call, Command, ContainerStatus, Event, Millis, Refusal, Service, StopCode, Task,
-    TaskStatus, World,
+    Answer, Arn, Call, Command, ContainerStatus, Course, Event, Millis, Refusal, Service, StopCode,
+    Task, TaskStatus, Traffic, World,
 };
 
 /// Lets `event` happen at `now` (milliseconds since the Unix epoch; never less than before) and returns what is to be done.
@@ -290,6 +290,9 @@ impl<'w> Turn<'w> {
                 let changed = target.state != state
                     || target.reason != reason
                     || target.description != description;
+                if target.state != state {
+                    target.since = now;
+                }
                 target.state = state;
                 target.reason = reason;
                 target.description = description;
@@ -318,6 +321,25 @@ impl<'w> Turn<'w> {
                     _ => false,
                 }
             }),
+            Event::TrafficShifted { service, number } => {
+                self.traffic_shifted(&service, number, None);
+            }
+            Event::TrafficRefused {
+                service,
+                number,
+                reason,
+            } => self.traffic_shifted(&service, number, Some(reason)),
+            Event::HookAnswered {
+                service,
+                hook,
+                answer,
+            } => self.hook_answered(&service, &hook, answer),
+            Event::AlarmChanged {
+                region,
+                alarm,
+                alarming,
+            } => self.alarm_changed(&region, &alarm, alarming),
+            Event::SpotInterrupted { task } => self.spot_interrupted(&task),
             Event::Tick => {}
             Event::Restarted => self.restarted(),
         }
@@ -391,6 +413,13 @@ impl<'w> Turn<'w> {
             {
                 self.resolve_images(&revision);
             }
+            if let Some(key) = self.world.services.key(&service)
+                && let Some(mut record) = self.world.services.take(key)
+            {
+                self.resume(&mut record);
+                self.world.touch(Kind::Service, &service);
+                self.world.services.put(key, record);
+            }
             self.queue_service(&service);
         }
     }
@@ -417,13 +446,18 @@ fn facets(task: &Task) -> (u8, bool, bool, bool) {
 #[derive(PartialEq)]
 struct Fingerprint {
     numbers: [u64; 6],
-    deployments: Vec<[u64; 11]>,
+    deployments: Vec<[u64; 12]>,
+    course: Option<(Course, Traffic)>,
 }
 
 impl Fingerprint {
     fn of(service: &Service) -> Self {
         let time = |at: Option<Millis>| at.unwrap_or(0);
         Fingerprint {
+            course: service
+                .course
+                .as_ref()
+                .map(|it| (it.clone(), service.traffic.clone())),
             numbers: [
                 service.status as u64,
                 service.announcements,
@@ -446,6 +480,7 @@ impl Fingerprint {
                         u64::from(it.failed_tasks),
                         u64::from(it.failures_in_a_row),
                         u64::from(it.is_rollback),
+                        u64::from(it.unreplaced),
                         time(it.launch_after),
                         time(it.settled_at),
                         it.updated_at,

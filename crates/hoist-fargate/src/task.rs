@@ -188,6 +188,8 @@ pub struct Target {
     pub reason: Option<String>,
     /// Such as `Health checks failed with these codes: [404]`.
     pub description: Option<String>,
+    /// Since when it is in `state`.
+    pub since: Millis,
     /// When `RegisterTarget` was sent.
     pub registered_at: Option<Millis>,
     /// When `DeregisterTarget` was sent.
@@ -220,6 +222,8 @@ pub struct Task {
     pub containers: Vec<Container>,
     pub targets: Vec<Target>,
     pub health: Health,
+    /// `capacityProviderName`: `FARGATE` or `FARGATE_SPOT`, where a strategy chose one.
+    pub capacity_provider: Option<String>,
     pub stop_code: Option<StopCode>,
     pub stopped_reason: Option<String>,
     /// The private address, once provisioned.

@@ -79,6 +79,8 @@ pub(crate) struct Settings {
     pub ids: Ids,
     /// The last revision number of each family, by `region/family`.
     pub families: BTreeMap<String, u32>,
+    /// The CloudWatch alarms that are in ALARM, as `region/name`.
+    pub alarms: BTreeSet<String>,
 }
 
 /// All that the scheduler knows: plain records by ARN. Reading is free; changes come only from [`crate::step`].
@@ -168,6 +170,7 @@ impl World {
                 account: account.to_owned(),
                 ids: Ids::new(seed),
                 families: BTreeMap::new(),
+                alarms: BTreeSet::new(),
             },
             ..World::default()
         };

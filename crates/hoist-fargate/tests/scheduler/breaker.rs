@@ -347,3 +347,108 @@ fn launches_back_off_after_repeated_failures_up_to_the_cap() {
     assert!(stage.primary().rollout_state == RolloutState::InProgress);
     assert!(stage.primary().failed_tasks > 10);
 }
+
+/// A service that watches an alarm, with its first deployment done, and a second definition.
+fn watching(rollback: bool) -> (Stage, Arn) {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    let alarms = json!({ "alarmNames": ["errors"], "enable": true, "rollback": rollback });
+    stage.create(&one, 1, json!({ "deploymentConfiguration": { "alarms": alarms } }));
+    stage.run_to("completion", completed);
+    stage.app(
+        "app:2",
+        App {
+            pull: (60_000, 60_000),
+            ..App::good()
+        },
+    );
+    let two = stage.register("web", "app:2");
+    (stage, two)
+}
+
+#[test]
+fn an_alarm_fails_the_deployment_and_rolls_back_where_asked_to() {
+    for rollback in [true, false] {
+        let (mut stage, two) = watching(rollback);
+        stage.happen(alarm(true));
+        stage.happen(alarm(false));
+        assert!(completed(&stage.world), "nothing is watched between deployments");
+        stage.update(json!({ "taskDefinition": two }));
+        let record = stage.record().arn.clone();
+        stage.run_for(5_000);
+        stage.happen(alarm(true));
+        let said = "(service web) (deployment ecs-svc/D2) deployment failed: alarm detected.";
+        assert!(stage.story().iter().any(|it| it == said));
+        stage.run_for(120_000);
+        let record = stage.world.service_deployment(&record).unwrap();
+        assert_eq!(record.triggered_alarms, ["errors"]);
+        let (status, definition) = if rollback {
+            (ServiceDeploymentStatus::RollbackSuccessful, "web:1")
+        } else {
+            (ServiceDeploymentStatus::Stopped, "web:2")
+        };
+        assert_eq!(record.status, status);
+        assert!(stage.service().task_definition.ends_with(definition));
+    }
+}
+
+#[test]
+fn an_alarm_that_is_in_alarm_at_the_start_is_ignored() {
+    let (mut stage, two) = watching(true);
+    stage.happen(alarm(true));
+    stage.update(json!({ "taskDefinition": two }));
+    assert_eq!(stage.record().alarms, Vec::<String>::new());
+    stage.happen(alarm(false));
+    stage.happen(alarm(true));
+    stage.run_to("completion", completed);
+    assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
+}
+
+#[test]
+fn the_threshold_follows_the_latest_desired_count() {
+    let (mut stage, _, two) = standing(2, json!({}));
+    stage.app("app:2", App::exiting(20, 1));
+    stage.update(json!({ "taskDefinition": two }));
+    stage.update(json!({ "desiredCount": 20 }));
+    let record = stage.record().arn.clone();
+    stage.run_to("completion", completed);
+    let record = stage.world.service_deployment(&record).unwrap();
+    assert_eq!(record.threshold, 10);
+    assert!(record.failure_count >= 10);
+}
+
+#[test]
+fn a_deployment_that_meets_its_early_success_criteria_completes_before_it_is_steady() {
+    for (cleanup, deployments) in [("DEFERRED", 2), ("BLOCKING", 1)] {
+        let mut stage = Stage::new(1);
+        let one = stage.register("web", "app:1");
+        let early = json!({
+            "enable": true, "healthyPercent": 75, "sourceServiceRevisionCleanup": cleanup,
+        });
+        stage.create(
+            &one,
+            4,
+            json!({ "deploymentConfiguration": {
+                "minimumHealthyPercent": 50, "earlySuccessCriteria": early
+            }}),
+        );
+        stage.run_to("completion", completed);
+        stage.app(
+            "app:1",
+            App {
+                stop: (20_000, 20_000),
+                ..App::good()
+            },
+        );
+        let two = stage.register("web", "app:2");
+        stage.update(json!({ "taskDefinition": two }));
+        stage.run_to("completion", completed);
+        assert_eq!(stage.service().deployments.len(), deployments, "{cleanup}");
+        stage.run_for(60_000);
+        let service = stage.service();
+        assert_eq!((service.deployments.len(), service.running_count), (1, 4));
+        assert!(service.steady);
+        let steady = "(service web) has reached a steady state.";
+        assert_eq!(stage.story().last().map(String::as_str), Some(steady));
+    }
+}

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod breaker;
+mod pace;
 mod rolling;
 mod simulation;
 mod speed;
 mod stage;
+mod strategies;
 mod tasks;

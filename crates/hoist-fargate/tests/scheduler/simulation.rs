@@ -2,6 +2,7 @@
 //!
 //! `HOIST_SEED=N` replays one schedule and prints its story; `HOIST_SCHEDULES=N` sets how many run.
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hoist_fargate::*;
@@ -44,6 +45,62 @@ fn random_app(dice: &mut Dice) -> App {
     app
 }
 
+/// A way to deploy, with its hooks and alarms.
+fn random_strategy(dice: &mut Dice) -> serde_json::Value {
+    let mut configuration = json!({
+        "strategy": "ROLLING",
+        "bakeTimeInMinutes": dice.between((0, 1)),
+        "earlySuccessCriteria": { "enable": false },
+    });
+    match dice.between((0, 9)) {
+        0 | 1 => configuration["strategy"] = json!("BLUE_GREEN"),
+        2 => {
+            configuration["strategy"] = json!("LINEAR");
+            configuration["linearConfiguration"] = json!({
+                "stepPercent": (dice.between((200, 1_000)) as f64 / 10.0),
+                "stepBakeTimeInMinutes": dice.between((0, 1)),
+            });
+        }
+        3 => {
+            configuration["strategy"] = json!("CANARY");
+            configuration["canaryConfiguration"] = json!({
+                "canaryPercent": (dice.between((1, 1_000)) as f64 / 10.0),
+                "canaryBakeTimeInMinutes": dice.between((0, 2)),
+            });
+        }
+        4 => {
+            let cleanup = ["BLOCKING", "DEFERRED"][dice.between((0, 1)) as usize];
+            configuration["earlySuccessCriteria"] = json!({
+                "enable": true, "healthyPercent": 100,
+                "sourceServiceRevisionCleanup": cleanup,
+            });
+        }
+        _ => {}
+    }
+    let mut hooks = Vec::new();
+    for stage in LifecycleStage::ALL {
+        if stage.takes_hooks() && dice.percent(15) {
+            hooks.push(json!({
+                "hookTargetArn": "arn:aws:lambda:eu-central-1:000000000000:function:look",
+                "lifecycleStages": [stage.as_str()],
+                "timeoutConfiguration": { "timeoutInMinutes": dice.between((1, 3)) },
+            }));
+        }
+    }
+    if dice.percent(15) {
+        let action = ["CONTINUE", "ROLLBACK"][dice.between((0, 1)) as usize];
+        hooks.push(json!({
+            "targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP", "POST_TEST_TRAFFIC_SHIFT"],
+            "timeoutConfiguration": { "timeoutInMinutes": dice.between((1, 3)), "action": action },
+        }));
+    }
+    configuration["lifecycleHooks"] = hooks.into();
+    configuration["alarms"] = json!({
+        "alarmNames": ["errors"], "enable": dice.percent(30), "rollback": dice.percent(70),
+    });
+    configuration
+}
+
 fn random_service(dice: &mut Dice) -> serde_json::Value {
     let minimum = [0, 25, 50, 75, 100][dice.between((0, 4)) as usize];
     let maximum = [100, 125, 150, 200, 300][dice.between((0, 4)) as usize];
@@ -67,8 +124,10 @@ fn random_service(dice: &mut Dice) -> serde_json::Value {
         "minimumHealthyPercent": minimum, "maximumPercent": maximum,
         "deploymentCircuitBreaker": breaker,
     }});
+    let strategy = random_strategy(dice);
+    merge(&mut request, json!({ "deploymentConfiguration": strategy }));
     if dice.percent(60) {
-        merge(&mut request, balanced());
+        merge(&mut request, if dice.percent(50) { two_groups() } else { balanced() });
         merge(
             &mut request,
             json!({ "healthCheckGracePeriodSeconds": dice.between((0, 5)) }),
@@ -121,7 +180,7 @@ fn perform(stage: &mut Stage, seed: u64) {
             _ => dice.between((0, 30_000)),
         };
         stage.run_for(pause);
-        match dice.between((0, 11)) {
+        match dice.between((0, 14)) {
             0..=2 => {
                 let definition = register(stage, &mut dice);
                 stage.update(json!({ "taskDefinition": definition }));
@@ -138,9 +197,10 @@ fn perform(stage: &mut Stage, seed: u64) {
             8 => {
                 let record = stage.record().arn.clone();
                 // Whether there is something to roll back to is its own business.
+                let kind = ["ROLLBACK", "ABORT"][dice.between((0, 1)) as usize];
                 let _ = stage.ask(
                     Action::StopServiceDeployment,
-                    json!({ "serviceDeploymentArn": record }),
+                    json!({ "serviceDeploymentArn": record, "stopType": kind }),
                 );
             }
             9 => {
@@ -157,14 +217,39 @@ fn perform(stage: &mut Stage, seed: u64) {
                 let app = random_app(&mut dice);
                 stage.app(image, app);
             }
+            11 => {
+                stage.neighbours = Neighbours {
+                    hook_fails: dice.between((0, 20)),
+                    hook_asks_again: dice.between((0, 60)),
+                    shift_refused: dice.between((0, 20)),
+                };
+            }
+            12 => stage.happen(Event::AlarmChanged {
+                region: REGION.to_owned(),
+                alarm: "errors".to_owned(),
+                alarming: dice.percent(60),
+            }),
+            13 => {
+                let course = stage.service().course.as_ref();
+                let hooks = course.map(|it| it.hooks.clone()).unwrap_or_default();
+                let arn = stage.record().arn.clone();
+                for hook in hooks {
+                    let action = ["CONTINUE", "ROLLBACK"][dice.between((0, 1)) as usize];
+                    // Whether it waits is its own business.
+                    let _ = stage.ask(
+                        Action::ContinueServiceDeployment,
+                        json!({ "serviceDeploymentArn": arn, "hookId": hook.id, "action": action }),
+                    );
+                }
+            }
             _ => {
                 let target = stage
                     .tasks()
                     .iter()
                     .find(|it| it.status == TaskStatus::Running && !it.targets.is_empty())
-                    .map(|it| it.arn.clone());
-                if let Some(task) = target {
-                    stage.happen(target_health(task, GROUP.to_owned(), 8080, false));
+                    .map(|it| (it.arn.clone(), it.targets[0].target_group.clone()));
+                if let Some((task, group)) = target {
+                    stage.happen(target_health(task, group, 8080, false));
                 }
             }
         }
@@ -180,6 +265,7 @@ fn perform(stage: &mut Stage, seed: u64) {
         assert_eq!(stage.service().status, ServiceStatus::Inactive);
         return;
     }
+    stage.neighbours = Neighbours::default();
     // The faults cease, the bounds leave a way, and every deployment comes to its end.
     for image in IMAGES {
         stage.app(image, App::good());
@@ -261,14 +347,27 @@ fn whatever_happens_the_bounds_hold_the_counts_agree_and_every_deployment_ends()
         return;
     }
     let schedules = number("HOIST_SCHEDULES").unwrap_or(100_000);
-    let first = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64
-        % 1_000_000_000
-        * 1_000_000;
+    let first = number("HOIST_FIRST_SEED").unwrap_or_else(fresh_seed);
+    let mut out = std::io::stderr();
+    writeln!(out, "{schedules} schedules from seed {first}").unwrap();
     let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
-    let failure = std::thread::scope(|scope| {
+    let failure = find_failure(first, schedules, threads);
+    assert_eq!(
+        failure,
+        None,
+        "a schedule failed; HOIST_SEED={} cargo test --release -p hoist-fargate --test scheduler simulation replays it",
+        failure.unwrap_or_default()
+    );
+}
+
+fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_nanos() as u64 % 1_000_000_000 * 1_000_000
+}
+
+/// The least seed whose schedule fails.
+fn find_failure(first: u64, schedules: u64, threads: u64) -> Option<u64> {
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|worker| {
                 scope.spawn(move || {
@@ -283,13 +382,7 @@ fn whatever_happens_the_bounds_hold_the_counts_agree_and_every_deployment_ends()
             .into_iter()
             .filter_map(|it| it.join().unwrap())
             .min()
-    });
-    assert_eq!(
-        failure,
-        None,
-        "a schedule failed; HOIST_SEED={} replays it",
-        failure.unwrap_or_default()
-    );
+    })
 }
 
 #[test]

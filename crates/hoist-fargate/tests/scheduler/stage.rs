@@ -62,6 +62,14 @@ pub struct App {
     pub drain: (u64, u64),
 }
 
+/// What the functions behind lifecycle hooks answer, and what becomes of shifts of traffic; chances in per cent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Neighbours {
+    pub hook_fails: u64,
+    pub hook_asks_again: u64,
+    pub shift_refused: u64,
+}
+
 impl App {
     pub fn good() -> Self {
         App {
@@ -91,6 +99,9 @@ impl App {
 }
 
 pub struct Stage {
+    pub neighbours: Neighbours,
+    /// What listener rules forward, as the load balancer has it.
+    pub rules: BTreeMap<Arn, Vec<(Arn, u32)>>,
     pub world: World,
     pub now: Millis,
     pub apps: BTreeMap<String, App>,
@@ -125,6 +136,7 @@ pub struct Stage {
 #[derive(Clone)]
 struct Seen {
     service: Arn,
+    revision: Option<Arn>,
     status: TaskStatus,
     wanted: bool,
     was_healthy: bool,
@@ -137,6 +149,8 @@ impl Stage {
 
     pub fn at_pace(seed: u64, pace: Pace) -> Self {
         let mut stage = Stage {
+            neighbours: Neighbours::default(),
+            rules: BTreeMap::new(),
             world: World::new("000000000000", seed, pace),
             now: 1_800_000_000_000,
             apps: BTreeMap::new(),
@@ -519,6 +533,48 @@ impl Stage {
                     );
                 }
             }
+            Command::ShiftTraffic {
+                service,
+                number,
+                rules,
+                ..
+            } => {
+                if self.dice.percent(self.neighbours.shift_refused) {
+                    let reason = "One or more rules not found".to_owned();
+                    return self.later(
+                        30,
+                        Event::TrafficRefused {
+                            service,
+                            number,
+                            reason,
+                        },
+                    );
+                }
+                for RuleWeights { rule, weights } in rules {
+                    let sum: u32 = weights.iter().map(|(_, weight)| weight).sum();
+                    assert!(sum == 100 || sum == 1_000, "{weights:?}");
+                    assert!(weights.iter().all(|(_, weight)| *weight <= 999));
+                    self.rules.insert(rule, weights);
+                }
+                self.later(30, Event::TrafficShifted { service, number });
+            }
+            Command::CallHook { service, hook, .. } => {
+                let answer = if self.dice.percent(self.neighbours.hook_fails) {
+                    HookAnswer::Failed
+                } else if self.dice.percent(self.neighbours.hook_asks_again) {
+                    HookAnswer::InProgress(5_000)
+                } else {
+                    HookAnswer::Succeeded
+                };
+                self.later(
+                    40,
+                    Event::HookAnswered {
+                        service,
+                        hook,
+                        answer,
+                    },
+                );
+            }
             Command::DeregisterTarget {
                 task,
                 target_group,
@@ -550,7 +606,7 @@ impl Stage {
         let mut services = BTreeSet::new();
         // By service: launched, and healthy ones stopped by the scheduler.
         let mut launched = BTreeMap::<Arn, u32>::new();
-        let mut stopped = BTreeMap::<Arn, u32>::new();
+        let mut stopped = BTreeMap::<Arn, Vec<Arn>>::new();
         for (kind, key) in &changed {
             if *kind == Kind::Service {
                 services.insert(key.clone());
@@ -580,7 +636,10 @@ impl Stage {
                     let scheduled =
                         old.wanted && task.stop_code == Some(StopCode::ServiceSchedulerInitiated);
                     if scheduled && old.was_healthy && task.health != Health::Unhealthy {
-                        *stopped.entry(service.clone()).or_default() += 1;
+                        stopped
+                            .entry(service.clone())
+                            .or_default()
+                            .extend(task.revision.clone());
                     }
                 }
                 None if task.status == TaskStatus::Stopped => {}
@@ -595,6 +654,7 @@ impl Stage {
                     key.clone(),
                     Seen {
                         service: service.clone(),
+                        revision: task.revision.clone(),
                         status: task.status,
                         wanted: task.is_wanted(),
                         was_healthy: self.world.is_healthy(task, self.now),
@@ -603,13 +663,13 @@ impl Stage {
             }
         }
         for arn in services {
-            let count = |of: &BTreeMap<Arn, u32>| of.get(&arn).copied().unwrap_or_default();
-            self.check_service(&arn, count(&launched), count(&stopped));
+            let launched = launched.get(&arn).copied().unwrap_or_default();
+            self.check_service(&arn, launched, stopped.get(&arn).map_or(&[], |it| it));
         }
         self.unwritten.extend(changed);
     }
 
-    fn check_service(&self, arn: &str, launched: u32, stopped: u32) {
+    fn check_service(&self, arn: &str, launched: u32, stopped: &[Arn]) {
         let Some(service) = self.world.service(arn) else {
             return;
         };
@@ -637,7 +697,11 @@ impl Stage {
         let desired = u64::from(service.desired_count);
         let percent = &service.configuration;
         let lower = (desired * u64::from(percent.minimum_healthy_percent)).div_ceil(100) as u32;
-        let upper = (desired * u64::from(percent.maximum_percent) / 100) as u32;
+        let mut upper = (desired * u64::from(percent.maximum_percent) / 100) as u32;
+        if service.course.is_some() {
+            upper = upper.max(2 * service.desired_count);
+        }
+        self.check_traffic(service, &crew, stopped, lower);
         let wanted = count(&|it| it.wanted);
         assert!(
             launched == 0 || wanted <= upper,
@@ -646,10 +710,34 @@ impl Stage {
         );
         let healthy = count(&|it| it.was_healthy);
         assert!(
-            stopped == 0 || healthy >= lower,
-            "{healthy} healthy tasks, at least {lower} asked for, and {stopped} were stopped\n{}",
+            stopped.is_empty() || healthy >= lower,
+            "{healthy} healthy tasks, at least {lower} asked for, and {} were stopped\n{}",
+            stopped.len(),
             self.picture()
         );
+    }
+
+    /// Weights always sum, and nothing that has traffic is taken below the minimum.
+    fn check_traffic(&self, service: &Service, crew: &[&Seen], stopped: &[Arn], lower: u32) {
+        for shares in [&service.traffic.production, &service.traffic.test] {
+            let sum: u32 = shares.iter().map(|it| it.tenths).sum();
+            assert!(shares.is_empty() || sum == ALL_TRAFFIC, "{shares:?}");
+        }
+        if service.course.is_none() {
+            return;
+        }
+        for revision in stopped {
+            let share = Traffic::of(&service.traffic.production, revision);
+            let healthy = crew
+                .iter()
+                .filter(|it| it.was_healthy && it.revision.as_ref() == Some(revision))
+                .count() as u32;
+            assert!(
+                share == 0 || healthy >= lower,
+                "{healthy} healthy tasks of a revision with {share} of the traffic\n{}",
+                self.picture()
+            );
+        }
     }
 
     /// A success means that the new revision serves, a rollback that the old one does; in both cases alone and healthy.
@@ -669,6 +757,11 @@ impl Stage {
         let primary = service.primary().unwrap();
         assert_eq!(&primary.revision, serves);
         assert_eq!(primary.rollout_state, RolloutState::Completed);
+        self.check_weights(service, serves);
+        let early = record.configuration.get("earlySuccessCriteria");
+        if early.is_some_and(|it| it["enable"] == true) {
+            return;
+        }
         let mut wanted = 0;
         for task in self
             .world
@@ -680,6 +773,29 @@ impl Stage {
             wanted += 1;
         }
         assert_eq!(wanted, service.desired_count);
+    }
+
+    /// All traffic goes to this revision, by the scheduler's books and at the load balancer.
+    fn check_weights(&self, service: &Service, serves: &str) {
+        let traffic = &service.traffic;
+        if traffic.production.is_empty() {
+            return;
+        }
+        for shares in [&traffic.production, &traffic.test] {
+            assert_eq!(Traffic::of(shares, serves), ALL_TRAFFIC, "{traffic:?}");
+        }
+        let revision = self.world.service_revision(serves).unwrap();
+        for balancer in &revision.load_balancers {
+            for rule in [&balancer.production_rule, &balancer.test_rule] {
+                let Some(weights) = rule.as_ref().and_then(|it| self.rules.get(it)) else {
+                    continue;
+                };
+                for (group, weight) in weights {
+                    let full = *group == balancer.target_group;
+                    assert_eq!(*weight, if full { 100 } else { 0 }, "{}", self.picture());
+                }
+            }
+        }
     }
 
     // Looking.
@@ -751,6 +867,7 @@ impl Stage {
                     service.desired_count,
                     service.last_completed.as_ref().map(|it| &it.revision)
                 );
+                said += &format!("  {:?} {:?}\n", service.course, service.traffic);
                 for it in &service.deployments {
                     said += &format!(
                         "  {} {:?} {:?} desired {} running {} pending {} failed {} after {:?} rev {}\n",
@@ -807,11 +924,37 @@ pub fn target_health(task: Arn, target_group: Arn, port: u16, healthy: bool) -> 
     }
 }
 
+pub fn alarm(alarming: bool) -> Event {
+    Event::AlarmChanged {
+        region: REGION.to_owned(),
+        alarm: "errors".to_owned(),
+        alarming,
+    }
+}
+
 /// The members of a service behind a load balancer.
 pub fn balanced() -> Value {
     json!({ "loadBalancers": [
         { "targetGroupArn": GROUP, "containerName": "web", "containerPort": 8080 }
     ]})
+}
+
+pub const OTHER_GROUP: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:000000000000:targetgroup/web-2/fedcba9876543210";
+pub const PRODUCTION_RULE: &str = "production-rule";
+pub const TEST_RULE: &str = "test-rule";
+
+/// The members of a service between two target groups.
+pub fn two_groups() -> Value {
+    json!({ "loadBalancers": [{
+        "targetGroupArn": GROUP, "containerName": "web", "containerPort": 8080,
+        "advancedConfiguration": {
+            "alternateTargetGroupArn": OTHER_GROUP,
+            "productionListenerRule": PRODUCTION_RULE,
+            "testListenerRule": TEST_RULE,
+            "roleArn": "arn:aws:iam::000000000000:role/ecs",
+        },
+    }]})
 }
 
 /// The members of a service with the circuit breaker on.

@@ -436,3 +436,25 @@ fn late_and_repeated_reports_change_nothing() {
         assert_eq!(stage.world.task(&arn), Some(&task));
     }
 }
+
+#[test]
+fn a_spot_task_that_is_interrupted_says_so_and_is_replaced_without_counting_as_a_failure() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("web", "app:1");
+    let strategy = json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]);
+    stage.create(&definition, 1, json!({ "capacityProviderStrategy": strategy }));
+    stage.run_for(500);
+    let task = stage.tasks()[0].arn.clone();
+    stage.happen(Event::SpotInterrupted { task: task.clone() });
+    stage.run_for(10_000);
+    let stopped = stage.world.task(&task).unwrap();
+    assert_eq!(stopped.capacity_provider.as_deref(), Some("FARGATE_SPOT"));
+    assert_eq!(stopped.stop_code, Some(StopCode::SpotInterruption));
+    assert_eq!(
+        stopped.stopped_reason.as_deref(),
+        Some("Your Spot Task was interrupted.")
+    );
+    assert_eq!(stopped.containers[0].exit_code, Some(143));
+    assert_eq!(stage.service().running_count, 1);
+    assert_eq!(stage.primary().failed_tasks, 0);
+}

@@ -1,0 +1,485 @@
+//! Blue/green, linear and canary deployments, each rule as a story on the stage.
+
+use hoist_fargate::*;
+use serde_json::{Value, json};
+
+use crate::stage::*;
+
+const FUNCTION: &str = "arn:aws:lambda:eu-central-1:000000000000:function:look";
+
+fn strategy(name: &str, more: Value) -> Value {
+    let configuration = with(json!({ "strategy": name, "bakeTimeInMinutes": 1 }), more);
+    with(
+        two_groups(),
+        json!({ "deploymentConfiguration": configuration }),
+    )
+}
+
+/// A service of two tasks whose first deployment is done, and a second definition.
+fn standing(shape: Value) -> (Stage, Arn) {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 2, shape);
+    stage.run_to("completion", completed);
+    let two = stage.register("web", "app:2");
+    (stage, two)
+}
+
+/// Lets time pass until the deployment ends; returns each stage with the share of production and test traffic that the new revision had
+/// in it, and how long it took in seconds.
+fn walk(stage: &mut Stage) -> Vec<(&'static str, u32, u32, u64)> {
+    let target = stage.primary().revision.clone();
+    let mut seen: Vec<(&'static str, u32, u32, u64)> = Vec::new();
+    let mut since = stage.now;
+    let limit = stage.now + 4 * 3_600_000;
+    while let Some(course) = stage.service().course.clone() {
+        let traffic = &stage.service().traffic;
+        let now = (
+            course.stage.as_str(),
+            Traffic::of(&traffic.production, &target),
+            Traffic::of(&traffic.test, &target),
+        );
+        match seen.last_mut() {
+            Some(last) if (last.0, last.1, last.2) == now => {}
+            last => {
+                if let Some(last) = last {
+                    last.3 = (stage.now - since) / 1_000;
+                }
+                since = stage.now;
+                seen.push((now.0, now.1, now.2, 0));
+            }
+        }
+        assert!(stage.now < limit, "never ended:\n{}", stage.picture());
+        stage.run_for(10);
+    }
+    if let Some(last) = seen.last_mut() {
+        last.3 = (stage.now - since) / 1_000;
+    }
+    seen
+}
+
+fn stages(walked: &[(&'static str, u32, u32, u64)]) -> Vec<&'static str> {
+    let mut names: Vec<_> = walked.iter().map(|it| it.0).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn blue_green_goes_through_every_stage_and_changes_the_target_group() {
+    let hooks = json!([{ "hookTargetArn": FUNCTION, "lifecycleStages": [
+        "PRE_SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT",
+        "PRE_PRODUCTION_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT",
+    ]}]);
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({ "lifecycleHooks": hooks })));
+    let blue = stage.primary().revision.clone();
+    assert_eq!(
+        stage.rules[PRODUCTION_RULE],
+        [(GROUP.to_owned(), 100), (OTHER_GROUP.to_owned(), 0)]
+    );
+    stage.commands.clear();
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    let walked = walk(&mut stage);
+    assert_eq!(
+        stages(&walked),
+        [
+            "PRE_SCALE_UP",
+            "SCALE_UP",
+            "POST_SCALE_UP",
+            "TEST_TRAFFIC_SHIFT",
+            "POST_TEST_TRAFFIC_SHIFT",
+            "PRE_PRODUCTION_TRAFFIC_SHIFT",
+            "PRODUCTION_TRAFFIC_SHIFT",
+            "POST_PRODUCTION_TRAFFIC_SHIFT",
+            "BAKE_TIME",
+            "CLEAN_UP",
+        ]
+    );
+    let at = |name: &str| *walked.iter().find(|it| it.0 == name).unwrap();
+    assert_eq!((at("POST_SCALE_UP").1, at("POST_SCALE_UP").2), (0, 0));
+    let tested = at("POST_TEST_TRAFFIC_SHIFT");
+    assert_eq!((tested.1, tested.2), (0, 1_000));
+    let baked = at("BAKE_TIME");
+    assert_eq!((baked.1, baked.2, baked.3), (1_000, 1_000, 60));
+    let calls: Vec<LifecycleStage> = stage
+        .commands
+        .iter()
+        .filter_map(|(_, it)| match it {
+            Command::CallHook { stage, target, .. } if target == FUNCTION => Some(*stage),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(calls.len(), 7, "each hook once: {calls:?}");
+    let record = stage.world.service_deployment(&record).unwrap();
+    assert_eq!(record.status, ServiceDeploymentStatus::Successful);
+    assert_eq!(record.target_revision.production, Some(1_000));
+    assert_eq!(record.source_revisions[0].arn, blue);
+    assert_eq!(record.source_revisions[0].production, Some(0));
+    for rule in [PRODUCTION_RULE, TEST_RULE] {
+        assert_eq!(
+            stage.rules[rule],
+            [(GROUP.to_owned(), 0), (OTHER_GROUP.to_owned(), 100)]
+        );
+    }
+    let running: Vec<_> = stage.tasks().into_iter().filter(|it| it.is_wanted()).collect();
+    assert_eq!(running.len(), 2);
+    for task in running {
+        assert_eq!(task.targets[0].target_group, OTHER_GROUP);
+        assert_eq!(task.task_definition, two);
+    }
+    // And back into the first group the next time.
+    stage.update(json!({ "forceNewDeployment": true }));
+    walk(&mut stage);
+    assert_eq!(stage.rules[PRODUCTION_RULE][0].1, 100);
+}
+
+#[test]
+fn a_linear_deployment_shifts_in_equal_steps_with_bake_times_between() {
+    let hook = json!({
+        "hookTargetArn": FUNCTION,
+        "lifecycleStages": ["PRE_PRODUCTION_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"],
+    });
+    let linear = json!({
+        "linearConfiguration": { "stepPercent": 30.0, "stepBakeTimeInMinutes": 2 },
+        "lifecycleHooks": [hook],
+    });
+    let (mut stage, two) = standing(strategy("LINEAR", linear));
+    stage.update(json!({ "taskDefinition": two }));
+    let walked = walk(&mut stage);
+    let shifts: Vec<_> = walked
+        .iter()
+        .filter(|it| it.0 == "PRODUCTION_TRAFFIC_SHIFT")
+        .map(|it| (it.1, it.3))
+        .collect();
+    assert_eq!(shifts, [(300, 120), (600, 120), (900, 120), (1_000, 0)]);
+    stage.run_for(1_000);
+    for hooked in [
+        LifecycleStage::PreProductionTrafficShift,
+        LifecycleStage::ProductionTrafficShift,
+    ] {
+        let record = &stage.record().arn;
+        let calls = stage.commands.iter().filter(|(_, it)| {
+            matches!(it, Command::CallHook { service_deployment, stage, .. }
+                if service_deployment == record && *stage == hooked)
+        });
+        assert_eq!(calls.count(), 4, "at every step");
+    }
+}
+
+#[test]
+fn a_canary_gets_a_little_first_and_then_everything() {
+    let canary = json!({ "canaryConfiguration": { "canaryPercent": 2.5, "canaryBakeTimeInMinutes": 3 } });
+    let (mut stage, two) = standing(strategy("CANARY", canary));
+    stage.commands.clear();
+    stage.update(json!({ "taskDefinition": two }));
+    let walked = walk(&mut stage);
+    let shifts: Vec<_> = walked
+        .iter()
+        .filter(|it| it.0 == "PRODUCTION_TRAFFIC_SHIFT")
+        .map(|it| (it.1, it.3))
+        .collect();
+    assert_eq!(shifts, [(25, 180), (1_000, 0)]);
+    // Tenths of a per cent need weights of a thousand.
+    let weights: Vec<Vec<u32>> = stage
+        .commands
+        .iter()
+        .filter_map(|(_, it)| match it {
+            Command::ShiftTraffic { rules, .. } => rules.iter().find(|it| it.rule == PRODUCTION_RULE),
+            _ => None,
+        })
+        .map(|it| it.weights.iter().map(|(_, weight)| *weight).collect())
+        .collect();
+    assert!(weights.contains(&vec![975, 25]), "{weights:?}");
+}
+
+#[test]
+fn the_defaults_of_linear_and_canary_are_as_documented() {
+    let (stage, _) = standing(strategy("LINEAR", json!({})));
+    let read = &stage.service().configuration;
+    assert_eq!((read.step, read.step_bake_time), (100, 6 * 60_000));
+    let (stage, _) = standing(strategy("CANARY", json!({})));
+    let read = &stage.service().configuration;
+    assert_eq!((read.step, read.step_bake_time), (50, 10 * 60_000));
+}
+
+fn check_rolled_back(stage: &Stage, record: &str, blue: &str) {
+    let record = stage.world.service_deployment(record).unwrap();
+    assert_eq!(
+        record.status,
+        ServiceDeploymentStatus::RollbackSuccessful,
+        "{}",
+        stage.picture()
+    );
+    assert_eq!(stage.primary().revision, blue);
+    assert_eq!(stage.service().running_count, 2);
+    assert_eq!(stage.rules[PRODUCTION_RULE][0], (GROUP.to_owned(), 100));
+    assert_eq!(stage.rules[TEST_RULE][0], (GROUP.to_owned(), 100));
+}
+
+#[test]
+fn a_hook_that_fails_rolls_back_at_any_stage() {
+    for hooked in LifecycleStage::ALL.into_iter().filter(|it| it.takes_hooks()) {
+        if hooked == LifecycleStage::ReconcileService {
+            continue;
+        }
+        let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+        let blue = stage.primary().revision.clone();
+        stage.neighbours.hook_fails = 100;
+        let hook = json!({ "hookTargetArn": FUNCTION, "lifecycleStages": [hooked.as_str()] });
+        stage.update(json!({
+            "taskDefinition": two, "deploymentConfiguration": { "lifecycleHooks": [hook] },
+        }));
+        let record = stage.record().arn.clone();
+        walk(&mut stage);
+        check_rolled_back(&stage, &record, &blue);
+        let failed = "(service web) (deployment ecs-svc/D2) deployment failed: lifecycle hook failed.";
+        assert!(stage.story().iter().any(|it| it == failed), "{:?}", stage.story());
+    }
+}
+
+#[test]
+fn a_hook_is_called_again_while_it_is_in_progress() {
+    let hook = json!({ "hookTargetArn": FUNCTION, "lifecycleStages": ["POST_SCALE_UP"] });
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    stage.neighbours.hook_asks_again = 100;
+    stage.update(json!({
+        "taskDefinition": two, "deploymentConfiguration": { "lifecycleHooks": [hook] },
+    }));
+    stage.run_for(62_000);
+    let calls = |stage: &Stage| {
+        let calls = stage.commands.iter().filter_map(|(_, it)| match it {
+            Command::CallHook { hook, .. } => Some(hook.clone()),
+            _ => None,
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let ids = calls(&stage);
+    assert!((10..=13).contains(&ids.len()), "every five seconds: {}", ids.len());
+    assert!(ids.iter().all(|it| *it == ids[0]), "the same execution");
+    stage.neighbours.hook_asks_again = 0;
+    stage.run_to("completion", completed);
+}
+
+fn pausing(timeout: Value) -> (Stage, Arn, Arn) {
+    let hook = json!({ "targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
+        "timeoutConfiguration": timeout });
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({ "lifecycleHooks": [hook] })));
+    // The first deployment passed it by time-out.
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    stage.run_to("the pause", |world| {
+        let mut services = world.clusters(REGION).flat_map(|it| world.services(&it.arn));
+        services.any(|it| it.course.as_ref().is_some_and(|it| !it.hooks.is_empty()))
+    });
+    (stage, blue, record)
+}
+
+#[test]
+fn a_pause_waits_for_continue_service_deployment() {
+    let timeout = json!({ "timeoutInMinutes": 5, "action": "CONTINUE" });
+    for (action, goes_on) in [("CONTINUE", true), ("ROLLBACK", false)] {
+        let (mut stage, blue, record) = pausing(timeout.clone());
+        stage.run_for(120_000);
+        let deployment = stage.world.service_deployment(&record).unwrap();
+        assert_eq!(
+            deployment.lifecycle_stage,
+            Some(LifecycleStage::PostTestTrafficShift)
+        );
+        let hook = deployment.hooks[0].clone();
+        assert_eq!(hook.status, HookStatus::AwaitingAction);
+        let ask = json!({ "serviceDeploymentArn": record, "hookId": hook.id, "action": action });
+        stage
+            .ask(Action::ContinueServiceDeployment, ask.clone())
+            .unwrap();
+        let again = stage.ask(Action::ContinueServiceDeployment, ask);
+        assert_eq!(again.unwrap_err().code, "InvalidParameterException");
+        walk(&mut stage);
+        if goes_on {
+            let record = stage.world.service_deployment(&record).unwrap();
+            assert_eq!(record.status, ServiceDeploymentStatus::Successful);
+        } else {
+            check_rolled_back(&stage, &record, &blue);
+        }
+    }
+}
+
+#[test]
+fn a_pause_that_nobody_ends_takes_its_time_out_action() {
+    let (mut stage, _, record) =
+        pausing(json!({ "timeoutInMinutes": 5, "action": "CONTINUE" }));
+    let walked = walk(&mut stage);
+    let pause = walked.iter().find(|it| it.0 == "POST_TEST_TRAFFIC_SHIFT");
+    assert_eq!(pause.unwrap().3, 300);
+    let record = stage.world.service_deployment(&record).unwrap();
+    assert_eq!(record.status, ServiceDeploymentStatus::Successful);
+}
+
+#[test]
+fn stopping_rolls_back_or_leaves_everything_at_any_stage() {
+    for (kind, rolls_back) in [("ROLLBACK", true), ("ABORT", false)] {
+        for step in 0..14 {
+            let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+            let blue = stage.primary().revision.clone();
+            stage.update(json!({ "taskDefinition": two }));
+            let record = stage.record().arn.clone();
+            // From before the scale-up into the clean-up.
+            stage.run_for(step * 300 + if step > 8 { 59_000 } else { 0 });
+            if completed(&stage.world) {
+                continue;
+            }
+            let stop = json!({ "serviceDeploymentArn": record, "stopType": kind });
+            stage.ask(Action::StopServiceDeployment, stop).unwrap();
+            if rolls_back {
+                walk(&mut stage);
+                check_rolled_back(&stage, &record, &blue);
+            } else {
+                let status = stage.world.service_deployment(&record).unwrap().status;
+                assert_eq!(status, ServiceDeploymentStatus::Stopped);
+                assert_eq!(stage.service().course, None);
+            }
+            // The next one works, whatever was left.
+            stage.update(json!({ "forceNewDeployment": true }));
+            walk(&mut stage);
+            assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
+        }
+    }
+}
+
+#[test]
+fn a_newer_deployment_first_puts_away_what_the_older_left() {
+    let (mut stage, two) = standing(strategy("LINEAR", json!({ "linearConfiguration": {
+        "stepPercent": 50.0, "stepBakeTimeInMinutes": 10
+    }})));
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    let green = stage.primary().revision.clone();
+    stage.run_for(60_000);
+    assert_eq!(Traffic::of(&stage.service().traffic.production, &green), 500);
+    let three = stage.register("web", "app:3");
+    stage.update(json!({ "taskDefinition": three }));
+    let reconciling = stage.service().course.as_ref().unwrap().stage;
+    assert_eq!(reconciling, LifecycleStage::ReconcileService);
+    stage.run_for(100);
+    let traffic = &stage.service().traffic;
+    assert_eq!(Traffic::of(&traffic.production, &blue), ALL_TRAFFIC);
+    stage.run_for(900);
+    assert!(stage.service().deployments.iter().all(|it| it.revision != green));
+    let walked = walk(&mut stage);
+    assert_eq!(walked.last().unwrap().1, 1_000);
+    assert_eq!(stage.primary().task_definition, three);
+}
+
+#[test]
+fn an_alarm_during_the_bake_time_rolls_back() {
+    let alarms = json!({ "alarms": { "alarmNames": ["errors"], "enable": true, "rollback": true } });
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", alarms));
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    stage.run_for(30_000);
+    assert_eq!(
+        stage.service().course.as_ref().unwrap().stage,
+        LifecycleStage::BakeTime
+    );
+    stage.happen(alarm(true));
+    walk(&mut stage);
+    check_rolled_back(&stage, &record, &blue);
+    let triggered = &stage.world.service_deployment(&record).unwrap().triggered_alarms;
+    assert_eq!(triggered, &["errors"]);
+}
+
+#[test]
+fn a_rule_that_cannot_be_changed_rolls_back() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    stage.neighbours.shift_refused = 100;
+    stage.run_for(10_000);
+    let said = "(service web) was unable to shift traffic. Reason: One or more rules not found";
+    assert!(stage.story().iter().any(|it| it == said));
+    stage.neighbours.shift_refused = 0;
+    stage.run_for(60_000);
+    walk(&mut stage);
+    check_rolled_back(&stage, &record, &blue);
+}
+
+#[test]
+fn a_restart_in_the_middle_goes_on_where_it_was() {
+    for after in [100, 1_000, 1_600, 30_000] {
+        let (mut stage, two) = standing(strategy("CANARY", json!({ "canaryConfiguration": {
+            "canaryPercent": 10.0, "canaryBakeTimeInMinutes": 1
+        }})));
+        stage.update(json!({ "taskDefinition": two }));
+        stage.run_for(after);
+        stage.restart();
+        let walked = walk(&mut stage);
+        assert_eq!(walked.last().unwrap().0, "CLEAN_UP");
+        assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
+        assert_eq!(stage.service().running_count, 2);
+    }
+}
+
+#[test]
+fn both_revisions_have_all_their_tasks_until_the_clean_up() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    stage.run_for(30_000);
+    let of_blue = stage
+        .tasks()
+        .iter()
+        .filter(|it| it.is_wanted() && it.revision.as_ref() == Some(&blue))
+        .count();
+    assert_eq!((of_blue, stage.service().running_count), (2, 4));
+    // One of blue's that dies is replaced in blue.
+    let victim = stage.tasks()[0].arn.clone();
+    stage.ask(Action::StopTask, json!({ "task": victim })).unwrap();
+    stage.run_for(5_000);
+    assert_eq!(stage.service().running_count, 4);
+    stage.run_to("completion", completed);
+}
+
+#[test]
+fn wrong_settings_are_refused() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    let hook = |hook: Value| json!({ "strategy": "BLUE_GREEN", "lifecycleHooks": [hook] });
+    for (configuration, message) in [
+        (
+            json!({ "strategy": "LINEAR", "linearConfiguration": { "stepPercent": 2.9 } }),
+            "stepPercent must be between 3.0 and 100.0.",
+        ),
+        (
+            json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 0.04 } }),
+            "canaryPercent must be between 0.1 and 100.0.",
+        ),
+        (
+            json!({ "strategy": "LINEAR", "linearConfiguration": { "stepBakeTimeInMinutes": 1_441 } }),
+            "stepBakeTimeInMinutes must be between 0 and 1440.",
+        ),
+        (
+            hook(json!({ "hookTargetArn": FUNCTION, "lifecycleStages": ["BAKE_TIME"] })),
+            "Lifecycle hooks are not supported at BAKE_TIME.",
+        ),
+        (
+            hook(json!({ "targetType": "PAUSE", "lifecycleStages": ["TEST_TRAFFIC_SHIFT"] })),
+            "PAUSE hooks are not supported at TEST_TRAFFIC_SHIFT.",
+        ),
+        (
+            hook(json!({ "lifecycleStages": ["PRE_SCALE_UP"] })),
+            "hookTargetArn must be specified for lifecycle hooks of type AWS_LAMBDA.",
+        ),
+        (
+            json!({ "earlySuccessCriteria": { "enable": true, "healthyPercent": 50 } }),
+            "healthyPercent must be between minimumHealthyPercent and 100.",
+        ),
+    ] {
+        let request = json!({
+            "serviceName": "web", "taskDefinition": one, "deploymentConfiguration": configuration,
+        });
+        let refused = stage.ask(Action::CreateService, request).unwrap_err();
+        assert_eq!(refused.message, message);
+    }
+}

@@ -1,5 +1,6 @@
 //! Generated artefacts, benches and release chores: `cargo xtask <chore>`.
 
+mod prove;
 mod shapes;
 mod table;
 
@@ -9,8 +10,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
+        ["prove", campaigns @ ..] => prove::prove(campaigns),
         ["shapes", botocore] => shapes::generate(botocore.as_ref()),
-        _ => Err("usage: cargo xtask shapes BOTOCORE_DIR\n  BOTOCORE_DIR is the folder `botocore` of an installed PyPI package".to_owned()),
+        _ => Err("usage: cargo xtask shapes BOTOCORE_DIR | prove [CAMPAIGN...]\n  BOTOCORE_DIR is the folder `botocore` of an installed PyPI package".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

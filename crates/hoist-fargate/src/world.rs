@@ -314,6 +314,11 @@ impl World {
         self.tasks.values().filter(move |it| it.cluster == cluster)
     }
 
+    /// Every task.
+    pub fn all_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values()
+    }
+
     /// The tasks of a service, stopped ones that are still visible included.
     pub fn tasks_of<'a>(&'a self, service: &str) -> impl Iterator<Item = &'a Task> {
         self.crowds

@@ -128,7 +128,7 @@ pub enum ControlError {
         source: std::io::Error,
     },
     /// It runs, and does not do as told.
-    #[error("the embedded AWS did not change its faults or limits: {said}")]
+    #[error("the embedded AWS did not do as told: {said}")]
     Refused {
         /// What it answered.
         said: String,
@@ -262,7 +262,33 @@ pub fn turn(
     limits: Option<Limiting>,
     faults: Option<FaultSpec>,
 ) -> Result<Dials, ControlError> {
-    let wanted = serde_json::json!({"limits": limits, "faults": faults}).to_string();
+    post(status, &serde_json::json!({"limits": limits, "faults": faults}))
+}
+
+/// Takes the capacity of a FARGATE_SPOT task back, as AWS may at any time. `task` is its ARN or id.
+///
+/// # Errors
+/// When the daemon does not answer, or knows no such task.
+pub fn interrupt(status: &Status, task: &str) -> Result<(), ControlError> {
+    post(status, &serde_json::json!({"interrupt": task})).map(drop)
+}
+
+/// Puts a CloudWatch alarm into the ALARM state, or takes it out of it.
+///
+/// # Errors
+/// When the daemon does not answer.
+pub fn set_alarm(
+    status: &Status,
+    region: &str,
+    name: &str,
+    alarming: bool,
+) -> Result<(), ControlError> {
+    let alarm = serde_json::json!({"region": region, "name": name, "alarming": alarming});
+    post(status, &serde_json::json!({"alarm": alarm})).map(drop)
+}
+
+fn post(status: &Status, wanted: &serde_json::Value) -> Result<Dials, ControlError> {
+    let wanted = wanted.to_string();
     let request = format!(
         "POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nx-hoist-control: 1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{wanted}",
         dials::PATH,

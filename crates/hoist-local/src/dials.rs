@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use hoist_fargate::Event;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,19 @@ struct Turn {
     limits: Option<Limiting>,
     #[serde(default)]
     faults: Option<FaultSpec>,
+    /// The ARN of a FARGATE_SPOT task whose capacity is taken back.
+    #[serde(default)]
+    interrupt: Option<String>,
+    /// A CloudWatch alarm that goes into ALARM, or leaves it.
+    #[serde(default)]
+    alarm: Option<Alarm>,
+}
+
+#[derive(Deserialize)]
+struct Alarm {
+    region: String,
+    name: String,
+    alarming: bool,
 }
 
 pub(crate) async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
@@ -68,6 +82,16 @@ pub(crate) async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> 
 
 /// Turns them now, and for the next start.
 fn apply(ctx: &Ctx, turn: Turn) -> std::io::Result<()> {
+    if let Some(task) = turn.interrupt {
+        interrupt(ctx, &task)?;
+    }
+    if let Some(alarm) = turn.alarm {
+        ctx.driver.tell(Event::AlarmChanged {
+            region: alarm.region,
+            alarm: alarm.name,
+            alarming: alarm.alarming,
+        });
+    }
     let mut settings = Settings::load(&ctx.home)?;
     if let Some(limits) = turn.limits {
         ctx.limits.set(limits);
@@ -78,6 +102,26 @@ fn apply(ctx: &Ctx, turn: Turn) -> std::io::Result<()> {
         ctx.faults.set(faults);
     }
     settings.save(&ctx.home)
+}
+
+/// Takes the capacity of a FARGATE_SPOT task back; the task is named by its ARN or its id.
+fn interrupt(ctx: &Ctx, name: &str) -> std::io::Result<()> {
+    let found = ctx.driver.read(|world| {
+        let mut tasks = world.all_tasks().filter(|it| it.arn == name || it.id == name);
+        let task = tasks.next()?;
+        let spot = task.capacity_provider.as_deref() == Some("FARGATE_SPOT");
+        Some((task.arn.clone(), spot && task.is_wanted()))
+    });
+    match found {
+        Some((task, true)) => {
+            ctx.driver.tell(Event::SpotInterrupted { task });
+            Ok(())
+        }
+        Some((_, false)) => Err(std::io::Error::other(format!(
+            "the task {name} does not run on FARGATE_SPOT"
+        ))),
+        None => Err(std::io::Error::other(format!("there is no task {name}"))),
+    }
 }
 
 /// An answer that never comes: the connection ends in the middle of it.

@@ -590,6 +590,26 @@ pub enum Local {
         after_help = "Examples:\n  hoist local dials --limits aws\n  hoist local dials --faults throttling=10%,errors=5%,resets=2%,pulls=10%,seed=7\n  hoist local dials --faults errors=50%,services=ecs+registry\n  hoist local dials --faults none"
     )]
     Dials(LocalDials),
+    /// Take the capacity of a FARGATE_SPOT task back, as AWS may at any time
+    #[command(
+        after_help = "Examples:\n  hoist local interrupt 0123456789abcdef0123456789abcdef"
+    )]
+    Interrupt {
+        /// The task's ARN or id
+        task: String,
+    },
+    /// Put a CloudWatch alarm into ALARM, or back: deployments that watch it fail
+    #[command(after_help = "Examples:\n  hoist local alarm too-many-errors\n  hoist local alarm too-many-errors --ok")]
+    Alarm {
+        /// The alarm's name
+        name: String,
+        /// Out of ALARM again
+        #[arg(long)]
+        ok: bool,
+        /// The region of the alarm
+        #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+        region: String,
+    },
     /// Stop it and forget everything it holds
     Reset,
     /// Run it in the foreground

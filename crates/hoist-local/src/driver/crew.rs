@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::usage::Sample;
-use super::{containers, health, network, targets};
+use super::{containers, health, hooks, network, shift, targets};
 use crate::ctx::Ctx;
 use crate::metadata::Held;
 
@@ -226,12 +226,14 @@ impl Crew {
         self.ctx.driver.tell(event);
     }
 
-    /// Starts one command and returns at once. Commands run beside each other, but those about targets run one after the other:
+    /// Starts one command and returns at once. Commands run beside each other, but those about targets and traffic run one after the other:
     /// a target that is taken out must have been put in before.
     pub fn carry_out(&self, command: Command) {
         if matches!(
             command,
-            Command::RegisterTarget { .. } | Command::DeregisterTarget { .. }
+            Command::RegisterTarget { .. }
+                | Command::DeregisterTarget { .. }
+                | Command::ShiftTraffic { .. }
         ) {
             // The queue lives as long as the crew, which lives as long as the daemon.
             let _ = self.target_queue().send(command);
@@ -302,6 +304,32 @@ impl Crew {
                 availability_zone,
             } => {
                 targets::register(&crew, task, target_group, &ip, port, &availability_zone).await;
+            }
+            Command::ShiftTraffic {
+                service,
+                region,
+                number,
+                rules,
+            } => shift::shift(&crew, service, &region, number, &rules).await,
+            Command::CallHook {
+                service,
+                service_deployment,
+                revision,
+                hook,
+                target,
+                stage,
+                details,
+            } => {
+                let due = hooks::Due {
+                    service,
+                    service_deployment,
+                    revision,
+                    hook,
+                    target,
+                    stage: stage.as_str(),
+                    details,
+                };
+                hooks::call(&crew, due).await;
             }
             Command::DeregisterTarget {
                 task,

@@ -10,11 +10,13 @@ mod containers;
 mod crew;
 mod dial;
 mod health;
+mod hooks;
 mod images;
 mod injected;
 mod network;
 mod output;
 mod simulated;
+mod shift;
 mod targets;
 mod usage;
 

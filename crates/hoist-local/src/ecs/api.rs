@@ -55,6 +55,7 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "DescribeServiceDeployments" => deployments::describe(ctx, call),
         "DescribeServiceRevisions" => deployments::revisions(ctx, call),
         "StopServiceDeployment" => deployments::stop(ctx, call).await,
+        "ContinueServiceDeployment" => deployments::carry_on(ctx, call).await,
 
         "TagResource" => tags::tag(ctx, call).await,
         "UntagResource" => tags::untag(ctx, call).await,

@@ -1,6 +1,6 @@
 //! Service deployments and service revisions.
 
-use hoist_fargate::{Action, Answer, ServiceDeployment, ServiceRevision, World};
+use hoist_fargate::{Action, Answer, HookRun, ServiceDeployment, ServiceRevision, World};
 use serde_json::{Value, json};
 
 use super::page::page;
@@ -75,6 +75,29 @@ pub async fn stop(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     match ctx
         .driver
         .call(&call.region, Action::StopServiceDeployment, request(call))
+        .await?
+    {
+        Answer::ServiceDeployment(arn) => Ok(json!({"serviceDeploymentArn": arn})),
+        _ => Err(ApiError::internal(
+            "the scheduler answered something that is no service deployment",
+        )),
+    }
+}
+
+pub async fn carry_on(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    need(
+        call,
+        "serviceDeploymentArn",
+        "Service deployment ARN can not be blank.",
+    )?;
+    need(call, "hookId", "Hook ID can not be blank.")?;
+    match ctx
+        .driver
+        .call(
+            &call.region,
+            Action::ContinueServiceDeployment,
+            request(call),
+        )
         .await?
     {
         Answer::ServiceDeployment(arn) => Ok(json!({"serviceDeploymentArn": arn})),
@@ -169,11 +192,77 @@ fn render(deployment: &ServiceDeployment) -> Value {
         ),
         ("rollback", rollback.unwrap_or_default()),
         ("deploymentCircuitBreaker", breaker),
+        ("alarms", alarms(deployment)),
         (
-            "alarms",
-            json!({"status": "DISABLED", "alarmNames": [], "triggeredAlarmNames": []}),
+            "lifecycleStage",
+            deployment
+                .lifecycle_stage
+                .map(|it| it.as_str().into())
+                .unwrap_or_default(),
         ),
+        ("lifecycleHookDetails", hooks(&deployment.hooks)),
     ]))
+}
+
+/// The alarms of a deployment; none are watched once it has ended.
+fn alarms(deployment: &ServiceDeployment) -> Value {
+    let status = if !deployment.triggered_alarms.is_empty() {
+        "TRIGGERED"
+    } else if deployment.alarms.is_empty() {
+        "DISABLED"
+    } else if deployment.status.is_final() {
+        "MONITORING_COMPLETE"
+    } else {
+        "MONITORING"
+    };
+    json!({
+        "status": status,
+        "alarmNames": deployment.alarms,
+        "triggeredAlarmNames": deployment.triggered_alarms,
+    })
+}
+
+fn hooks(hooks: &[HookRun]) -> Value {
+    if hooks.is_empty() {
+        return Value::Null;
+    }
+    let one = |hook: &HookRun| {
+        let lambda = hook.target.is_some();
+        Value::Object(object([
+            ("hookId", hook.id.clone().into()),
+            (
+                "targetType",
+                if lambda { "AWS_LAMBDA" } else { "PAUSE" }.into(),
+            ),
+            (
+                "targetArn",
+                hook.target.clone().map(Value::from).unwrap_or_default(),
+            ),
+            ("status", hook.status.as_str().into()),
+            ("expiresAt", time(hook.expires_at)),
+            ("timeoutAction", hook.on_timeout.as_str().into()),
+        ]))
+    };
+    hooks.iter().map(one).collect()
+}
+
+/// The target groups that a revision's tasks are in, with the rules that lead to them.
+fn resolved(revision: &ServiceRevision) -> Value {
+    if revision.load_balancers.iter().all(|it| it.alternate.is_none()) {
+        return Value::Null;
+    }
+    let text = |text: &Option<String>| text.clone().map(Value::from).unwrap_or_default();
+    let balancers: Vec<Value> = revision
+        .load_balancers
+        .iter()
+        .map(|it| {
+            Value::Object(object([
+                ("targetGroupArn", it.target_group.clone().into()),
+                ("productionListenerRule", text(&it.production_rule)),
+            ]))
+        })
+        .collect();
+    json!({ "loadBalancers": balancers })
 }
 
 fn render_revision(world: &World, revision: &ServiceRevision) -> Value {
@@ -230,6 +319,7 @@ fn render_revision(world: &World, revision: &ServiceRevision) -> Value {
             network(&kept("networkConfiguration")),
         ),
         ("containerImages", images.into()),
+        ("resolvedConfiguration", resolved(revision)),
         ("guardDutyEnabled", json!(false)),
         ("createdAt", time(revision.created_at)),
     ]))

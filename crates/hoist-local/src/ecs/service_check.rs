@@ -237,9 +237,9 @@ fn check_deployment(call: &Call) -> Result<(), ApiError> {
         .get("strategy")
         .and_then(Value::as_str)
         .unwrap_or("ROLLING");
-    if strategy != "ROLLING" {
+    if !["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"].contains(&strategy) {
         return Err(invalid(format!(
-            "The deployment strategy {strategy} is not part of the embedded ECS yet."
+            "{strategy} is not a deployment strategy."
         )));
     }
     Ok(())
@@ -300,8 +300,55 @@ fn check_balancers(ctx: &Ctx, call: &Call, definition: &TaskDefinition) -> Resul
             )));
         }
         check_group(ctx, text("targetGroupArn").unwrap_or_default())?;
+        check_advanced(ctx, call, balancer)?;
     }
     Ok(())
+}
+
+/// Where traffic is shifted, both target groups must be there and the rules must forward to them
+/// (`advancedConfiguration`; facts, "Blue/green, linear, canary").
+fn check_advanced(ctx: &Ctx, call: &Call, balancer: &Value) -> Result<(), ApiError> {
+    let shifts = call
+        .params
+        .pointer("/deploymentConfiguration/strategy")
+        .and_then(Value::as_str)
+        .is_some_and(|it| it != "ROLLING");
+    let Some(advanced) = balancer.get("advancedConfiguration").filter(|it| it.is_object()) else {
+        return if shifts {
+            Err(invalid(
+                "advancedConfiguration is required for load balancers of a service that uses the BLUE_GREEN, LINEAR or CANARY deployment strategy.",
+            ))
+        } else {
+            Ok(())
+        };
+    };
+    let text = |name: &str| advanced.get(name).and_then(Value::as_str);
+    let (Some(alternate), Some(production)) =
+        (text("alternateTargetGroupArn"), text("productionListenerRule"))
+    else {
+        return Err(invalid(
+            "alternateTargetGroupArn and productionListenerRule must be specified in advancedConfiguration.",
+        ));
+    };
+    if text("roleArn").is_none() {
+        return Err(invalid("roleArn must be specified in advancedConfiguration."));
+    }
+    let first = balancer["targetGroupArn"].as_str().unwrap_or_default();
+    let test = text("testListenerRule");
+    for rule in [Some(production), test].into_iter().flatten() {
+        let Some(weights) = ctx.balancers.weights(&call.region, rule)? else {
+            return Err(invalid(format!(
+                "The specified listener rule does not exist. ({rule})"
+            )));
+        };
+        let forwards = |group: &str| weights.iter().any(|(it, _)| it == group);
+        if !forwards(first) || !forwards(alternate) {
+            return Err(invalid(
+                "Both targetGroup and alternateTargetGroup must be associated with the productionListenerRule or testListenerRule.",
+            ));
+        }
+    }
+    check_group(ctx, alternate)
 }
 
 /// A target group must be there, take addresses, and be behind a load balancer.

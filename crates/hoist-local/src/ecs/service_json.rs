@@ -1,7 +1,7 @@
 //! Services as DescribeServices writes them, with the read-back defaults of a service that says nothing (facts/ecs.md, "Rolling
 //! update").
 
-use hoist_fargate::{Deployment, RevisionSummary, Service, World};
+use hoist_fargate::{Deployment, RevisionSummary, Service, Share, Traffic, World};
 use serde_json::{Map, Value, json};
 
 use super::words::{object, time};
@@ -59,7 +59,7 @@ pub fn render(world: &World, service: &Service, tags: bool) -> Value {
             service
                 .deployments
                 .iter()
-                .map(|it| deployment(service, it))
+                .map(|it| deployment(world, service, it))
                 .collect(),
         ),
         ("roleArn", service_role().into()),
@@ -173,8 +173,12 @@ pub fn network(given: &Value) -> Value {
     json!({"awsvpcConfiguration": vpc})
 }
 
-fn deployment(service: &Service, deployment: &Deployment) -> Value {
-    let kept = |name: &str| service.request.get(name).cloned().unwrap_or_default();
+/// An entry of `deployments`, with the members of its own revision.
+fn deployment(world: &World, service: &Service, deployment: &Deployment) -> Value {
+    let request = world
+        .service_revision(&deployment.revision)
+        .map_or(&service.request, |it| &it.request);
+    let kept = |name: &str| request.get(name).cloned().unwrap_or_default();
     let strategy = kept("capacityProviderStrategy");
     let has_strategy = strategy.as_array().is_some_and(|list| !list.is_empty());
     let launch_type = match kept("launchType") {
@@ -232,18 +236,39 @@ fn current_revisions(world: &World, service: &Service) -> Value {
             requested: deployment.desired_count,
             running: deployment.running_count,
             pending: deployment.pending_count,
+            ..share_of(service, &deployment.revision)
         });
     }
     summaries.retain(|it| world.service_revision(&it.arn).is_some());
     summaries.iter().map(revision_summary).collect()
 }
 
-/// A revision with its counts.
+/// The shares of the traffic that a revision is to have, where traffic is shifted.
+fn share_of(service: &Service, revision: &str) -> RevisionSummary {
+    let share = |shares: &[Share]| (!shares.is_empty()).then(|| Traffic::of(shares, revision));
+    RevisionSummary {
+        production: share(&service.traffic.production),
+        test: share(&service.traffic.test),
+        ..RevisionSummary::default()
+    }
+}
+
+/// A revision with its counts and its traffic.
 pub fn revision_summary(summary: &RevisionSummary) -> Value {
-    json!({
-        "arn": summary.arn,
-        "requestedTaskCount": summary.requested,
-        "runningTaskCount": summary.running,
-        "pendingTaskCount": summary.pending,
-    })
+    let per_cent = |tenths: Option<u32>| {
+        tenths
+            .map(|it| json!(f64::from(it) / 10.0))
+            .unwrap_or_default()
+    };
+    Value::Object(object([
+        ("arn", summary.arn.clone().into()),
+        ("requestedTaskCount", summary.requested.into()),
+        ("runningTaskCount", summary.running.into()),
+        ("pendingTaskCount", summary.pending.into()),
+        ("requestedTestTrafficWeight", per_cent(summary.test)),
+        (
+            "requestedProductionTrafficWeight",
+            per_cent(summary.production),
+        ),
+    ]))
 }

@@ -28,7 +28,11 @@ pub fn render(world: &World, task: &Task, tags: bool) -> Value {
         Value::Null => json!({"sizeInGiB": 20}),
         other => other,
     };
-    let provider = kept("capacityProviderName");
+    let provider = text(&task.capacity_provider);
+    let launch_type = match task.capacity_provider {
+        Some(_) => Value::Null,
+        None => json!("FARGATE"),
+    };
     let architecture = match defined("runtimePlatform")["cpuArchitecture"].as_str() {
         Some("ARM64") => "arm64",
         _ => "x86_64",
@@ -66,7 +70,7 @@ pub fn render(world: &World, task: &Task, tags: bool) -> Value {
         ("group", task.group.clone().into()),
         ("healthStatus", task.health.as_str().into()),
         ("lastStatus", task.status.as_str().into()),
-        ("launchType", json!("FARGATE")),
+        ("launchType", launch_type),
         ("memory", overridden("memory")),
         ("overrides", overrides(task)),
         ("platformVersion", json!(PLATFORM)),

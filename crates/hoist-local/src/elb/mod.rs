@@ -24,6 +24,7 @@ mod sticky;
 mod target;
 mod traffic;
 mod tunnel;
+mod weights;
 
 pub use api::handle;
 pub use balancers::{Balancers, OpenError, Standing};

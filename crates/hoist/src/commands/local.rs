@@ -53,9 +53,7 @@ pub fn run(command: Local) -> Result<(), Failure> {
             }
         }
         Local::Dials(options) => {
-            let status = control::status(&home)
-                .map_err(|error| failed("failed to ask the embedded AWS", &error))?
-                .ok_or_else(not_running)?;
+            let status = running(&home)?;
             let dials = control::turn(&status, options.limits, options.faults)
                 .map_err(|error| failed("failed to turn the dials", &error))?;
             let limits = match dials.limits {
@@ -63,6 +61,16 @@ pub fn run(command: Local) -> Result<(), Failure> {
                 hoist_local::Limiting::Aws => "aws",
             };
             say(format_args!("limits {limits}, faults {}", dials.faults));
+        }
+        Local::Interrupt { task } => {
+            control::interrupt(&running(&home)?, &task)
+                .map_err(|error| failed("failed to interrupt the task", &error))?;
+            say("interrupted");
+        }
+        Local::Alarm { name, ok, region } => {
+            control::set_alarm(&running(&home)?, &region, &name, !ok)
+                .map_err(|error| failed("failed to set the alarm", &error))?;
+            say(if ok { "OK" } else { "ALARM" });
         }
         Local::Reset => {
             control::reset(&home)
@@ -72,6 +80,12 @@ pub fn run(command: Local) -> Result<(), Failure> {
         Local::Serve(options) => serve(&options)?,
     }
     Ok(())
+}
+
+fn running(home: &Home) -> Result<control::Status, Failure> {
+    control::status(home)
+        .map_err(|error| failed("failed to ask the embedded AWS", &error))?
+        .ok_or_else(not_running)
 }
 
 fn not_running() -> Failure {

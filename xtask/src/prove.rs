@@ -1,0 +1,146 @@
+//! `cargo xtask prove`: the long proofs, with the last result of each in `docs/proof.md`.
+//!
+//! A campaign is a test that also runs in `cargo test`, at a size that takes minutes or hours. To add one: a line in [`CAMPAIGNS`].
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Instant;
+
+/// Where the results are kept, seen from the root of the workspace.
+const REPORT: &str = "docs/proof.md";
+
+/// A long proof.
+struct Campaign {
+    name: &'static str,
+    /// What it shows, as a sentence without its full stop.
+    shows: &'static str,
+    /// Package, test binary and filter of `cargo test`.
+    test: [&'static str; 3],
+    /// What sets its size, and the size of a campaign.
+    size: (&'static str, &'static str),
+}
+
+const CAMPAIGNS: &[Campaign] = &[Campaign {
+    name: "scheduler",
+    shows: "random schedules of the local ECS scheduler keep its invariants",
+    test: [
+        "hoist-fargate",
+        "scheduler",
+        "simulation::whatever_happens",
+    ],
+    size: ("HOIST_SCHEDULES", "1000000"),
+}];
+
+/// Runs the campaigns of those names, or all; a size that the environment sets is kept.
+///
+/// # Errors
+/// A name that there is none of, a campaign that failed, or a report that cannot be written.
+pub fn prove(names: &[&str]) -> Result<(), String> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !CAMPAIGNS.iter().any(|it| it.name == **name))
+    {
+        let known: Vec<_> = CAMPAIGNS.iter().map(|it| it.name).collect();
+        return Err(format!(
+            "no campaign {unknown}; there are: {}",
+            known.join(", ")
+        ));
+    }
+    let chosen = CAMPAIGNS
+        .iter()
+        .filter(|it| names.is_empty() || names.contains(&it.name));
+    let mut failed = Vec::new();
+    for campaign in chosen {
+        let line = run(campaign)?;
+        record(campaign, &line)?;
+        if !line.contains("| passed |") {
+            failed.push(campaign.name);
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")))
+    }
+}
+
+/// Runs one campaign; returns its line of the report.
+fn run(campaign: &Campaign) -> Result<String, String> {
+    let (variable, default) = campaign.size;
+    let size = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+    let [package, binary, filter] = campaign.test;
+    let start = Instant::now();
+    let status = Command::new(env!("CARGO"))
+        .args(["test", "--release", "-p", package, "--test", binary])
+        .args(["--", "--nocapture", filter])
+        .env(variable, &size)
+        .status()
+        .map_err(|error| format!("cannot start cargo for the campaign {}: {error}", campaign.name))?;
+    let seconds = start.elapsed().as_secs();
+    let result = if status.success() { "passed" } else { "failed" };
+    Ok(format!(
+        "| {} | {} | {size} | {result} | {seconds} s | {} |",
+        campaign.name,
+        campaign.shows,
+        commit()
+    ))
+}
+
+/// The commit that is proved, with `-dirty` where the tree differs from it.
+fn commit() -> String {
+    let described = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .output();
+    match described {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Puts the line of a campaign into the report, in place of its last one.
+fn record(campaign: &Campaign, line: &str) -> Result<(), String> {
+    let old = std::fs::read_to_string(REPORT).unwrap_or_default();
+    std::fs::write(REPORT, report(&old, campaign.name, line))
+        .map_err(|error| format!("cannot write {REPORT}: {error}"))
+}
+
+fn report(old: &str, name: &str, line: &str) -> String {
+    let own = format!("| {name} |");
+    let mut lines: Vec<&str> = old
+        .lines()
+        .filter(|it| it.starts_with("| ") && !it.starts_with("| campaign |"))
+        .filter(|it| !it.starts_with(&own))
+        .collect();
+    lines.push(line);
+    lines.sort_unstable();
+    let mut text = String::from(
+        "# Proof\n\nWhat `cargo xtask prove [CAMPAIGN...]` came to last; it writes this page. A failing seed is printed, and replays.\n\n\
+         | campaign | what it shows | size | result | took | commit |\n|---|---|---|---|---|---|\n",
+    );
+    for line in lines {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_result_takes_the_place_of_the_last_one_of_its_campaign() {
+        let first = report("", "b", "| b | … | 1 | passed | 1 s | x |");
+        let second = report(&first, "a", "| a | … | 1 | passed | 1 s | x |");
+        let third = report(&second, "b", "| b | … | 2 | failed | 1 s | y |");
+        let lines: Vec<&str> = third.lines().skip(6).collect();
+        assert_eq!(
+            lines,
+            [
+                "| a | … | 1 | passed | 1 s | x |",
+                "| b | … | 2 | failed | 1 s | y |"
+            ]
+        );
+    }
+}

@@ -585,6 +585,8 @@ impl Turn<'_> {
             return;
         };
         let id = primary.id.clone();
+        // What it wants may have changed since it was counted last.
+        primary.desired_count = service.desired_count;
         primary.rollout_state = RolloutState::Failed;
         primary.updated_at = self.now;
         primary.launch_after = None;

@@ -20,16 +20,24 @@ struct Campaign {
     size: (&'static str, &'static str),
 }
 
-const CAMPAIGNS: &[Campaign] = &[Campaign {
-    name: "scheduler",
-    shows: "random schedules of the local ECS scheduler keep its invariants",
-    test: [
-        "hoist-fargate",
-        "scheduler",
-        "simulation::whatever_happens",
-    ],
-    size: ("HOIST_SCHEDULES", "1000000"),
-}];
+const CAMPAIGNS: &[Campaign] = &[
+    Campaign {
+        name: "scheduler",
+        shows: "random schedules of the local ECS scheduler keep its invariants",
+        test: ["hoist-fargate", "scheduler", "simulation::whatever_happens"],
+        size: ("HOIST_SCHEDULES", "1000000"),
+    },
+    Campaign {
+        name: "strategies",
+        shows: "so do schedules that shift traffic",
+        test: [
+            "hoist-fargate",
+            "scheduler",
+            "simulation::whatever_the_strategy",
+        ],
+        size: ("HOIST_SCHEDULES", "200000"),
+    },
+];
 
 /// Runs the campaigns of those names, or all; a size that the environment sets is kept.
 ///
@@ -75,7 +83,12 @@ fn run(campaign: &Campaign) -> Result<String, String> {
         .args(["--", "--nocapture", filter])
         .env(variable, &size)
         .status()
-        .map_err(|error| format!("cannot start cargo for the campaign {}: {error}", campaign.name))?;
+        .map_err(|error| {
+            format!(
+                "cannot start cargo for the campaign {}: {error}",
+                campaign.name
+            )
+        })?;
     let seconds = start.elapsed().as_secs();
     let result = if status.success() { "passed" } else { "failed" };
     Ok(format!(
@@ -89,7 +102,13 @@ fn run(campaign: &Campaign) -> Result<String, String> {
 /// The commit that is proved, with `-dirty` where the tree differs from it.
 fn commit() -> String {
     let described = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
         .output();
     match described {
         Ok(output) if output.status.success() => {

@@ -10,8 +10,8 @@ use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Action, Answer, Arn, Call, Cluster, DeploymentStatus, HookAction, Refusal, RolloutState, Service,
-    ServiceDeploymentStatus, ServiceStatus, StopCode, TaskDefinition, TaskStatus,
+    Action, Answer, Arn, Call, Cluster, DeploymentStatus, HookAction, Refusal, RolloutState,
+    Service, ServiceDeploymentStatus, ServiceStatus, StopCode, TaskDefinition, TaskStatus,
 };
 
 type Request = Map<String, Value>;
@@ -556,9 +556,11 @@ impl Turn<'_> {
             Some("ROLLBACK") => HookAction::Rollback,
             _ => HookAction::Continue,
         };
-        let in_flight = self.world.services.get(&service).is_some_and(|it| {
-            it.current_service_deployment.as_deref() == Some(arn.as_str())
-        });
+        let in_flight = self
+            .world
+            .services
+            .get(&service)
+            .is_some_and(|it| it.current_service_deployment.as_deref() == Some(arn.as_str()));
         if !in_flight {
             return Err(Refusal::invalid(
                 "The specified lifecycle hook is not awaiting an action.",

@@ -102,7 +102,10 @@ mod tests {
             tasks.push(chosen.unwrap());
         }
         let on_demand = tasks.iter().filter(|it| *it == "FARGATE").count();
-        assert_eq!((&tasks[0], &tasks[1]), (&"FARGATE".to_owned(), &"FARGATE".to_owned()));
+        assert_eq!(
+            (&tasks[0], &tasks[1]),
+            (&"FARGATE".to_owned(), &"FARGATE".to_owned())
+        );
         assert_eq!((on_demand, tasks.len() - on_demand), (4, 6));
         assert_eq!(choose(&[], |_| 0), None);
     }

@@ -10,7 +10,8 @@ use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    DeploymentStatus, LifecycleStage, Members, Millis, RolloutState, Service, ServiceStatus, StopCode, TaskStatus, Traffic,
+    DeploymentStatus, LifecycleStage, Members, Millis, RolloutState, Service, ServiceStatus,
+    StopCode, TaskStatus, Traffic,
 };
 
 /// The least and the most tasks of a service: (healthy at least, meant to run at most).
@@ -212,8 +213,11 @@ impl Turn<'_> {
         // Scaling in: what does not run yet goes first, then from the fullest zone, the newest first.
         let sound = crew.count(|it| new(it) && !it.unhealthy);
         let mut excess = sound.saturating_sub(desired);
+        // While traffic is shifted, the other revision's health must not cost this one its healthy tasks.
+        let shifts = service.course.is_some();
         excess -= self.stop_some(service, crew, excess, |it| {
-            new(it) && !it.unhealthy && it.status < TaskStatus::Running
+            let expendable = it.status < TaskStatus::Running || (shifts && !it.healthy);
+            new(it) && !it.unhealthy && expendable
         });
         while excess > 0 {
             let Some(key) = self.scale_in_victim(crew) else {
@@ -230,18 +234,23 @@ impl Turn<'_> {
         }
         let olds: Vec<usize> = (1..service.deployments.len()).collect();
         if let Some(course) = service.course.clone() {
+            // What has traffic keeps its tasks first.
+            let share = |index: &usize| {
+                let revision = &service.deployments[*index].revision;
+                Traffic::of(&service.traffic.production, revision)
+            };
+            let mut in_order = olds.clone();
+            in_order.sort_by_key(|index| std::cmp::Reverse(share(index)));
             let mut places = desired;
-            for &index in &olds {
+            for index in in_order {
                 self.stop_unhealthy(service, crew, index);
                 let mut kept = service.kept_count(index, &course);
-                if course.standing.is_none() {
-                    kept = kept.min(places);
+                if !service.stands(&service.deployments[index].revision) {
+                    let has = crew.count(|it| it.deployment == index);
+                    kept = kept.min(has).min(places);
                     places -= kept;
                 }
-                let has = crew.count(|it| it.deployment == index);
-                let stands = service.stands(&service.deployments[index].revision);
-                service.deployments[index].desired_count =
-                    if stands { kept } else { kept.min(has) };
+                service.deployments[index].desired_count = kept;
             }
             self.stop_beyond(service, crew, &olds);
             return;
@@ -321,9 +330,7 @@ impl Turn<'_> {
             let old = &service.deployments[index];
             let goes_on =
                 old.rollout_state == RolloutState::Completed || service.stands(&old.revision);
-            if !goes_on
-                || old.launch_after.is_some_and(|at| at > self.now)
-            {
+            if !goes_on || old.launch_after.is_some_and(|at| at > self.now) {
                 continue;
             }
             let sound = crew.count(|it| it.deployment == index && !it.unhealthy);
@@ -591,7 +598,8 @@ fn retire(service: &mut Service, crew: &mut Crew) {
             || crew
                 .statuses()
                 .any(|(of, status)| of == index && status != TaskStatus::Stopped)
-            || (it.desired_count > 0 && it.rollout_state == RolloutState::Completed);
+            || (it.desired_count > 0
+                && (it.rollout_state == RolloutState::Completed || service.stands(&it.revision)));
         if stays {
             index += 1;
         } else {

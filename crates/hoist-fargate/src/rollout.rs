@@ -258,7 +258,12 @@ impl Turn<'_> {
     /// The revision that serves while the next one comes up: the one that was completed last, if it still has tasks, else the one
     /// that has the traffic.
     fn standing(&self, service: &Service) -> Option<Arn> {
-        let stands = |revision: &&Arn| service.deployments.iter().any(|it| it.revision == **revision);
+        let stands = |revision: &&Arn| {
+            service
+                .deployments
+                .iter()
+                .any(|it| it.revision == **revision)
+        };
         let completed = service.last_completed.as_ref().map(|it| &it.revision);
         completed
             .filter(stands)
@@ -268,12 +273,7 @@ impl Turn<'_> {
 
     /// The target groups of a new revision's tasks: the ones that the standing revision's are in, or the other ones if traffic is to
     /// be shifted.
-    fn places(
-        &self,
-        service: &Service,
-        standing: Option<&Arn>,
-        shifts: bool,
-    ) -> Vec<LoadBalancer> {
+    fn places(&self, service: &Service, standing: Option<&Arn>, shifts: bool) -> Vec<LoadBalancer> {
         let before = standing
             .or(service.traffic.holder())
             .and_then(|it| self.world.service_revisions.get(it));
@@ -345,8 +345,7 @@ impl Turn<'_> {
                 let record = it.current_service_deployment.as_ref();
                 let record = record.and_then(|arn| self.world.service_deployments.get(arn));
                 let rolling_back = it.primary().is_none_or(|it| it.is_rollback);
-                !rolling_back
-                    && record.is_some_and(|it| it.alarms.iter().any(|name| name == alarm))
+                !rolling_back && record.is_some_and(|it| it.alarms.iter().any(|name| name == alarm))
             })
             .map(|(key, _)| key)
             .collect();
@@ -355,8 +354,7 @@ impl Turn<'_> {
                 continue;
             };
             let record = service.current_service_deployment.as_ref();
-            if let Some(record) =
-                record.and_then(|arn| self.world.service_deployments.get_mut(arn))
+            if let Some(record) = record.and_then(|arn| self.world.service_deployments.get_mut(arn))
             {
                 record.triggered_alarms.push(alarm.to_owned());
             }

@@ -552,7 +552,7 @@ impl Service {
         }
     }
 
-    /// How many tasks an older deployment keeps while traffic is shifted.
+    /// How many tasks an older deployment keeps at most while traffic is shifted.
     pub(crate) fn kept_count(&self, index: usize, course: &Course) -> u32 {
         let old = &self.deployments[index];
         let cleaning = course.stage == LifecycleStage::CleanUp;
@@ -561,7 +561,7 @@ impl Service {
         }
         if course.back || course.standing.is_none() {
             // What failed keeps what it has until its traffic is gone, or something else is there.
-            return old.desired_count;
+            return self.desired_count;
         }
         if course.standing.as_ref() == Some(&old.revision) {
             return self.desired_count;
@@ -570,7 +570,7 @@ impl Service {
         let serves = Traffic::of(&self.traffic.production, &old.revision) > 0;
         let shifting = course.stage == LifecycleStage::ReconcileService;
         if shifting && (serves || matches!(course.shift, Shift::Underway(_))) {
-            old.desired_count
+            self.desired_count
         } else {
             0
         }

@@ -262,7 +262,10 @@ pub fn turn(
     limits: Option<Limiting>,
     faults: Option<FaultSpec>,
 ) -> Result<Dials, ControlError> {
-    post(status, &serde_json::json!({"limits": limits, "faults": faults}))
+    post(
+        status,
+        &serde_json::json!({"limits": limits, "faults": faults}),
+    )
 }
 
 /// Takes the capacity of a FARGATE_SPOT task back, as AWS may at any time. `task` is its ARN or id.

@@ -107,7 +107,9 @@ fn apply(ctx: &Ctx, turn: Turn) -> std::io::Result<()> {
 /// Takes the capacity of a FARGATE_SPOT task back; the task is named by its ARN or its id.
 fn interrupt(ctx: &Ctx, name: &str) -> std::io::Result<()> {
     let found = ctx.driver.read(|world| {
-        let mut tasks = world.all_tasks().filter(|it| it.arn == name || it.id == name);
+        let mut tasks = world
+            .all_tasks()
+            .filter(|it| it.arn == name || it.id == name);
         let task = tasks.next()?;
         let spot = task.capacity_provider.as_deref() == Some("FARGATE_SPOT");
         Some((task.arn.clone(), spot && task.is_wanted()))

@@ -591,15 +591,15 @@ pub enum Local {
     )]
     Dials(LocalDials),
     /// Take the capacity of a FARGATE_SPOT task back, as AWS may at any time
-    #[command(
-        after_help = "Examples:\n  hoist local interrupt 0123456789abcdef0123456789abcdef"
-    )]
+    #[command(after_help = "Examples:\n  hoist local interrupt 0123456789abcdef0123456789abcdef")]
     Interrupt {
         /// The task's ARN or id
         task: String,
     },
     /// Put a CloudWatch alarm into ALARM, or back: deployments that watch it fail
-    #[command(after_help = "Examples:\n  hoist local alarm too-many-errors\n  hoist local alarm too-many-errors --ok")]
+    #[command(
+        after_help = "Examples:\n  hoist local alarm too-many-errors\n  hoist local alarm too-many-errors --ok"
+    )]
     Alarm {
         /// The alarm's name
         name: String,

@@ -353,7 +353,11 @@ fn watching(rollback: bool) -> (Stage, Arn) {
     let mut stage = Stage::new(1);
     let one = stage.register("web", "app:1");
     let alarms = json!({ "alarmNames": ["errors"], "enable": true, "rollback": rollback });
-    stage.create(&one, 1, json!({ "deploymentConfiguration": { "alarms": alarms } }));
+    stage.create(
+        &one,
+        1,
+        json!({ "deploymentConfiguration": { "alarms": alarms } }),
+    );
     stage.run_to("completion", completed);
     stage.app(
         "app:2",
@@ -372,7 +376,10 @@ fn an_alarm_fails_the_deployment_and_rolls_back_where_asked_to() {
         let (mut stage, two) = watching(rollback);
         stage.happen(alarm(true));
         stage.happen(alarm(false));
-        assert!(completed(&stage.world), "nothing is watched between deployments");
+        assert!(
+            completed(&stage.world),
+            "nothing is watched between deployments"
+        );
         stage.update(json!({ "taskDefinition": two }));
         let record = stage.record().arn.clone();
         stage.run_for(5_000);

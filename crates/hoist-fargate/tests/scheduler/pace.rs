@@ -35,7 +35,10 @@ fn said(stage: &Stage, from: Millis, what: &str) -> Millis {
         .iter()
         .rev()
         .filter(|it| it.created_at > from && it.message.contains(what));
-    event.next().unwrap_or_else(|| panic!("never said {what}")).created_at
+    event
+        .next()
+        .unwrap_or_else(|| panic!("never said {what}"))
+        .created_at
 }
 
 #[test]
@@ -84,7 +87,9 @@ fn a_bad_tag_with_the_breaker_on_takes_as_long_as_on_fargate() {
     let mut failures = Vec::new();
     for count in 1..=3 {
         stage.run_to("a failure", |world| {
-            let mut services = world.clusters(REGION).flat_map(|it| world.services(&it.arn));
+            let mut services = world
+                .clusters(REGION)
+                .flat_map(|it| world.services(&it.arn));
             services.any(|it| it.deployments[0].failed_tasks == count)
         });
         failures.push(stage.now - from);

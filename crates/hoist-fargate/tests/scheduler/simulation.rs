@@ -45,14 +45,27 @@ fn random_app(dice: &mut Dice) -> App {
     app
 }
 
+/// What the services of a schedule deploy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// Rolling updates alone.
+    Rolling,
+    /// All strategies, from one to the other.
+    Strategies,
+}
+
 /// A way to deploy, with its hooks and alarms.
-fn random_strategy(dice: &mut Dice) -> serde_json::Value {
+fn random_strategy(dice: &mut Dice, mix: Mix) -> serde_json::Value {
     let mut configuration = json!({
         "strategy": "ROLLING",
         "bakeTimeInMinutes": dice.between((0, 1)),
         "earlySuccessCriteria": { "enable": false },
     });
-    match dice.between((0, 9)) {
+    let kind = match mix {
+        Mix::Rolling => dice.between((4, 9)),
+        Mix::Strategies => dice.between((0, 9)),
+    };
+    match kind {
         0 | 1 => configuration["strategy"] = json!("BLUE_GREEN"),
         2 => {
             configuration["strategy"] = json!("LINEAR");
@@ -101,7 +114,7 @@ fn random_strategy(dice: &mut Dice) -> serde_json::Value {
     configuration
 }
 
-fn random_service(dice: &mut Dice) -> serde_json::Value {
+fn random_service(dice: &mut Dice, mix: Mix) -> serde_json::Value {
     let minimum = [0, 25, 50, 75, 100][dice.between((0, 4)) as usize];
     let maximum = [100, 125, 150, 200, 300][dice.between((0, 4)) as usize];
     let (minimum, maximum) = if minimum == 100 && maximum == 100 {
@@ -124,10 +137,17 @@ fn random_service(dice: &mut Dice) -> serde_json::Value {
         "minimumHealthyPercent": minimum, "maximumPercent": maximum,
         "deploymentCircuitBreaker": breaker,
     }});
-    let strategy = random_strategy(dice);
+    let strategy = random_strategy(dice, mix);
     merge(&mut request, json!({ "deploymentConfiguration": strategy }));
     if dice.percent(60) {
-        merge(&mut request, if dice.percent(50) { two_groups() } else { balanced() });
+        merge(
+            &mut request,
+            if dice.percent(50) {
+                two_groups()
+            } else {
+                balanced()
+            },
+        );
         merge(
             &mut request,
             json!({ "healthCheckGracePeriodSeconds": dice.between((0, 5)) }),
@@ -137,21 +157,21 @@ fn random_service(dice: &mut Dice) -> serde_json::Value {
 }
 
 /// The events of one schedule, up to its first restart.
-pub fn record(seed: u64) -> Vec<(Millis, Event)> {
+pub fn record(seed: u64, mix: Mix) -> Vec<(Millis, Event)> {
     let mut stage = Stage::new(seed);
-    perform(&mut stage, seed);
+    perform(&mut stage, seed, mix);
     stage.recording
 }
 
 /// Plays one schedule; returns the trace of all its commands and the number of steps.
-fn play(seed: u64) -> (u64, u64) {
+fn play(seed: u64, mix: Mix) -> (u64, u64) {
     let mut stage = Stage::new(seed);
     stage.records = false;
-    perform(&mut stage, seed);
+    perform(&mut stage, seed, mix);
     (stage.trace, stage.steps)
 }
 
-fn perform(stage: &mut Stage, seed: u64) {
+fn perform(stage: &mut Stage, seed: u64, mix: Mix) {
     let mut dice = Dice::new(!seed);
     stage.keep_commands = false;
     for image in IMAGES {
@@ -171,7 +191,7 @@ fn perform(stage: &mut Stage, seed: u64) {
         stage.register_with("web", json!([container]))
     };
     let definition = register(stage, &mut dice);
-    let shape = random_service(&mut dice);
+    let shape = random_service(&mut dice, mix);
     stage.create(&definition, dice.between((0, 5)) as u32, shape);
     for _ in 0..dice.between((3, 12)) {
         let pause = match dice.between((0, 3)) {
@@ -188,7 +208,7 @@ fn perform(stage: &mut Stage, seed: u64) {
             3 => stage.update(json!({ "forceNewDeployment": true })),
             4 | 5 => stage.update(json!({ "desiredCount": dice.between((0, 6)) })),
             6 => {
-                let shape = random_service(&mut dice);
+                let shape = random_service(&mut dice, mix);
                 stage.update(json!({
                     "deploymentConfiguration": shape["deploymentConfiguration"]
                 }));
@@ -342,20 +362,35 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_happens_the_bounds_hold_the_counts_agree_and_every_deployment_ends() {
+    campaign("whatever_happens", Mix::Rolling, 100_000, fresh_seed());
+}
+
+/// In the tests always the same schedules; `HOIST_SCHEDULES` begins at a fresh seed.
+#[test]
+fn whatever_the_strategy_weights_sum_and_what_has_traffic_keeps_its_tasks() {
+    let first = match number("HOIST_SCHEDULES") {
+        Some(_) => fresh_seed(),
+        None => 0,
+    };
+    campaign("whatever_the_strategy", Mix::Strategies, 10_000, first);
+}
+
+/// Plays schedules from a seed on; `HOIST_SEED`, `HOIST_SCHEDULES` and `HOIST_FIRST_SEED` have their way.
+fn campaign(test: &str, mix: Mix, schedules: u64, first: u64) {
     if let Some(seed) = number("HOIST_SEED") {
-        play(seed);
+        play(seed, mix);
         return;
     }
-    let schedules = number("HOIST_SCHEDULES").unwrap_or(100_000);
-    let first = number("HOIST_FIRST_SEED").unwrap_or_else(fresh_seed);
+    let schedules = number("HOIST_SCHEDULES").unwrap_or(schedules);
+    let first = number("HOIST_FIRST_SEED").unwrap_or(first);
     let mut out = std::io::stderr();
-    writeln!(out, "{schedules} schedules from seed {first}").unwrap();
+    writeln!(out, "{test}: {schedules} schedules from seed {first}").unwrap();
     let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
-    let failure = find_failure(first, schedules, threads);
+    let failure = find_failure(first, schedules, threads, mix);
     assert_eq!(
         failure,
         None,
-        "a schedule failed; HOIST_SEED={} cargo test --release -p hoist-fargate --test scheduler simulation replays it",
+        "a schedule failed; HOIST_SEED={} cargo test --release -p hoist-fargate --test scheduler {test} replays it",
         failure.unwrap_or_default()
     );
 }
@@ -366,7 +401,7 @@ fn fresh_seed() -> u64 {
 }
 
 /// The least seed whose schedule fails.
-fn find_failure(first: u64, schedules: u64, threads: u64) -> Option<u64> {
+fn find_failure(first: u64, schedules: u64, threads: u64, mix: Mix) -> Option<u64> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|worker| {
@@ -374,7 +409,7 @@ fn find_failure(first: u64, schedules: u64, threads: u64) -> Option<u64> {
                     (worker..schedules)
                         .step_by(threads as usize)
                         .map(|n| first + n)
-                        .find(|seed| catch_unwind(AssertUnwindSafe(|| play(*seed))).is_err())
+                        .find(|seed| catch_unwind(AssertUnwindSafe(|| play(*seed, mix))).is_err())
                 })
             })
             .collect();
@@ -387,8 +422,10 @@ fn find_failure(first: u64, schedules: u64, threads: u64) -> Option<u64> {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..200 {
-        assert_eq!(play(seed), play(seed), "seed {seed}");
+    for mix in [Mix::Rolling, Mix::Strategies] {
+        for seed in 0..100 {
+            assert_eq!(play(seed, mix), play(seed, mix), "seed {seed}");
+        }
+        assert_ne!(play(1, mix).0, play(2, mix).0);
     }
-    assert_ne!(play(1).0, play(2).0);
 }

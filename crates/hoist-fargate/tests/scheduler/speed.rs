@@ -11,14 +11,24 @@ use serde_json::json;
 use crate::simulation;
 use crate::stage::*;
 
+/// The time that this thread has had on a core, where the system tells; on a busy machine the clock on the wall tells another story.
+fn on_core() -> Option<Duration> {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos = told.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
+}
+
 /// Plays the events again; returns how long the steps alone took.
 fn replay(seed: u64, events: Vec<(Millis, Event)>) -> Duration {
     let mut world = World::new("000000000000", seed, Pace::fast());
-    let start = Instant::now();
+    let (start, core) = (Instant::now(), on_core());
     for (at, event) in events {
         std::hint::black_box(step(&mut world, event, at));
     }
-    start.elapsed()
+    match (core, on_core()) {
+        (Some(before), Some(after)) => after - before,
+        _ => start.elapsed(),
+    }
 }
 
 /// A hundred services of four tasks behind load balancers, with container checks every ten seconds, for ten minutes; each rolls to a
@@ -65,7 +75,7 @@ fn steps_a_second() {
     let mut took = Duration::ZERO;
     let mut steps = 0;
     for seed in 0..300 {
-        let events = simulation::record(seed);
+        let events = simulation::record(seed, simulation::Mix::Rolling);
         steps += events.len();
         took += replay(seed, events);
     }

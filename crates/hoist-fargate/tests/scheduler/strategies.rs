@@ -121,7 +121,11 @@ fn blue_green_goes_through_every_stage_and_changes_the_target_group() {
             [(GROUP.to_owned(), 0), (OTHER_GROUP.to_owned(), 100)]
         );
     }
-    let running: Vec<_> = stage.tasks().into_iter().filter(|it| it.is_wanted()).collect();
+    let running: Vec<_> = stage
+        .tasks()
+        .into_iter()
+        .filter(|it| it.is_wanted())
+        .collect();
     assert_eq!(running.len(), 2);
     for task in running {
         assert_eq!(task.targets[0].target_group, OTHER_GROUP);
@@ -168,7 +172,8 @@ fn a_linear_deployment_shifts_in_equal_steps_with_bake_times_between() {
 
 #[test]
 fn a_canary_gets_a_little_first_and_then_everything() {
-    let canary = json!({ "canaryConfiguration": { "canaryPercent": 2.5, "canaryBakeTimeInMinutes": 3 } });
+    let canary =
+        json!({ "canaryConfiguration": { "canaryPercent": 2.5, "canaryBakeTimeInMinutes": 3 } });
     let (mut stage, two) = standing(strategy("CANARY", canary));
     stage.commands.clear();
     stage.update(json!({ "taskDefinition": two }));
@@ -184,7 +189,9 @@ fn a_canary_gets_a_little_first_and_then_everything() {
         .commands
         .iter()
         .filter_map(|(_, it)| match it {
-            Command::ShiftTraffic { rules, .. } => rules.iter().find(|it| it.rule == PRODUCTION_RULE),
+            Command::ShiftTraffic { rules, .. } => {
+                rules.iter().find(|it| it.rule == PRODUCTION_RULE)
+            }
             _ => None,
         })
         .map(|it| it.weights.iter().map(|(_, weight)| *weight).collect())
@@ -218,7 +225,10 @@ fn check_rolled_back(stage: &Stage, record: &str, blue: &str) {
 
 #[test]
 fn a_hook_that_fails_rolls_back_at_any_stage() {
-    for hooked in LifecycleStage::ALL.into_iter().filter(|it| it.takes_hooks()) {
+    for hooked in LifecycleStage::ALL
+        .into_iter()
+        .filter(|it| it.takes_hooks())
+    {
         if hooked == LifecycleStage::ReconcileService {
             continue;
         }
@@ -232,8 +242,13 @@ fn a_hook_that_fails_rolls_back_at_any_stage() {
         let record = stage.record().arn.clone();
         walk(&mut stage);
         check_rolled_back(&stage, &record, &blue);
-        let failed = "(service web) (deployment ecs-svc/D2) deployment failed: lifecycle hook failed.";
-        assert!(stage.story().iter().any(|it| it == failed), "{:?}", stage.story());
+        let failed =
+            "(service web) (deployment ecs-svc/D2) deployment failed: lifecycle hook failed.";
+        assert!(
+            stage.story().iter().any(|it| it == failed),
+            "{:?}",
+            stage.story()
+        );
     }
 }
 
@@ -254,7 +269,11 @@ fn a_hook_is_called_again_while_it_is_in_progress() {
         calls.collect::<Vec<_>>()
     };
     let ids = calls(&stage);
-    assert!((10..=13).contains(&ids.len()), "every five seconds: {}", ids.len());
+    assert!(
+        (10..=13).contains(&ids.len()),
+        "every five seconds: {}",
+        ids.len()
+    );
     assert!(ids.iter().all(|it| *it == ids[0]), "the same execution");
     stage.neighbours.hook_asks_again = 0;
     stage.run_to("completion", completed);
@@ -269,7 +288,9 @@ fn pausing(timeout: Value) -> (Stage, Arn, Arn) {
     stage.update(json!({ "taskDefinition": two }));
     let record = stage.record().arn.clone();
     stage.run_to("the pause", |world| {
-        let mut services = world.clusters(REGION).flat_map(|it| world.services(&it.arn));
+        let mut services = world
+            .clusters(REGION)
+            .flat_map(|it| world.services(&it.arn));
         services.any(|it| it.course.as_ref().is_some_and(|it| !it.hooks.is_empty()))
     });
     (stage, blue, record)
@@ -306,8 +327,7 @@ fn a_pause_waits_for_continue_service_deployment() {
 
 #[test]
 fn a_pause_that_nobody_ends_takes_its_time_out_action() {
-    let (mut stage, _, record) =
-        pausing(json!({ "timeoutInMinutes": 5, "action": "CONTINUE" }));
+    let (mut stage, _, record) = pausing(json!({ "timeoutInMinutes": 5, "action": "CONTINUE" }));
     let walked = walk(&mut stage);
     let pause = walked.iter().find(|it| it.0 == "POST_TEST_TRAFFIC_SHIFT");
     assert_eq!(pause.unwrap().3, 300);
@@ -348,14 +368,20 @@ fn stopping_rolls_back_or_leaves_everything_at_any_stage() {
 
 #[test]
 fn a_newer_deployment_first_puts_away_what_the_older_left() {
-    let (mut stage, two) = standing(strategy("LINEAR", json!({ "linearConfiguration": {
-        "stepPercent": 50.0, "stepBakeTimeInMinutes": 10
-    }})));
+    let (mut stage, two) = standing(strategy(
+        "LINEAR",
+        json!({ "linearConfiguration": {
+            "stepPercent": 50.0, "stepBakeTimeInMinutes": 10
+        }}),
+    ));
     let blue = stage.primary().revision.clone();
     stage.update(json!({ "taskDefinition": two }));
     let green = stage.primary().revision.clone();
     stage.run_for(60_000);
-    assert_eq!(Traffic::of(&stage.service().traffic.production, &green), 500);
+    assert_eq!(
+        Traffic::of(&stage.service().traffic.production, &green),
+        500
+    );
     let three = stage.register("web", "app:3");
     stage.update(json!({ "taskDefinition": three }));
     let reconciling = stage.service().course.as_ref().unwrap().stage;
@@ -364,7 +390,13 @@ fn a_newer_deployment_first_puts_away_what_the_older_left() {
     let traffic = &stage.service().traffic;
     assert_eq!(Traffic::of(&traffic.production, &blue), ALL_TRAFFIC);
     stage.run_for(900);
-    assert!(stage.service().deployments.iter().all(|it| it.revision != green));
+    assert!(
+        stage
+            .service()
+            .deployments
+            .iter()
+            .all(|it| it.revision != green)
+    );
     let walked = walk(&mut stage);
     assert_eq!(walked.last().unwrap().1, 1_000);
     assert_eq!(stage.primary().task_definition, three);
@@ -372,7 +404,8 @@ fn a_newer_deployment_first_puts_away_what_the_older_left() {
 
 #[test]
 fn an_alarm_during_the_bake_time_rolls_back() {
-    let alarms = json!({ "alarms": { "alarmNames": ["errors"], "enable": true, "rollback": true } });
+    let alarms =
+        json!({ "alarms": { "alarmNames": ["errors"], "enable": true, "rollback": true } });
     let (mut stage, two) = standing(strategy("BLUE_GREEN", alarms));
     let blue = stage.primary().revision.clone();
     stage.update(json!({ "taskDefinition": two }));
@@ -385,7 +418,11 @@ fn an_alarm_during_the_bake_time_rolls_back() {
     stage.happen(alarm(true));
     walk(&mut stage);
     check_rolled_back(&stage, &record, &blue);
-    let triggered = &stage.world.service_deployment(&record).unwrap().triggered_alarms;
+    let triggered = &stage
+        .world
+        .service_deployment(&record)
+        .unwrap()
+        .triggered_alarms;
     assert_eq!(triggered, &["errors"]);
 }
 
@@ -408,9 +445,12 @@ fn a_rule_that_cannot_be_changed_rolls_back() {
 #[test]
 fn a_restart_in_the_middle_goes_on_where_it_was() {
     for after in [100, 1_000, 1_600, 30_000] {
-        let (mut stage, two) = standing(strategy("CANARY", json!({ "canaryConfiguration": {
-            "canaryPercent": 10.0, "canaryBakeTimeInMinutes": 1
-        }})));
+        let (mut stage, two) = standing(strategy(
+            "CANARY",
+            json!({ "canaryConfiguration": {
+                "canaryPercent": 10.0, "canaryBakeTimeInMinutes": 1
+            }}),
+        ));
         stage.update(json!({ "taskDefinition": two }));
         stage.run_for(after);
         stage.restart();
@@ -435,7 +475,9 @@ fn both_revisions_have_all_their_tasks_until_the_clean_up() {
     assert_eq!((of_blue, stage.service().running_count), (2, 4));
     // One of blue's that dies is replaced in blue.
     let victim = stage.tasks()[0].arn.clone();
-    stage.ask(Action::StopTask, json!({ "task": victim })).unwrap();
+    stage
+        .ask(Action::StopTask, json!({ "task": victim }))
+        .unwrap();
     stage.run_for(5_000);
     assert_eq!(stage.service().running_count, 4);
     stage.run_to("completion", completed);

@@ -442,7 +442,11 @@ fn a_spot_task_that_is_interrupted_says_so_and_is_replaced_without_counting_as_a
     let mut stage = Stage::new(1);
     let definition = stage.register("web", "app:1");
     let strategy = json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]);
-    stage.create(&definition, 1, json!({ "capacityProviderStrategy": strategy }));
+    stage.create(
+        &definition,
+        1,
+        json!({ "capacityProviderStrategy": strategy }),
+    );
     stage.run_for(500);
     let task = stage.tasks()[0].arn.clone();
     stage.happen(Event::SpotInterrupted { task: task.clone() });

@@ -51,7 +51,12 @@ pub async fn call(crew: &Crew, due: Due) {
         Err(why) => Err(why),
     };
     let answer = answered.and_then(|said| read(&said)).unwrap_or_else(|why| {
-        tracing::warn!(function = due.target, stage = due.stage, why, "a lifecycle hook failed");
+        tracing::warn!(
+            function = due.target,
+            stage = due.stage,
+            why,
+            "a lifecycle hook failed"
+        );
         HookAnswer::Failed
     });
     crew.tell(Event::HookAnswered {
@@ -118,7 +123,10 @@ async fn ask(stand: &Stand, event: &Value) -> Result<String, String> {
     match stand {
         Stand::Url(url) => {
             let said = |error: reqwest::Error| error.to_string();
-            let client = reqwest::Client::builder().no_proxy().build().map_err(said)?;
+            let client = reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .map_err(said)?;
             let request = client
                 .post(url)
                 .header("content-type", "application/json")
@@ -159,8 +167,8 @@ fn read(said: &str) -> Result<HookAnswer, String> {
     if said.is_empty() {
         return Ok(HookAnswer::Succeeded);
     }
-    let answer: Value =
-        serde_json::from_str(said).map_err(|_| format!("it answered {said:?}, which is no JSON"))?;
+    let answer: Value = serde_json::from_str(said)
+        .map_err(|_| format!("it answered {said:?}, which is no JSON"))?;
     match answer["hookStatus"].as_str() {
         Some("SUCCEEDED") => Ok(HookAnswer::Succeeded),
         Some("FAILED") => Ok(HookAnswer::Failed),
@@ -179,7 +187,10 @@ mod tests {
 
     #[test]
     fn answers_are_read_as_the_real_service_reads_them() {
-        assert_eq!(read(r#"{"hookStatus":"SUCCEEDED"}"#), Ok(HookAnswer::Succeeded));
+        assert_eq!(
+            read(r#"{"hookStatus":"SUCCEEDED"}"#),
+            Ok(HookAnswer::Succeeded)
+        );
         assert_eq!(read(r#"{"hookStatus":"FAILED"}"#), Ok(HookAnswer::Failed));
         assert_eq!(
             read(r#"{"hookStatus":"IN_PROGRESS"}"#),

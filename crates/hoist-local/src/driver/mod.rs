@@ -15,8 +15,8 @@ mod images;
 mod injected;
 mod network;
 mod output;
-mod simulated;
 mod shift;
+mod simulated;
 mod targets;
 mod usage;
 

@@ -248,7 +248,11 @@ fn hooks(hooks: &[HookRun]) -> Value {
 
 /// The target groups that a revision's tasks are in, with the rules that lead to them.
 fn resolved(revision: &ServiceRevision) -> Value {
-    if revision.load_balancers.iter().all(|it| it.alternate.is_none()) {
+    if revision
+        .load_balancers
+        .iter()
+        .all(|it| it.alternate.is_none())
+    {
         return Value::Null;
     }
     let text = |text: &Option<String>| text.clone().map(Value::from).unwrap_or_default();

@@ -238,9 +238,7 @@ fn check_deployment(call: &Call) -> Result<(), ApiError> {
         .and_then(Value::as_str)
         .unwrap_or("ROLLING");
     if !["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"].contains(&strategy) {
-        return Err(invalid(format!(
-            "{strategy} is not a deployment strategy."
-        )));
+        return Err(invalid(format!("{strategy} is not a deployment strategy.")));
     }
     Ok(())
 }
@@ -313,7 +311,10 @@ fn check_advanced(ctx: &Ctx, call: &Call, balancer: &Value) -> Result<(), ApiErr
         .pointer("/deploymentConfiguration/strategy")
         .and_then(Value::as_str)
         .is_some_and(|it| it != "ROLLING");
-    let Some(advanced) = balancer.get("advancedConfiguration").filter(|it| it.is_object()) else {
+    let Some(advanced) = balancer
+        .get("advancedConfiguration")
+        .filter(|it| it.is_object())
+    else {
         return if shifts {
             Err(invalid(
                 "advancedConfiguration is required for load balancers of a service that uses the BLUE_GREEN, LINEAR or CANARY deployment strategy.",
@@ -323,15 +324,18 @@ fn check_advanced(ctx: &Ctx, call: &Call, balancer: &Value) -> Result<(), ApiErr
         };
     };
     let text = |name: &str| advanced.get(name).and_then(Value::as_str);
-    let (Some(alternate), Some(production)) =
-        (text("alternateTargetGroupArn"), text("productionListenerRule"))
-    else {
+    let (Some(alternate), Some(production)) = (
+        text("alternateTargetGroupArn"),
+        text("productionListenerRule"),
+    ) else {
         return Err(invalid(
             "alternateTargetGroupArn and productionListenerRule must be specified in advancedConfiguration.",
         ));
     };
     if text("roleArn").is_none() {
-        return Err(invalid("roleArn must be specified in advancedConfiguration."));
+        return Err(invalid(
+            "roleArn must be specified in advancedConfiguration.",
+        ));
     }
     let first = balancer["targetGroupArn"].as_str().unwrap_or_default();
     let test = text("testListenerRule");

@@ -10,7 +10,11 @@ impl Balancers {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn weights(&self, region: &str, rule: &str) -> Result<Option<Vec<(String, u32)>>, ApiError> {
+    pub fn weights(
+        &self,
+        region: &str,
+        rule: &str,
+    ) -> Result<Option<Vec<(String, u32)>>, ApiError> {
         let acts = match self.tables().rules.get(region, rule)? {
             Some(rule) => rule.shown.actions,
             None => match self.with_default(region, rule)? {
@@ -41,10 +45,7 @@ impl Balancers {
             let arn = listener.shown.listener_arn.clone();
             self.tables().listeners.put(region, &arn, &listener)?;
         } else {
-            return Err(ApiError::new(
-                "RuleNotFound",
-                "One or more rules not found",
-            ));
+            return Err(ApiError::new("RuleNotFound", "One or more rules not found"));
         }
         self.refresh(region)?;
         Ok(())

@@ -197,7 +197,7 @@ struct Told {
 /// What a service comes to before it moves.
 enum Found {
     /// It can be moved.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// Its deployment in flight was taken back, which is all that a rollback asks for.
     TakenBack(ServiceOutcome),
 }
@@ -315,11 +315,11 @@ impl Run<'_> {
                 image => {
                     let tags = self.tags(image.as_ref());
                     let prepared = mover.prepare(work, image.as_ref(), &tags, self.events);
-                    Found::Ready(prepared.await?)
+                    Found::Ready(Box::new(prepared.await?))
                 }
             };
             match found {
-                Found::Ready(prepared) => ready.push(prepared),
+                Found::Ready(prepared) => ready.push(*prepared),
                 Found::TakenBack(outcome) => {
                     self.tell(|told| told.services.push(outcome.clone()));
                     deployed.services.push(outcome);
@@ -433,7 +433,8 @@ impl Run<'_> {
             }
         };
         let definition = self.cancel.or(back::describe(aws, &arn)).await?;
-        Ok(Found::Ready(Ready::existing(work, live, arn, definition)))
+        let ready = Ready::existing(work, live, arn, definition);
+        Ok(Found::Ready(Box::new(ready)))
     }
 
     fn record(&self, what: What) -> Result<(), Failure> {

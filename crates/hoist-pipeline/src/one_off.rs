@@ -185,8 +185,8 @@ impl OneOff<'_> {
             let value = &self.service[member];
             let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
             // ECS takes one of the two.
-            if !empty && !(member == "launchType" && !request["capacityProviderStrategy"].is_null())
-            {
+            let other = member == "launchType" && request["capacityProviderStrategy"].is_array();
+            if !(empty || other) {
                 request[member] = value.clone();
             }
         }

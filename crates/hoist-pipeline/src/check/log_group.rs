@@ -1,7 +1,7 @@
 //! Log groups.
 
 use hoist_aws::{Service, read};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Check, Look, Outcome, Scene, Subject, error, or_rather};
 use crate::parallel::Boxed;
@@ -27,7 +27,7 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             ) else {
                 continue;
             };
-            let makes = options["awslogs-create-group"] == Value::from("true");
+            let makes = options["awslogs-create-group"] == "true";
             let here = options["awslogs-region"]
                 .as_str()
                 .is_none_or(|region| region == scene.aws.region());

@@ -54,7 +54,7 @@ async fn set(ctx: &Ctx, region: &str, resource: &str, to: u32, cause: &str) {
         Err(error) => tracing::warn!(region, resource, to, %error, "failed to scale"),
     }
     ctx.scaling
-        .record(region, resource, to, cause, result.as_ref().map(|()| ()));
+        .record(region, resource, to, cause, result.as_ref().copied());
 }
 
 /// Brings a service within its bounds.

@@ -36,6 +36,9 @@ pub enum StateError {
         /// The layout in the file.
         found: u64,
     },
+    /// The disk is full. What was kept before is whole, and the next write is tried anew.
+    #[error("failed to write the state: no space is left on its disk")]
+    Full(#[source] Box<redb::Error>),
     /// Reading or writing failed.
     #[error("failed to access the state")]
     Access(#[source] Box<redb::Error>),
@@ -70,6 +73,7 @@ impl StateError {
                 Some("is another hoist running on this home? see `hoist local status`")
             }
             StateError::Decode { .. } => Some("start afresh with `hoist local reset`"),
+            StateError::Full(_) => Some("make room on the disk; nothing was lost"),
             StateError::Access(_) | StateError::Encode { .. } => None,
         }
     }
@@ -91,7 +95,12 @@ fn is_broken(error: &redb::Error) -> bool {
 }
 
 fn access(error: impl Into<redb::Error>) -> StateError {
-    StateError::Access(Box::new(error.into()))
+    match error.into() {
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            StateError::Full(Box::new(redb::Error::Io(error)))
+        }
+        error => StateError::Access(Box::new(error)),
+    }
 }
 
 /// The database. Cheap to clone.
@@ -157,9 +166,9 @@ impl State {
             open.as_ref().map(work)
         };
         match result {
-            Some(Err(StateError::Access(error))) if is_broken(&error) => {
+            Some(Err(StateError::Full(error) | StateError::Access(error))) if is_broken(&error) => {
                 self.open_again()?;
-                Err(StateError::Access(error))
+                Err(access(*error))
             }
             Some(result) => result,
             None => {
@@ -497,7 +506,7 @@ mod tests {
         while std::io::Write::write(&mut file, &[0; 4096]).is_ok_and(|count| count > 0) {}
         let big = "x".repeat(3 << 20);
         let error = rows.put("", "big", &big).unwrap_err();
-        assert!(matches!(error, StateError::Access(_)), "{error}");
+        assert!(matches!(error, StateError::Full(_)), "{error}");
         assert_eq!(rows.get("", "kept").unwrap().as_deref(), Some("before"));
         assert_eq!(rows.get("", "big").unwrap(), None);
         drop(file);

@@ -1,0 +1,198 @@
+"""It keeps what it has: killed at any moment, and on a full disk."""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import shlex
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import botocore.exceptions
+
+from base import Case, busybox, client, digest
+
+PROGRAM = os.environ["HOIST_PROGRAM"]
+
+
+def start(*options, **environment):
+    subprocess.run([PROGRAM, "local", "start", *options], check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
+
+
+def daemon(home):
+    return json.loads(pathlib.Path(home, "local", "daemon.json").read_text())["pid"]
+
+
+def kill():
+    """Kills the daemon of the tests, as a crash would, and starts it again."""
+    pid = daemon(os.environ["HOIST_HOME"])
+    os.kill(pid, 9)
+    end = time.monotonic() + 30
+    while pathlib.Path(f"/proc/{pid}").exists() and "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[-1][:3]:
+        assert time.monotonic() < end, f"{pid} survives"
+        time.sleep(0.01)
+    start()
+
+
+def processes(marker):
+    """How many processes of this machine have an argument."""
+    count = 0
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            count += marker.encode() in path.read_bytes().split(b"\0")
+    return count
+
+
+class Killed(Case):
+    """The daemon is killed at random moments while it has much to do."""
+
+    def setUp(self):
+        super().setUp()
+        self.stop = threading.Event()
+        self.threads = []
+
+    def keep_doing(self, work):
+        """Does something again and again beside the test; what fails is not acknowledged."""
+        def run():
+            number = 0
+            while not self.stop.is_set():
+                number += 1
+                try:
+                    work(number)
+                except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, urllib.error.URLError):
+                    time.sleep(0.02)
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+
+    def test_what_was_acknowledged_is_there_and_services_converge(self):
+        seed = random.randrange(1 << 32)
+        moments = random.Random(seed)
+        self.addCleanup(lambda: [it.join() for it in self.threads])
+        self.addCleanup(self.stop.set)
+        cluster, marker = self.cluster(), f"43{os.getpid()}"
+        family = self.register(container={"image": busybox(), "command": ["sleep", marker]})["family"]
+        self.ecs.create_service(
+            cluster=cluster, serviceName="web", taskDefinition=family, desiredCount=2, launchType="FARGATE",
+            networkConfiguration=self.network(),
+        )
+        logs, ecr, ecs = client("logs"), client("ecr"), client("ecs")
+        group = self.name("kept")
+        logs.create_log_group(logGroupName=group)
+        self.addCleanup(client("logs").delete_log_group, logGroupName=group)
+        logs.create_log_stream(logGroupName=group, logStreamName="s")
+        ecr.create_repository(repositoryName="kept/blobs")
+        self.addCleanup(client("ecr").delete_repository, repositoryName="kept/blobs", force=True)
+        token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+        tags, lines, blobs = [], [], []
+
+        def tag(number):
+            arn = f"arn:aws:ecs:us-east-1:000000000000:cluster/{cluster}"
+            ecs.tag_resource(resourceArn=arn, tags=[{"key": f"k{number % 40}", "value": str(number)}])
+            tags.append(number)
+
+        def write(number):
+            event = {"timestamp": int(time.time() * 1000), "message": f"line {number}"}
+            logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=[event])
+            lines.append(event["message"])
+
+        def push(number):
+            content = f"{number} ".encode() * 40_000
+            url = f"{os.environ['AWS_ENDPOINT_URL']}/v2/kept/blobs/blobs/uploads/?digest={digest(content)}"
+            headers = {"Authorization": f"Basic {token}", "Content-Type": "application/octet-stream"}
+            with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="POST")):
+                blobs.append(digest(content))
+
+        for work in (tag, write, push):
+            self.keep_doing(work)
+        for _ in range(4):
+            time.sleep(moments.uniform(0.1, 0.9))
+            kill()
+        time.sleep(0.3)
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        with self.subTest(seed=seed):
+            self.assertTrue(tags and lines and blobs, "nothing was done meanwhile")
+            kept = {it["key"]: int(it["value"]) for it in self.ecs.describe_clusters(clusters=[cluster], include=["TAGS"])["clusters"][0]["tags"]}
+            for number in tags:
+                self.assertGreaterEqual(kept[f"k{number % 40}"], number)
+            seen, following = set(), {}
+            while True:
+                page = logs.get_log_events(logGroupName=group, logStreamName="s", startFromHead=True, **following)
+                if not page["events"]:
+                    break
+                seen.update(it["message"] for it in page["events"])
+                following = {"nextToken": page["nextForwardToken"]}
+            self.assertLessEqual(set(lines), seen)
+            for blob in blobs:
+                url = f"{os.environ['AWS_ENDPOINT_URL']}/v2/kept/blobs/blobs/{blob}"
+                with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})) as answer:
+                    self.assertEqual(digest(answer.read()), blob)
+
+            def steady():
+                service = self.ecs.describe_services(cluster=cluster, services=["web"])["services"][0]
+                running = self.ecs.list_tasks(cluster=cluster, serviceName="web")["taskArns"]
+                return service["runningCount"] == len(running) == 2 and processes(marker) == 2
+            self.until("two tasks, each with its one process", steady)
+        self.remove_cluster(cluster)
+        self._cleanups = [it for it in self._cleanups if it[0] != self.remove_cluster]
+        self.assertEqual(processes(marker), 0)
+
+
+class FullDisk(Case):
+    def test_a_full_disk_is_said_and_nothing_is_lost(self):
+        with tempfile.TemporaryDirectory() as home:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", home], check=True)
+            self.addCleanup(lambda: None)
+            try:
+                self.fill(home)
+            finally:
+                subprocess.run([PROGRAM, "local", "stop"], check=True, stdout=subprocess.DEVNULL, env={**os.environ, "HOIST_HOME": home})
+                subprocess.run(["umount", home], check=True)
+
+    def fill(self, home):
+        start("--runtime", "simulated", HOIST_HOME=home)
+        lines = subprocess.run(
+            [PROGRAM, "local", "env"], check=True, capture_output=True, text=True, env={**os.environ, "HOIST_HOME": home}
+        ).stdout
+        names = dict(shlex.split(line)[1].split("=", 1) for line in lines.splitlines() if line.startswith("export "))
+        keys = {
+            "endpoint_url": names["AWS_ENDPOINT_URL"],
+            "aws_access_key_id": names["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": names["AWS_SECRET_ACCESS_KEY"],
+        }
+        ecs = client("ecs", **keys)
+        ecs.create_cluster(clusterName="before")
+        filler = pathlib.Path(home, "filler")
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        value = "y" * 256
+        made, error = [], None
+        for number in range(2000):
+            try:
+                ecs.create_cluster(clusterName=f"full-{number}", tags=[{"key": f"k{at}", "value": value} for at in range(50)])
+                made.append(f"full-{number}")
+            except botocore.exceptions.ClientError as caught:
+                error = caught.response
+                break
+        self.assertIsNotNone(error, "the disk was never full")
+        self.assertEqual((error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"]), (500, "ServerException"))
+        self.assertEqual(error["Error"]["Message"], "failed to write the state: no space is left on its disk")
+        filler.unlink()
+
+        def works():
+            try:
+                return ecs.create_cluster(clusterName="after")
+            except botocore.exceptions.ClientError:
+                return None
+        self.until("a disk with room being used again", works)
+        os.kill(daemon(home), 9)
+        start(HOIST_HOME=home)
+        found = {arn.rsplit("/", 1)[-1] for page in ecs.get_paginator("list_clusters").paginate() for arn in page["clusterArns"]}
+        self.assertLessEqual({"before", "after", *made}, found)

@@ -17,7 +17,7 @@ use crate::journal::{Journal, What};
 use crate::release;
 use crate::rollout::{Mover, Ready};
 use crate::work::{self, Work};
-use crate::{back, existing, gate, select, service, url};
+use crate::{back, existing, gate, resume, select, service, url};
 
 /// What is deployed.
 pub enum Version<'a> {
@@ -40,6 +40,8 @@ pub enum Version<'a> {
     Current,
     /// The newest revision before the current one whose deployment succeeded.
     LastGood,
+    /// What the last run, which was killed, was deploying: it is followed to its end, and nothing new is deployed.
+    Killed,
 }
 
 /// Where the story ends.
@@ -127,6 +129,7 @@ pub async fn deploy(
             Version::Revision(number) => format!("revision {number}"),
             Version::Current => "the revision that is live".to_owned(),
             Version::LastGood => "the last good revision".to_owned(),
+            Version::Killed => "what the last run left open".to_owned(),
         },
     });
     let outcome = Run {
@@ -270,7 +273,26 @@ impl Run<'_> {
             )
             .hint("name the one that it is for: --service NAME"));
         }
-        self.tell_unfinished();
+        let mover = Mover {
+            aws: request.aws,
+            embedded: request.embedded,
+            project: request.project,
+            count: request.count,
+            force: request.force,
+            timeout: request.timeout,
+            journal: self.journal,
+            cancel: self.cancel,
+        };
+        if matches!(request.version, Version::Killed) {
+            return self.follow(&mover, works).await;
+        }
+        let told = resume::tell(request.aws, self.journal, self.events);
+        self.cancel
+            .or(async {
+                told.await;
+                Ok(())
+            })
+            .await?;
 
         let image = self.image().await?;
         if let Some(image) = &image {
@@ -296,16 +318,6 @@ impl Run<'_> {
             let gates = &request.project.gates;
             gate::scan(aws, repository, image, gates, self.cancel, self.events).await?;
         }
-        let mover = Mover {
-            project: request.project,
-            aws: request.aws,
-            embedded: request.embedded,
-            count: request.count,
-            force: request.force,
-            timeout: request.timeout,
-            journal: self.journal,
-            cancel: self.cancel,
-        };
         let mut ready = Vec::new();
         for work in works {
             let found = match &image {
@@ -344,6 +356,21 @@ impl Run<'_> {
         Ok(deployed)
     }
 
+    /// The run that was killed, to its end.
+    async fn follow(&self, mover: &Mover<'_>, works: Vec<Work>) -> Result<Deployed, Failure> {
+        let followed = resume::follow(mover, works, self.events).await?;
+        let mut deployed = Deployed::default();
+        if let Some((work, task_definition)) = followed {
+            let mut outcome = ServiceOutcome::of(&work);
+            outcome.task_definition = Some(task_definition);
+            outcome.changed = true;
+            outcome.url = mover.after(&work, self.events).await?;
+            self.tell(|told| told.services.push(outcome.clone()));
+            deployed.services.push(outcome);
+        }
+        Ok(deployed)
+    }
+
     fn tell(&self, what: impl FnOnce(&mut Told)) {
         what(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -375,9 +402,11 @@ impl Run<'_> {
                 step.skip(format!("{} is there", found.reference));
                 Ok(Some(found))
             }
-            Version::Written | Version::Revision(_) | Version::Current | Version::LastGood => {
-                Ok(None)
-            }
+            Version::Written
+            | Version::Revision(_)
+            | Version::Current
+            | Version::LastGood
+            | Version::Killed => Ok(None),
         }
     }
 
@@ -439,30 +468,6 @@ impl Run<'_> {
 
     fn record(&self, what: What) -> Result<(), Failure> {
         record(self.journal, what)
-    }
-
-    /// Says what a run that was killed left open; its deployment is looked at like any other in flight.
-    fn tell_unfinished(&self) {
-        if let Ok(Some(entry)) = self.journal.unfinished()
-            && let What::Deploying {
-                service,
-                task_definition,
-                ..
-            } = entry.what
-        {
-            let name = task_definition
-                .rsplit('/')
-                .next()
-                .unwrap_or(&task_definition)
-                .to_owned();
-            self.events.warn(
-                Step::Check,
-                format!(
-                    "a run at {} ended without a word while it deployed {name} to {service}",
-                    entry.at
-                ),
-            );
-        }
     }
 }
 

@@ -48,6 +48,9 @@ pub enum What {
         service: String,
         /// Task definition ARN.
         task_definition: String,
+        /// Whether the service is made by this deployment.
+        #[serde(default)]
+        created: bool,
     },
     /// The rollback was asked for.
     RollbackAsked {
@@ -93,9 +96,17 @@ impl Journal {
     /// # Errors
     /// The write failed (disk full, for one).
     pub fn record(&self, what: What) -> io::Result<()> {
+        self.record_of(&self.run, what)
+    }
+
+    /// As [`Journal::record`], for another run: one that ended without recording it.
+    ///
+    /// # Errors
+    /// The write failed.
+    pub fn record_of(&self, run: &str, what: What) -> io::Result<()> {
         let entry = Entry {
             at: jiff::Timestamp::now().to_string(),
-            run: self.run.clone(),
+            run: run.to_owned(),
             what,
         };
         let mut line = serde_json::to_string(&entry).map_err(io::Error::other)?;
@@ -152,6 +163,7 @@ mod tests {
             cluster: "c".into(),
             service: "web".into(),
             task_definition: "web:2".into(),
+            created: false,
         }
     }
 

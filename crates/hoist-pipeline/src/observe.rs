@@ -1,107 +1,249 @@
-//! Looks at a rollout: the calls that are made, and their answers as observations.
+//! Looks at a rollout: which calls are made, and when which of them is due.
+//!
+//! One DescribeServices is the heartbeat. Everything else is read when the heartbeat shows a change, when something that it does not show
+//! is on its way (a task that starts, a target that is checked), and now and then in case a change was missed.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use hoist_aws::{AwsError, Client, Service, read};
-use hoist_rollout::{
-    ContainerSeen, DeploymentSeen, EventSeen, LogsSeen, Observation, RolloutSeen, ServiceSeen,
-    TargetGroups, TargetSeen, TaskSeen,
-};
-use jiff::Timestamp;
+use hoist_rollout::{LogsSeen, Observation, Rollout};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::refusal::has_code;
+use crate::seen::{deployment_seen, service_seen, targets_seen, task_seen};
 use crate::service::is_unknown_operation;
 
 /// Lines of a container's log that a diagnosis gets.
 const LOG_LINES: u32 = 20;
 /// Tasks that one DescribeTasks call takes.
 const TASKS_A_CALL: usize = 100;
+/// Everything is read again after this long, should the heartbeat have hidden a change.
+const REFRESH: SignedDuration = SignedDuration::from_secs(30);
+/// Tasks that start and targets that are checked are read this often, whatever the heartbeat says.
+const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(4);
+
+/// Who answers: a client of AWS, or a simulation of it.
+pub trait Asks {
+    /// Calls an operation of a JSON service.
+    fn json(
+        &self,
+        service: Service,
+        operation: &'static str,
+        body: Value,
+    ) -> impl Future<Output = Result<Value, AwsError>> + Send;
+
+    /// Calls an action of a query service.
+    fn query(
+        &self,
+        service: Service,
+        action: &'static str,
+        params: Value,
+    ) -> impl Future<Output = Result<Value, AwsError>> + Send;
+
+    /// The time that observations are stamped with.
+    fn now(&self) -> Timestamp;
+}
+
+impl Asks for Client {
+    async fn json(
+        &self,
+        service: Service,
+        operation: &'static str,
+        body: Value,
+    ) -> Result<Value, AwsError> {
+        Client::json(self, service, operation, body).await
+    }
+
+    async fn query(
+        &self,
+        service: Service,
+        action: &'static str,
+        params: Value,
+    ) -> Result<Value, AwsError> {
+        Client::query(self, service, action, &params).await
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
 
 /// Who looks, and at what.
-pub struct Observer<'a> {
-    pub aws: &'a Client,
-    pub cluster: &'a str,
-    pub service: &'a str,
+pub struct Observer<'a, A> {
+    aws: &'a A,
+    cluster: &'a str,
+    service: &'a str,
     /// Our task definition, whose log configuration names the streams.
-    pub definition: &'a Value,
+    definition: &'a Value,
     /// Whether the endpoint knows service deployments, once that is clear.
     knows_deployments: Option<bool>,
     /// Stopped tasks that were described once; nothing about them changes any more.
-    done: std::collections::BTreeSet<String>,
+    done: BTreeSet<String>,
+    /// The task definition of each service revision: it never changes.
+    revisions: BTreeMap<String, String>,
+    /// What the last whole look was at, and when.
+    whole: Option<(Heartbeat, Timestamp)>,
+    tasks_at: Timestamp,
+    targets_at: Timestamp,
 }
 
-impl<'a> Observer<'a> {
+/// What of DescribeServices tells that something changed.
+#[derive(Clone, PartialEq)]
+struct Heartbeat {
+    status: String,
+    counts: (i64, i64, i64),
+    deployments: Vec<(String, String, String, [i64; 4], Option<Timestamp>)>,
+    newest_event: String,
+    current: String,
+}
+
+impl Heartbeat {
+    fn of(service: &read::ServiceView<'_>) -> Heartbeat {
+        Heartbeat {
+            status: service.status().to_owned(),
+            counts: (service.desired(), service.running(), service.pending()),
+            deployments: service
+                .deployments()
+                .map(|one| {
+                    (
+                        one.id().to_owned(),
+                        one.status().to_owned(),
+                        one.rollout_state().to_owned(),
+                        [one.desired(), one.running(), one.pending(), one.failed()],
+                        one.updated(),
+                    )
+                })
+                .collect(),
+            newest_event: service
+                .events()
+                .next()
+                .map(|event| event.id().to_owned())
+                .unwrap_or_default(),
+            current: service.current_service_deployment().to_owned(),
+        }
+    }
+
+    /// Whether the entries of `deployments` say that something has ended.
+    fn has_ended(&self) -> bool {
+        self.deployments.iter().any(|(_, status, state, ..)| {
+            status == "PRIMARY" && matches!(state.as_str(), "COMPLETED" | "FAILED")
+        })
+    }
+}
+
+impl<'a, A: Asks> Observer<'a, A> {
+    /// One who has not looked yet.
     pub fn new(
-        aws: &'a Client,
+        aws: &'a A,
         cluster: &'a str,
         service: &'a str,
         definition: &'a Value,
-    ) -> Observer<'a> {
+    ) -> Observer<'a, A> {
         Observer {
             aws,
             cluster,
             service,
             definition,
             knows_deployments: None,
-            done: Default::default(),
+            done: BTreeSet::new(),
+            revisions: BTreeMap::new(),
+            whole: None,
+            tasks_at: Timestamp::MIN,
+            targets_at: Timestamp::MIN,
         }
     }
 
-    /// One look at everything that decides: service, service deployments, tasks, targets.
-    pub async fn look(&mut self) -> Result<Vec<Observation>, AwsError> {
-        let mut seen = Vec::new();
-        // In this order, so that what a final status is believed with (service, tasks, targets) is at least as fresh as the status.
-        self.deployments(&mut seen).await?;
-        let at = Timestamp::now();
+    /// One look. What was seen until an error is in `seen` all the same.
+    ///
+    /// # Errors
+    /// AWS refused a call; the next look makes up for it.
+    pub async fn look(
+        &mut self,
+        rollout: &Rollout,
+        seen: &mut Vec<Observation>,
+    ) -> Result<(), AwsError> {
+        let Some(mut heartbeat) = self.heartbeat(seen).await? else {
+            return Ok(());
+        };
+        let now = self.aws.now();
+        let has_changed = self
+            .whole
+            .as_ref()
+            .is_none_or(|(last, at)| *last != heartbeat || at.duration_until(now) >= REFRESH);
+        let is_over = rollout.has_ended() || heartbeat.has_ended();
+        let mut has_ended = rollout.has_ended();
+        if has_changed || is_over {
+            let from = seen.len();
+            self.deployments(rollout, seen).await?;
+            has_ended |= rollout.would_end(&seen[from..]);
+            if has_ended {
+                // What a final status is believed with is at least as fresh as the status.
+                match self.heartbeat(seen).await? {
+                    Some(fresh) => heartbeat = fresh,
+                    None => return Ok(()),
+                }
+            }
+        }
+        let is_due = |last: Timestamp| last.duration_until(now) >= ON_THE_WAY;
+        if has_changed || has_ended || rollout.awaits_tasks() && is_due(self.tasks_at) {
+            self.tasks(seen).await?;
+            self.tasks_at = now;
+        }
+        if has_changed || has_ended || rollout.awaits_targets() && is_due(self.targets_at) {
+            let groups = seen.iter().rev().find_map(|seen| match seen {
+                Observation::Service(service) => Some(service.groups()),
+                _ => None,
+            });
+            for group in groups.unwrap_or_default() {
+                self.targets(&group, seen).await?;
+            }
+            self.targets_at = now;
+        }
+        if has_changed {
+            self.whole = Some((heartbeat, now));
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self, seen: &mut Vec<Observation>) -> Result<Option<Heartbeat>, AwsError> {
+        let at = self.aws.now();
         let request = json!({ "cluster": self.cluster, "services": [self.service] });
         let answer = self
             .aws
             .json(Service::Ecs, "DescribeServices", request)
             .await?;
         let Some(service) = read::services(&answer).next() else {
-            return Ok(vec![Observation::ServiceMissing { at }]);
+            seen.push(Observation::ServiceMissing { at });
+            return Ok(None);
         };
-        let service = service_seen(&service, at);
-        let groups = service.target_groups.clone();
-        seen.push(Observation::Service(service));
-        self.tasks(&mut seen).await?;
-        for groups in &groups {
-            for group in std::iter::once(&groups.arn).chain(&groups.alternate) {
-                self.targets(group, &mut seen).await?;
-            }
-        }
-        Ok(seen)
+        seen.push(Observation::Service(service_seen(&service, at)));
+        Ok(Some(Heartbeat::of(&service)))
     }
 
-    async fn deployments(&mut self, seen: &mut Vec<Observation>) -> Result<(), AwsError> {
+    async fn deployments(
+        &mut self,
+        rollout: &Rollout,
+        seen: &mut Vec<Observation>,
+    ) -> Result<(), AwsError> {
         if self.knows_deployments == Some(false) {
             seen.push(Observation::NoServiceDeployments);
             return Ok(());
         }
-        let request = json!({ "cluster": self.cluster, "service": self.service, "maxResults": 5 });
-        let listed = match self
-            .aws
-            .json(Service::Ecs, "ListServiceDeployments", request)
-            .await
-        {
-            Ok(answer) => {
-                self.knows_deployments = Some(true);
-                answer
-            }
-            // What answered once is known: then it is an error like any other.
-            Err(error) if is_unknown_operation(&error) && self.knows_deployments.is_none() => {
-                self.knows_deployments = Some(false);
-                seen.push(Observation::NoServiceDeployments);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let arns: Vec<String> = match rollout.our_deployment() {
+            Some(ours) => vec![ours.arn.clone()],
+            None => match self.listed().await? {
+                Some(arns) => arns,
+                None => {
+                    seen.push(Observation::NoServiceDeployments);
+                    return Ok(());
+                }
+            },
         };
-        let arns: Vec<&str> = read::service_deployment_briefs(&listed)
-            .map(|brief| brief.arn())
-            .collect();
         if arns.is_empty() {
             return Ok(());
         }
-        let at = Timestamp::now();
+        let at = self.aws.now();
         let described = self
             .aws
             .json(
@@ -110,42 +252,58 @@ impl<'a> Observer<'a> {
                 json!({ "serviceDeploymentArns": arns }),
             )
             .await?;
-        let revisions: Vec<&str> = read::service_deployments(&described)
+        let unknown: Vec<&str> = read::service_deployments(&described)
             .map(|deployment| deployment.target_revision())
-            .filter(|arn| !arn.is_empty())
+            .filter(|arn| !arn.is_empty() && !self.revisions.contains_key(*arn))
             .collect();
-        let revised = if revisions.is_empty() {
-            Value::Null
-        } else {
-            self.aws
+        if !unknown.is_empty() {
+            let revised = self
+                .aws
                 .json(
                     Service::Ecs,
                     "DescribeServiceRevisions",
-                    json!({ "serviceRevisionArns": revisions }),
+                    json!({ "serviceRevisionArns": unknown }),
                 )
-                .await?
-        };
-        for deployment in read::service_deployments(&described) {
-            let definition = read::service_revisions(&revised)
-                .find(|revision| revision.arn() == deployment.target_revision())
-                .map(|revision| revision.task_definition().to_owned());
-            let reason = [deployment.reason(), deployment.rollback_reason()]
-                .into_iter()
-                .find(|text| !text.is_empty());
-            seen.push(Observation::Deployment(DeploymentSeen {
-                at,
-                arn: deployment.arn().to_owned(),
-                status: deployment.status().to_owned(),
-                reason: reason.unwrap_or_default().to_owned(),
-                task_definition: definition.unwrap_or_default(),
-                created: deployment.created(),
-                stage: deployment.stage().to_owned(),
-                breaker: deployment
-                    .breaker()
-                    .map(|(_, count, threshold)| (count, threshold)),
-            }));
+                .await?;
+            self.revisions
+                .extend(read::service_revisions(&revised).map(|revision| {
+                    (
+                        revision.arn().to_owned(),
+                        revision.task_definition().to_owned(),
+                    )
+                }));
         }
+        seen.extend(read::service_deployments(&described).map(|deployment| {
+            let definition = self.revisions.get(deployment.target_revision());
+            Observation::Deployment(deployment_seen(
+                &deployment,
+                definition.map(String::as_str),
+                at,
+            ))
+        }));
         Ok(())
+    }
+
+    /// The newest service deployments; `None` where the endpoint does not know any.
+    async fn listed(&mut self) -> Result<Option<Vec<String>>, AwsError> {
+        let request = json!({ "cluster": self.cluster, "service": self.service, "maxResults": 5 });
+        match self
+            .aws
+            .json(Service::Ecs, "ListServiceDeployments", request)
+            .await
+        {
+            Ok(answer) => {
+                self.knows_deployments = Some(true);
+                let briefs = read::service_deployment_briefs(&answer);
+                Ok(Some(briefs.map(|brief| brief.arn().to_owned()).collect()))
+            }
+            // What answered once is known: then it is an error like any other.
+            Err(error) if is_unknown_operation(&error) && self.knows_deployments.is_none() => {
+                self.knows_deployments = Some(false);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn tasks(&mut self, seen: &mut Vec<Observation>) -> Result<(), AwsError> {
@@ -168,8 +326,11 @@ impl<'a> Observer<'a> {
                 }
             }
         }
+        // A task that was stopped between the two calls is in both lists.
+        arns.sort();
+        arns.dedup();
         for some in arns.chunks(TASKS_A_CALL) {
-            let at = Timestamp::now();
+            let at = self.aws.now();
             let described = self
                 .aws
                 .json(
@@ -190,26 +351,16 @@ impl<'a> Observer<'a> {
     }
 
     async fn targets(&self, group: &str, seen: &mut Vec<Observation>) -> Result<(), AwsError> {
-        let at = Timestamp::now();
+        let at = self.aws.now();
         let answer = self
             .aws
             .query(
                 Service::Elbv2,
                 "DescribeTargetHealth",
-                &json!({ "TargetGroupArn": group }),
+                json!({ "TargetGroupArn": group }),
             )
             .await?;
-        for target in read::targets(&answer) {
-            seen.push(Observation::Target(TargetSeen {
-                at,
-                group: group.to_owned(),
-                address: target.id().to_owned(),
-                port: target.port().unwrap_or_default(),
-                state: target.state().to_owned(),
-                reason: target.reason().to_owned(),
-                description: target.description().to_owned(),
-            }));
-        }
+        seen.extend(targets_seen(&answer, group, at).map(Observation::Target));
         Ok(())
     }
 
@@ -217,7 +368,7 @@ impl<'a> Observer<'a> {
     pub async fn logs(&self, task: &str, containers: &[String]) -> Vec<Observation> {
         let mut seen = Vec::new();
         for container in containers {
-            let at = Timestamp::now();
+            let at = self.aws.now();
             let lines = self.lines(task, container).await.unwrap_or_default();
             seen.push(Observation::Logs(LogsSeen {
                 at,
@@ -255,75 +406,5 @@ impl<'a> Observer<'a> {
             Err(error) if has_code(&error, "ResourceNotFoundException") => Some(Vec::new()),
             Err(_) => None,
         }
-    }
-}
-
-fn service_seen(service: &read::ServiceView<'_>, at: Timestamp) -> ServiceSeen {
-    ServiceSeen {
-        at,
-        status: service.status().to_owned(),
-        desired: service.desired(),
-        running: service.running(),
-        pending: service.pending(),
-        deployments: service
-            .deployments()
-            .map(|deployment| RolloutSeen {
-                id: deployment.id().to_owned(),
-                status: deployment.status().to_owned(),
-                task_definition: deployment.task_definition().to_owned(),
-                rollout_state: deployment.rollout_state().to_owned(),
-                rollout_reason: deployment.rollout_reason().to_owned(),
-                desired: deployment.desired(),
-                running: deployment.running(),
-                pending: deployment.pending(),
-                failed: deployment.failed(),
-            })
-            .collect(),
-        events: service
-            .events()
-            .filter_map(|event| {
-                Some(EventSeen {
-                    id: event.id().to_owned(),
-                    at: event.created()?,
-                    message: event.message().to_owned(),
-                })
-            })
-            .collect(),
-        target_groups: service
-            .balancers()
-            .filter(|link| !link.target_group().is_empty())
-            .map(|link| TargetGroups {
-                arn: link.target_group().to_owned(),
-                alternate: Some(link.alternate_target_group().to_owned())
-                    .filter(|arn| !arn.is_empty()),
-            })
-            .collect(),
-    }
-}
-
-fn task_seen(task: &read::TaskView<'_>, at: Timestamp) -> TaskSeen {
-    TaskSeen {
-        at,
-        arn: task.arn().to_owned(),
-        task_definition: task.task_definition().to_owned(),
-        last_status: task.last_status().to_owned(),
-        desired_status: task.desired_status().to_owned(),
-        health: task.health().to_owned(),
-        stop_code: task.stop_code().to_owned(),
-        stopped_reason: task.stopped_reason().to_owned(),
-        address: task.private_ip().to_owned(),
-        started: task.started(),
-        stopped: task.stopped(),
-        containers: task
-            .containers()
-            .map(|container| ContainerSeen {
-                name: container.name().to_owned(),
-                image: container.image().to_owned(),
-                digest: container.digest().to_owned(),
-                exit_code: container.exit_code(),
-                reason: container.reason().to_owned(),
-                health: container.health().to_owned(),
-            })
-            .collect(),
     }
 }

@@ -132,7 +132,11 @@ pub async fn plan(
                 reference: found.reference,
             }
         }
-        Version::Written | Version::Revision(_) | Version::Current | Version::LastGood => {
+        Version::Written
+        | Version::Revision(_)
+        | Version::Current
+        | Version::LastGood
+        | Version::Killed => {
             ImagePlan {
                 built: false,
                 why: "the definitions name their images".to_owned(),

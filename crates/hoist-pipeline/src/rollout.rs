@@ -16,7 +16,7 @@ use crate::provision::{self, Wanted};
 use crate::register::{self, Revision};
 use crate::table::tail;
 use crate::work::Work;
-use crate::{back, gate, resolve, scaling, select, service, url, watch};
+use crate::{back, gate, resolve, resume, scaling, select, service, url, watch};
 
 /// Moves services, one or several at once.
 pub struct Mover<'a> {
@@ -238,7 +238,7 @@ impl Mover<'_> {
     }
 
     /// What comes when the revision serves: auto scaling, and the URL.
-    async fn after(&self, work: &Work, events: &Events) -> Result<Option<String>, Failure> {
+    pub async fn after(&self, work: &Work, events: &Events) -> Result<Option<String>, Failure> {
         let (aws, cancel) = (self.aws, self.cancel);
         let live = cancel
             .or(service::describe(aws, work.cluster(), work.name()))
@@ -317,7 +317,10 @@ impl Mover<'_> {
                     let same = live["taskDefinition"] == *revision.arn;
                     let failed = last_failed(live);
                     let serves = same && !failed;
-                    let count = self.count.filter(|count| live["desiredCount"] != *count);
+                    let count = self
+                        .count
+                        .or_else(|| service::parked(live))
+                        .filter(|count| live["desiredCount"] != *count);
                     if serves && changes.is_empty() && count.is_none() && !self.force {
                         step.skip(format!("{} serves already", revision.name()));
                         return Ok(false);
@@ -336,6 +339,7 @@ impl Mover<'_> {
                 cluster: work.cluster().to_owned(),
                 service: work.name().to_owned(),
                 task_definition: revision.arn.clone(),
+                created: live.is_none(),
             };
             record(self.journal, deploying)?;
             let call = async {
@@ -388,6 +392,10 @@ impl Mover<'_> {
             known_deployment: began_with,
             previous: ready.previous(),
             timeout: self.timeout,
+            budget: watch::budget(work.service.failure_budget),
+            created: live.is_none()
+                || resume::Unfinished::of(self.journal)
+                    .is_some_and(|last| last.created(work.cluster(), work.name())),
             journal: self.journal,
         };
         let summary = watch::to_the_end(&watched, self.cancel, events).await?;

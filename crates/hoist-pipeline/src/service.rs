@@ -93,7 +93,7 @@ pub async fn describe_if_cluster(
 }
 
 async fn ask(aws: &Client, cluster: &str, name: &str) -> Result<Value, AwsError> {
-    let request = json!({ "cluster": cluster, "services": [name] });
+    let request = json!({ "cluster": cluster, "services": [name], "include": ["TAGS"] });
     aws.json(Service::Ecs, "DescribeServices", request).await
 }
 
@@ -317,6 +317,9 @@ pub async fn update(
     };
     let mut answer = answer
         .map_err(|error| not_answered(format!("failed to update the service {name}"), &error))?;
+    if parked(live).is_some() {
+        unpark(aws, live).await;
+    }
     Ok(answer["service"].take())
 }
 
@@ -337,6 +340,47 @@ fn not_answered(what: String, error: &AwsError) -> Failure {
         failure.hint("the call may have been carried out although no answer came: deploy again, which looks before it changes anything")
     } else {
         failure
+    }
+}
+
+/// Tag of a service that hoist scaled to 0 tasks: how many it had. The next deployment gives it as many again.
+const PARKED: &str = "hoist:count";
+
+/// How many tasks a service had before hoist scaled it to 0, if it did.
+pub fn parked(live: &Value) -> Option<u32> {
+    if live["desiredCount"] != 0 {
+        return None;
+    }
+    read::list(live, "tags")
+        .find(|tag| tag["key"] == PARKED)
+        .and_then(|tag| tag["value"].as_str()?.parse().ok())
+}
+
+/// Scales a service that never served to 0 tasks, and notes how many it had.
+///
+/// # Errors
+/// AWS refused a call.
+pub async fn scale_to_nothing(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+    had: i64,
+) -> Result<(), AwsError> {
+    let seen = ask(aws, cluster, name).await?;
+    let arn = seen.pointer("/services/0/serviceArn");
+    let tag = json!({ "resourceArn": arn, "tags": [{ "key": PARKED, "value": had.to_string() }] });
+    aws.json(Service::Ecs, "TagResource", tag).await?;
+    let request = json!({ "cluster": cluster, "service": name, "desiredCount": 0 });
+    aws.json(Service::Ecs, "UpdateService", request)
+        .await
+        .map(drop)
+}
+
+/// Forgets how many tasks a service had. Left undone it does no harm: the tag counts only where there are no tasks.
+async fn unpark(aws: &Client, live: &Value) {
+    let request = json!({ "resourceArn": live["serviceArn"], "tagKeys": [PARKED] });
+    if let Err(error) = aws.json(Service::Ecs, "UntagResource", request).await {
+        tracing::debug!(%error, "the tag {PARKED} stays");
     }
 }
 

@@ -252,6 +252,10 @@ pub struct ServiceConfig {
     pub url: Option<UrlConfig>,
     /// Auto scaling.
     pub scaling: Option<ScalingConfig>,
+    /// How many tasks of a new revision may fail to start or exit in the same way before the deployment is taken back, without
+    /// waiting for ECS's own circuit breaker: a number from 1, or `unlimited`. Default: 2 or a tenth of the desired count,
+    /// whichever is more. Void once a task of the revision was healthy.
+    pub failure_budget: Option<FailureBudget>,
     /// Environment variables. With a task definition they are added to those of the container.
     pub environment: Ordered<Text>,
     /// Secrets: environment variable to ARN of a secret or name of a parameter.
@@ -310,6 +314,24 @@ impl Default for UrlConfig {
             timeout: 60,
         }
     }
+}
+
+/// How many equal failures a deployment may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FailureBudget {
+    /// This many.
+    Tasks(#[schemars(range(min = 1))] u32),
+    /// As many as ECS allows.
+    Word(Unlimited),
+}
+
+/// The word for no failure budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unlimited {
+    /// ECS alone decides.
+    Unlimited,
 }
 
 /// Auto scaling: bounds, and the averages that are kept.

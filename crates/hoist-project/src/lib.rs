@@ -31,8 +31,9 @@ pub mod template;
 mod values;
 
 pub use config::{
-    AccessConfig, Compression, Config, Engine, GatesConfig, ImageConfig, Platform, PricesConfig,
-    ReleaseConfig, ScalingConfig, ScanConfig, ServiceConfig, TaskConfig, TestConfig, UrlConfig,
+    AccessConfig, Compression, Config, Engine, FailureBudget, GatesConfig, ImageConfig, Platform,
+    PricesConfig, ReleaseConfig, ScalingConfig, ScanConfig, ServiceConfig, TaskConfig, TestConfig,
+    Unlimited, UrlConfig,
     schema,
 };
 pub use error::ProjectError;

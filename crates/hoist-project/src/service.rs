@@ -10,7 +10,9 @@ use hoist_ecs::{
 };
 use serde_json::Value;
 
-use crate::config::{AccessConfig, Platform, ScalingConfig, ServiceConfig, UrlConfig};
+use crate::config::{
+    AccessConfig, FailureBudget, Platform, ScalingConfig, ServiceConfig, UrlConfig,
+};
 use crate::ecspresso;
 use crate::project::{Faults, escape};
 use crate::template::{self, Variables};
@@ -31,6 +33,8 @@ pub struct Service {
     pub url: UrlConfig,
     /// Auto scaling.
     pub scaling: Option<ScalingConfig>,
+    /// When a deployment is hopeless.
+    pub failure_budget: Option<FailureBudget>,
     /// Environment variables that are added to a verbatim task definition.
     pub environment: Vec<(String, String)>,
     /// Secrets that are added to a verbatim task definition.
@@ -174,6 +178,10 @@ impl Service {
         let before = faults.problems.len();
         let at = format!("/services/{}", escape(key));
         check_scaling(faults, &at, config);
+        if let Some(FailureBudget::Tasks(tasks)) = config.failure_budget {
+            let pointer = format!("{at}/failure-budget");
+            check_range(faults, &pointer, "failure-budget", tasks, 1, 5000);
+        }
         if let Some(url) = &config.url {
             check_path(faults, &format!("{at}/url/path"), &url.path);
             check_range(
@@ -261,6 +269,7 @@ impl Service {
                 .or_else(|| is_short.then(|| key.to_owned())),
             url,
             scaling: config.scaling.clone(),
+            failure_budget: config.failure_budget,
             environment: plain(is_short, environment_of(config)),
             secrets: plain(is_short, config.secrets.0.clone()),
             definition,

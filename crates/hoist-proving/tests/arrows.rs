@@ -53,6 +53,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "hoist-fargate",
             "hoist-aws",
             "hoist-local",
+            "hoist-pipeline",
             "hoist-oci",
         ],
     ),

@@ -18,6 +18,7 @@
 mod budget;
 mod causes;
 mod diagnosis;
+mod due;
 mod observation;
 mod progress;
 mod rollout;
@@ -30,6 +31,7 @@ mod properties;
 pub use budget::{Budget, FailureKind, Hopeless};
 pub use causes::{Cause, catalogue};
 pub use diagnosis::{Diagnosis, Evidence, TargetEvidence, TaskEvidence, diagnose};
+pub use due::{Due, Timing, due};
 pub use observation::{
     ContainerSeen, DeploymentSeen, EventSeen, LogsSeen, Observation, RolloutSeen, ServiceSeen,
     TargetGroups, TargetSeen, TaskSeen,

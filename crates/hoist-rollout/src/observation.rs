@@ -45,6 +45,9 @@ pub struct ServiceSeen {
     pub events: Vec<EventSeen>,
     /// The target groups that its tasks register in.
     pub target_groups: Vec<TargetGroups>,
+    /// The bake time of its deployments, in minutes.
+    #[serde(default)]
+    pub bake_minutes: i64,
 }
 
 impl ServiceSeen {
@@ -53,6 +56,15 @@ impl ServiceSeen {
         self.deployments
             .iter()
             .find(|deployment| deployment.status == "PRIMARY")
+    }
+
+    /// The ARNs of all target groups, alternates included.
+    pub fn groups(&self) -> Vec<String> {
+        self.target_groups
+            .iter()
+            .flat_map(|groups| std::iter::once(&groups.arn).chain(&groups.alternate))
+            .cloned()
+            .collect()
     }
 }
 

@@ -110,6 +110,7 @@ fn any_observation(rng: &mut Rng) -> Observation {
                 deployments,
                 events,
                 target_groups,
+                bake_minutes: 0,
             })
         }
         3 | 4 => Observation::Deployment(DeploymentSeen {

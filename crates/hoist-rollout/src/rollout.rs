@@ -90,6 +90,10 @@ pub struct Rollout {
     pub(crate) logs: BTreeMap<(String, String), LogsSeen>,
     /// Addresses of tasks of our revision that were once healthy, and the tasks themselves by ARN.
     pub(crate) once_healthy: BTreeSet<String>,
+    /// Targets that drain, and the last moment at which they were not seen to.
+    pub(crate) draining: BTreeMap<(String, String, u16), Timestamp>,
+    /// The last moment at which our deployment was not seen in its stage.
+    pub(crate) stage_since: Option<Timestamp>,
 }
 
 impl Rollout {
@@ -106,6 +110,8 @@ impl Rollout {
             events: BTreeMap::new(),
             logs: BTreeMap::new(),
             once_healthy: BTreeSet::new(),
+            draining: BTreeMap::new(),
+            stage_since: None,
         }
     }
 
@@ -161,6 +167,10 @@ impl Rollout {
                         .our_deployment()
                         .is_some_and(|ours| ours.arn == deployment.arn)
                     {
+                        if old.as_ref().is_none_or(|old| old.stage != deployment.stage) {
+                            self.stage_since =
+                                Some(old.as_ref().map_or(deployment.at, |old| old.at));
+                        }
                         progress::of_deployment(old.as_ref(), deployment, news);
                     }
                 }
@@ -174,7 +184,13 @@ impl Rollout {
                 }
                 let old = self.targets.get(&key);
                 if old.is_none_or(|old| newer(old.at, target.at, old, target)) {
-                    let old = self.targets.insert(key, target.clone());
+                    let old = self.targets.insert(key.clone(), target.clone());
+                    if !target.state.starts_with("draining") {
+                        self.draining.remove(&key);
+                    } else if old.as_ref().is_none_or(|old| old.state != target.state) {
+                        let since = old.as_ref().map_or(self.intent.started, |old| old.at);
+                        self.draining.insert(key, since);
+                    }
                     if self.is_ours_by_address(&target.address) {
                         progress::of_target(old.as_ref(), target, news);
                     }

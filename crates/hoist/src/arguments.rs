@@ -206,6 +206,9 @@ pub struct Deploy {
     /// Deploy a revision of the task definition that exists
     #[arg(long, value_name = "N", conflicts_with = "image")]
     pub revision: Option<u32>,
+    /// Follow the last run, which was killed, to its end; deploy nothing new
+    #[arg(long, conflicts_with_all = ["force", "count", "image", "revision"])]
+    pub resume: bool,
     /// Longest time for the rollout of a service, such as `90s` or `20m`
     #[arg(long, default_value = "30m", value_parser = duration)]
     pub timeout: std::time::Duration,

@@ -107,7 +107,8 @@ pub async fn carry_on(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     }
 }
 
-fn brief(deployment: &ServiceDeployment) -> Value {
+/// An entry of ListServiceDeployments.
+pub fn brief(deployment: &ServiceDeployment) -> Value {
     Value::Object(object([
         ("serviceDeploymentArn", deployment.arn.clone().into()),
         ("serviceArn", deployment.service.clone().into()),
@@ -137,7 +138,8 @@ fn brief(deployment: &ServiceDeployment) -> Value {
     ]))
 }
 
-fn render(deployment: &ServiceDeployment) -> Value {
+/// An entry of DescribeServiceDeployments.
+pub fn render(deployment: &ServiceDeployment) -> Value {
     let configuration = Value::Object(deployment.configuration.clone());
     let rollback = deployment.rollback.as_ref().map(|it| {
         json!({"reason": it.reason, "startedAt": time(it.started_at), "serviceRevisionArn": it.revision})
@@ -269,7 +271,8 @@ fn resolved(revision: &ServiceRevision) -> Value {
     json!({ "loadBalancers": balancers })
 }
 
-fn render_revision(world: &World, revision: &ServiceRevision) -> Value {
+/// An entry of DescribeServiceRevisions.
+pub fn render_revision(world: &World, revision: &ServiceRevision) -> Value {
     let kept = |name: &str| revision.request.get(name).cloned().unwrap_or_default();
     let or = |name: &str, default: Value| match kept(name) {
         Value::Null => default,

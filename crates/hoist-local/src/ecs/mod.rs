@@ -25,5 +25,15 @@ mod words;
 
 pub use api::handle;
 pub(crate) use service_json::render as shown_service;
+
+/// The scheduler's records as the answers of ECS write them, for whoever plays the wire without a daemon.
+pub mod wire {
+    pub use super::deployments::{
+        brief as service_deployment_brief, render as service_deployment,
+        render_revision as service_revision,
+    };
+    pub use super::service_json::render as service;
+    pub use super::task_json::render as task;
+}
 pub(crate) use sizes::{cpu, memory};
 pub(crate) use task_json::render as shown_task;

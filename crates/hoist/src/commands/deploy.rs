@@ -25,6 +25,7 @@ pub fn run(options: &Deploy) -> Result<(), Failure> {
         let chosen = match (&options.image, options.revision) {
             (Some(image), _) => Some(Version::Image(image.clone())),
             (None, Some(number)) => Some(Version::Revision(number)),
+            (None, None) if options.resume => Some(Version::Killed),
             (None, None) => None,
         };
         let asked = Asked {

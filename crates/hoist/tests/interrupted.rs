@@ -1,4 +1,4 @@
-//! What becomes of deployments that are killed, that fail at once, or that meet each other.
+//! What becomes of deployments that are killed, or that meet each other.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -128,37 +128,4 @@ fn a_deployment_that_another_replaces_ends_as_replaced() {
     Run::of(child.wait_with_output().unwrap())
         .expect(22)
         .says("another deployment replaced");
-}
-
-#[test]
-fn a_first_deployment_that_is_hopeless_is_scaled_to_nothing_and_the_next_one_serves_again() {
-    let sandbox = Sandbox::new();
-    let config = "app: shop
-services:
-  web: { port: 8080, cpu: 256, memory: 512, count: 2, health: /healthz, failure-budget: 2 }
-";
-    write(&sandbox.project(), config, "ENV PORT=not-a-port");
-    sandbox
-        .deploy(&[])
-        .expect(21)
-        .says("the failure budget is 2")
-        .says("there is no earlier revision to go back to")
-        .says("scaled to 0 tasks");
-    let arguments = [
-        "ecs",
-        "describe-services",
-        "--cluster",
-        "default",
-        "--services",
-        "shop-web",
-        "--query",
-        "services[0].desiredCount",
-    ];
-    assert_eq!(sandbox.client("aws", &arguments).stdout.trim(), "0");
-
-    write(&sandbox.project(), config, "ENV GREETING=good");
-    let run = sandbox.deploy(&[]);
-    run.expect(0);
-    assert_eq!(support::load::get(&run.url()).unwrap().1, "good\n");
-    assert_eq!(sandbox.client("aws", &arguments).stdout.trim(), "2");
 }

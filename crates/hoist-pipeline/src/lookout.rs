@@ -32,6 +32,8 @@ pub struct Lookout<'a, A> {
     rollout: Rollout,
     observer: Observer<'a, A>,
     is_embedded: bool,
+    /// Whether ECS waits for a health check of a container, and not for a while to pass.
+    has_checks: bool,
     timing: Option<Timing>,
     failed: bool,
 }
@@ -61,6 +63,8 @@ impl<'a, A: Asks> Lookout<'a, A> {
             rollout: Rollout::new(intent),
             observer: Observer::new(aws, cluster, service, definition),
             is_embedded,
+            has_checks: read::list(definition, "containerDefinitions")
+                .any(|one| one["healthCheck"].is_object()),
             timing: None,
             failed: false,
         }
@@ -133,7 +137,11 @@ impl<'a, A: Asks> Lookout<'a, A> {
         Timing {
             drain,
             bake: SignedDuration::from_mins(bake),
-            settle: SETTLE,
+            settle: if self.has_checks {
+                SignedDuration::ZERO
+            } else {
+                SETTLE
+            },
         }
     }
 

@@ -136,13 +136,11 @@ pub async fn plan(
         | Version::Revision(_)
         | Version::Current
         | Version::LastGood
-        | Version::Killed => {
-            ImagePlan {
-                built: false,
-                why: "the definitions name their images".to_owned(),
-                reference: String::new(),
-            }
-        }
+        | Version::Killed => ImagePlan {
+            built: false,
+            why: "the definitions name their images".to_owned(),
+            reference: String::new(),
+        },
     };
     let mut services = Vec::new();
     for work in works {

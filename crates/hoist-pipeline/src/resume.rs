@@ -229,9 +229,7 @@ async fn watch_on(
 ) -> Result<String, Failure> {
     events.note(Step::Deploy, "it is still in flight; watching it");
     let ask = json!({ "taskDefinition": last.task_definition });
-    let asked = mover
-        .aws
-        .json(Service::Ecs, "DescribeTaskDefinition", ask);
+    let asked = mover.aws.json(Service::Ecs, "DescribeTaskDefinition", ask);
     let mut answer = mover
         .cancel
         .or(async {

@@ -33,8 +33,7 @@ mod values;
 pub use config::{
     AccessConfig, Compression, Config, Engine, FailureBudget, GatesConfig, ImageConfig, Platform,
     PricesConfig, ReleaseConfig, ScalingConfig, ScanConfig, ServiceConfig, TaskConfig, TestConfig,
-    Unlimited, UrlConfig,
-    schema,
+    Unlimited, UrlConfig, schema,
 };
 pub use error::ProjectError;
 pub use project::Project;

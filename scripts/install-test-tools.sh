@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tools="${HOIST_TEST_TOOLS:-$PWD/target/tools}"
 
-packages=(busybox-static bzip2 xz-utils skopeo buildah docker-registry docker.io iptables uidmap git curl python3-venv)
+packages=(busybox-static bzip2 xz-utils skopeo buildah docker-registry docker.io iptables nftables slirp4netns uidmap git curl python3-venv)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")

@@ -235,6 +235,15 @@ impl Buildah {
     }
 }
 
+impl Drop for Buildah {
+    fn drop(&mut self) {
+        let _ = self.command(&["rm", "--all"]).output();
+        // It mounts its own folder, and leaves that to whoever removes it.
+        let mounted = self.folder.path().join("root/overlay");
+        let _ = nix::mount::umount2(&mounted, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
 fn options(command: &mut Command, case: &Case, folder: &Path) {
     for (name, value) in &case.args {
         command.arg(format!("--build-arg={name}={value}"));

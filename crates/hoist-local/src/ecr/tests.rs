@@ -385,13 +385,14 @@ fn a_layer_comes_in_by_parts_and_goes_out_by_url() {
 fn policies_are_kept_as_they_were_given() {
     let (_folder, registry) = registry();
     create(&registry, "shop");
-    for (set, get, delete, member, missing) in [
+    for (set, get, delete, member, missing, text) in [
         (
             "SetRepositoryPolicy",
             "GetRepositoryPolicy",
             "DeleteRepositoryPolicy",
             "policyText",
             "RepositoryPolicyNotFoundException",
+            r#"{ "Version": "2012-10-17", "Statement": [] }"#,
         ),
         (
             "PutLifecyclePolicy",
@@ -399,11 +400,12 @@ fn policies_are_kept_as_they_were_given() {
             "DeleteLifecyclePolicy",
             "lifecyclePolicyText",
             "LifecyclePolicyNotFoundException",
+            r#"{ "rules": [{ "rulePriority": 1, "selection": { "tagStatus": "any", "countType": "imageCountMoreThan",
+               "countNumber": 9 }, "action": { "type": "expire" } }] }"#,
         ),
     ] {
         let name = json!({"repositoryName": "shop"});
         assert_eq!(refusal(ask(&registry, get, name.clone())).0, missing);
-        let text = "{ \"rules\": [] }";
         ask(
             &registry,
             set,

@@ -88,12 +88,15 @@ pub struct Observer<'a, A> {
     targets_at: Timestamp,
 }
 
+/// One of a service's deployments, as far as its change is news: id, status, rollout state, counts, time of its last change.
+type Beat = (String, String, String, [i64; 4], Option<Timestamp>);
+
 /// What of DescribeServices tells that something changed.
 #[derive(Clone, PartialEq)]
 struct Heartbeat {
     status: String,
     counts: (i64, i64, i64),
-    deployments: Vec<(String, String, String, [i64; 4], Option<Timestamp>)>,
+    deployments: Vec<Beat>,
     newest_event: String,
     current: String,
 }

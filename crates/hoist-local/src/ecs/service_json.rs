@@ -1,7 +1,7 @@
 //! Services as DescribeServices writes them, with the read-back defaults of a service that says nothing (facts/ecs.md, "Rolling
 //! update").
 
-use hoist_fargate::{Deployment, RevisionSummary, Service, Share, Traffic, World};
+use hoist_fargate::{Deployment, RevisionSummary, Service, World};
 use serde_json::{Map, Value, json};
 
 use super::words::{object, time};
@@ -236,39 +236,33 @@ fn current_revisions(world: &World, service: &Service) -> Value {
             requested: deployment.desired_count,
             running: deployment.running_count,
             pending: deployment.pending_count,
-            ..share_of(service, &deployment.revision)
+            ..RevisionSummary::default()
         });
     }
     summaries.retain(|it| world.service_revision(&it.arn).is_some());
-    summaries.iter().map(revision_summary).collect()
+    summaries.iter().map(counts).collect()
 }
 
-/// The shares of the traffic that a revision is to have, where traffic is shifted.
-fn share_of(service: &Service, revision: &str) -> RevisionSummary {
-    let share = |shares: &[Share]| (!shares.is_empty()).then(|| Traffic::of(shares, revision));
-    RevisionSummary {
-        production: share(&service.traffic.production),
-        test: share(&service.traffic.test),
-        ..RevisionSummary::default()
-    }
-}
-
-/// A revision with its counts and its traffic.
-pub fn revision_summary(summary: &RevisionSummary) -> Value {
-    let per_cent = |tenths: Option<u32>| {
-        tenths
-            .map(|it| json!(f64::from(it) / 10.0))
-            .unwrap_or_default()
-    };
+/// A revision with its counts: what a service tells of its current revisions (`ServiceCurrentRevisionSummary`).
+fn counts(summary: &RevisionSummary) -> Value {
     Value::Object(object([
         ("arn", summary.arn.clone().into()),
         ("requestedTaskCount", summary.requested.into()),
         ("runningTaskCount", summary.running.into()),
         ("pendingTaskCount", summary.pending.into()),
-        ("requestedTestTrafficWeight", per_cent(summary.test)),
-        (
-            "requestedProductionTrafficWeight",
-            per_cent(summary.production),
-        ),
     ]))
+}
+
+/// A revision with its counts and its traffic: what a service deployment tells (`ServiceRevisionSummary`).
+pub fn revision_summary(summary: &RevisionSummary) -> Value {
+    let mut shown = counts(summary);
+    for (name, share) in [
+        ("requestedTestTrafficWeight", summary.test),
+        ("requestedProductionTrafficWeight", summary.production),
+    ] {
+        if let Some(tenths) = share {
+            shown[name] = json!(f64::from(tenths) / 10.0);
+        }
+    }
+    shown
 }

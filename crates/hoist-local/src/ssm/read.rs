@@ -82,7 +82,7 @@ pub fn history(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> 
     let (parameter, ..) = parameters.find(&call.region, required(call, "Name")?)?;
     let mut shown = Vec::new();
     for version in &parameter.versions {
-        let mut one = metadata(&call.region, &parameter, version);
+        let mut one = metadata(&parameter, version);
         one["Value"] = match decrypts(call) {
             true => parameters.open_value(&parameter.name, version)?.into(),
             false => version.value.clone().into(),
@@ -93,10 +93,10 @@ pub fn history(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> 
     paged(call, shown, "Parameters", 50)
 }
 
-fn metadata(region: &str, parameter: &Parameter, version: &super::parameter::Version) -> Value {
+/// What a parameter's history tells of a version (`ParameterHistory`, which has no ARN).
+fn metadata(parameter: &Parameter, version: &super::parameter::Version) -> Value {
     let mut shown = json!({
         "Name": parameter.name,
-        "ARN": arn(region, &parameter.name),
         "Type": version.kind,
         "LastModifiedDate": clock::epoch_seconds(version.modified),
         "LastModifiedUser": version.user,
@@ -123,7 +123,9 @@ pub fn describe(parameters: &Parameters, call: &Call) -> Result<Value, ApiError>
         if passes(&parameter, call)?
             && let Some(version) = parameter.versions.last()
         {
-            shown.push(metadata(&call.region, &parameter, version));
+            let mut one = metadata(&parameter, version);
+            one["ARN"] = arn(&call.region, &parameter.name).into();
+            shown.push(one);
         }
     }
     paged(call, shown, "Parameters", 50)

@@ -37,6 +37,18 @@ const CAMPAIGNS: &[Campaign] = &[
         ],
         size: ("HOIST_SCHEDULES", "200000"),
     },
+    Campaign {
+        name: "judge",
+        shows: "the judge of rollouts is right about what the simulator plays, also when observations are lost, doubled and out of order",
+        test: ["hoist-proving", "judge", ""],
+        size: ("HOIST_STORIES", "2000"),
+    },
+    Campaign {
+        name: "dockerfiles",
+        shows: "hoist's engine, BuildKit and buildah make the same images of the same Dockerfiles",
+        test: ["hoist-image", "building", "three_engines"],
+        size: ("HOIST_PROVE", "all"),
+    },
 ];
 
 /// Runs the campaigns of those names, or all; a size that the environment sets is kept.

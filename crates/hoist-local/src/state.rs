@@ -5,6 +5,7 @@
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use serde::Serialize;
@@ -79,14 +80,26 @@ impl StateError {
     }
 }
 
+/// How long the database may still be held by what an ended daemon had begun: a program between its fork and its exec has the files of
+/// its parent a moment longer.
+const HELD: Duration = Duration::from_secs(3);
+
 fn open(path: &Path) -> Result<Database, StateError> {
-    Database::builder()
-        .set_cache_size(8 << 20)
-        .create(path)
-        .map_err(|error| StateError::Open {
-            path: path.to_owned(),
-            source: Box::new(error.into()),
-        })
+    let begun = Instant::now();
+    loop {
+        match Database::builder().set_cache_size(8 << 20).create(path) {
+            Ok(database) => return Ok(database),
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if begun.elapsed() < HELD => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => {
+                return Err(StateError::Open {
+                    path: path.to_owned(),
+                    source: Box::new(error.into()),
+                });
+            }
+        }
+    }
 }
 
 /// Whether the database is of no use any more until it is opened again.

@@ -80,6 +80,7 @@ fn bucket(service: Service, action: &str) -> Option<(&'static str, Rate)> {
             "DescribeTasks" | "ListTasks" => rate("task reads", 100.0, 20.0),
             _ => None,
         },
+        // The rates of registrations and other writes are not confirmed by a source at hand.
         Service::Elbv2 => match action {
             _ if action.starts_with("Describe") => rate("reads", 40.0, 10.0),
             "RegisterTargets" | "DeregisterTargets" => rate("registrations", 20.0, 4.0),

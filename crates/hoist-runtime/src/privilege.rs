@@ -19,6 +19,18 @@ pub enum Privilege {
     },
 }
 
+impl std::fmt::Display for Privilege {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Privilege::Root => "as root",
+            Privilege::UserNamespace { full_range: true } => "in a user namespace",
+            Privilege::UserNamespace { full_range: false } => {
+                "in a user namespace that has one user"
+            }
+        })
+    }
+}
+
 /// Why there are no rights to run containers.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {

@@ -14,7 +14,7 @@ pub fn run(options: &Doctor) -> Result<(), Failure> {
     let found = hoist_runtime::detect();
     let mut findings = Vec::new();
     findings.push(match &found.native {
-        Ok(rights) => Finding::good("containers", format!("run natively: {rights:?}")),
+        Ok(rights) => Finding::good("containers", format!("run natively, {rights}")),
         Err(error) => Finding::bad("containers", error.to_string())
             .hint("a Docker Engine serves too: `hoist local start --runtime docker`"),
     });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -163,22 +164,21 @@ impl Client {
         self.inner.wire.calls()
     }
 
-    async fn call(
-        &self,
+    /// Boxed: the whole of a call, credentials included, would otherwise be compiled again wherever one is awaited.
+    fn call<'a>(
+        &'a self,
         service: Service,
-        operation: &str,
-        params: &Value,
-    ) -> Result<Value, AwsError> {
-        self.inner
-            .wire
-            .call(
-                &Call {
-                    service,
-                    operation,
-                    params,
-                },
-                Auth::Chain(&self.inner.chain),
-            )
-            .await
+        operation: &'a str,
+        params: &'a Value,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, AwsError>> + Send + 'a>> {
+        Box::pin(async move {
+            let call = Call {
+                service,
+                operation,
+                params,
+            };
+            let auth = Auth::Chain(&self.inner.chain);
+            self.inner.wire.call(&call, auth).await
+        })
     }
 }

@@ -18,6 +18,7 @@ mod profile;
 mod roles;
 mod sources;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +106,13 @@ impl Chain {
     }
 
     /// Gives keys that are good for two minutes at least, if the source has such.
-    pub async fn get(&self) -> Result<Credentials, AwsError> {
+    ///
+    /// Boxed: the search through all sources would otherwise be compiled again wherever one is awaited.
+    pub fn get(&self) -> Pin<Box<dyn Future<Output = Result<Credentials, AwsError>> + Send + '_>> {
+        Box::pin(self.find())
+    }
+
+    async fn find(&self) -> Result<Credentials, AwsError> {
         let mut cached = self.cached.lock().await;
         if let Some(keys) = cached.as_ref()
             && keys

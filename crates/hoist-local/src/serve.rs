@@ -1,6 +1,7 @@
 use std::fs::TryLockError;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,7 +161,10 @@ pub fn serve(home: &Home, options: ServeOptions) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(system("start the event loop"))?;
-    let result = runtime.block_on(run(home, settings, choice, detached));
+    // Boxed, so that the whole daemon is compiled once and not once for each way in which the runtime drives a future.
+    let daemon: Pin<Box<dyn Future<Output = Result<(), ServeError>> + '_>> =
+        Box::pin(run(home, settings, choice, detached));
+    let result = runtime.block_on(daemon);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(lock);
     result

@@ -1,6 +1,7 @@
 //! The whole story, from the source to a URL that answers.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,16 @@ impl Deployed {
 ///
 /// # Errors
 /// Each end that is no success, by its kind.
-pub async fn deploy(
+pub fn deploy<'a>(
+    request: &'a Request<'a>,
+    cancel: &'a Cancel,
+    events: &'a Events,
+    name_of: fn(Kind) -> &'static str,
+) -> Pin<Box<dyn Future<Output = Result<Deployed, Failure>> + 'a>> {
+    Box::pin(tell(request, cancel, events, name_of))
+}
+
+async fn tell(
     request: &Request<'_>,
     cancel: &Cancel,
     events: &Events,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cancel::Cancel;
 use crate::event::{Event, Events, Step};
 use crate::failure::{Failure, Kind};
+use crate::parallel::Boxed;
 use crate::refusal::{has_code, refused};
 
 /// How long lines may still come after the task has stopped: CloudWatch is a little behind.
@@ -44,7 +45,15 @@ impl OneOff<'_> {
     ///
     /// # Errors
     /// `TaskFailed` where it never ran or took too long; AWS refused a call; cancellation, which stops it.
-    pub async fn run(&self, cancel: &Cancel, events: &Events) -> Result<i64, Failure> {
+    pub fn run<'b>(
+        &'b self,
+        cancel: &'b Cancel,
+        events: &'b Events,
+    ) -> Boxed<'b, Result<i64, Failure>> {
+        Box::pin(self.to_the_end(cancel, events))
+    }
+
+    async fn to_the_end(&self, cancel: &Cancel, events: &Events) -> Result<i64, Failure> {
         let container = self.container()?;
         let step = events.start(
             Step::Run,

@@ -12,6 +12,7 @@ use crate::drift::{self, Drift};
 use crate::event::{Events, Step};
 use crate::failure::Failure;
 use crate::image::Builder;
+use crate::parallel::Boxed;
 use crate::refusal::refused;
 use crate::work::{self, Work};
 use crate::{existing, resolve, service, status};
@@ -96,11 +97,15 @@ impl ServicePlan {
 ///
 /// # Errors
 /// The project or a definition is wrong, something that it refers to is missing, or AWS refused a call.
-pub async fn plan(
-    request: &Request<'_>,
-    cancel: &Cancel,
-    events: &Events,
-) -> Result<Plan, Failure> {
+pub fn plan<'a>(
+    request: &'a Request<'a>,
+    cancel: &'a Cancel,
+    events: &'a Events,
+) -> Boxed<'a, Result<Plan, Failure>> {
+    Box::pin(foresee(request, cancel, events))
+}
+
+async fn foresee(request: &Request<'_>, cancel: &Cancel, events: &Events) -> Result<Plan, Failure> {
     let project = request.project;
     let works = work::works(project, request.aws.region(), &request.services)?;
     for warning in work::project_warnings(project)

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::parallel::Boxed;
 use crate::refusal::{has_code, refused};
 use crate::status::{describe_definition, images, tag};
 use crate::table::tail;
@@ -67,7 +68,15 @@ pub struct OldImage {
 ///
 /// # Errors
 /// AWS refused a call; what was removed until then stays removed.
-pub async fn prune(aws: &Client, project: &Project, keep: &Keep) -> Result<Pruned, Failure> {
+pub fn prune<'a>(
+    aws: &'a Client,
+    project: &'a Project,
+    keep: &'a Keep,
+) -> Boxed<'a, Result<Pruned, Failure>> {
+    Box::pin(look_and_delete(aws, project, keep))
+}
+
+async fn look_and_delete(aws: &Client, project: &Project, keep: &Keep) -> Result<Pruned, Failure> {
     let now = Timestamp::now();
     let young = |at: Option<Timestamp>| {
         at.is_none_or(|at| now.as_second() - at.as_second() < keep.younger_than)

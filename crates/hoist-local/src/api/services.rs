@@ -1,3 +1,5 @@
+use std::pin::Pin;
+
 use serde_json::Value;
 
 use super::call::Call;
@@ -178,28 +180,33 @@ impl Service {
     }
 }
 
-/// Hands a call to its service.
-pub(super) async fn dispatch(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    match call.service {
-        Service::Ecs => crate::ecs::handle(ctx, call).await,
-        Service::Logs => crate::logs::handle(&ctx.logs, call).await,
-        Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
-        Service::Ec2 => {
-            let answer = crate::ec2::handle(&ctx.ec2, call);
-            if answer.is_ok()
-                && call.action.contains("SecurityGroup")
-                && !call.action.starts_with("Describe")
-            {
-                crate::driver::guard(ctx).await;
+/// Hands a call to its service. Boxed: all the services' calls would otherwise be compiled once more for each place that awaits one.
+pub(super) fn dispatch<'a>(
+    ctx: &'a Ctx,
+    call: &'a Call,
+) -> Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send + 'a>> {
+    Box::pin(async move {
+        match call.service {
+            Service::Ecs => crate::ecs::handle(ctx, call).await,
+            Service::Logs => crate::logs::handle(&ctx.logs, call).await,
+            Service::Elbv2 => crate::elb::handle(&ctx.balancers, &ctx.ec2, call).await,
+            Service::Ec2 => {
+                let answer = crate::ec2::handle(&ctx.ec2, call);
+                if answer.is_ok()
+                    && call.action.contains("SecurityGroup")
+                    && !call.action.starts_with("Describe")
+                {
+                    crate::driver::guard(ctx).await;
+                }
+                answer
             }
-            answer
+            Service::Iam => crate::iam::handle(&ctx.iam, call).await,
+            Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call).await,
+            Service::Ecr => crate::ecr::handle(&ctx.registry, call),
+            Service::Ssm => crate::ssm::handle(&ctx.parameters, call).await,
+            Service::SecretsManager => crate::secrets::handle(&ctx.secrets, call).await,
+            Service::ApplicationAutoScaling => crate::scaling::handle(ctx, call).await,
+            Service::CloudWatch => crate::metrics::handle(&ctx.metrics, call),
         }
-        Service::Iam => crate::iam::handle(&ctx.iam, call).await,
-        Service::Sts => crate::sts::handle(&ctx.keys, &ctx.iam, call).await,
-        Service::Ecr => crate::ecr::handle(&ctx.registry, call),
-        Service::Ssm => crate::ssm::handle(&ctx.parameters, call).await,
-        Service::SecretsManager => crate::secrets::handle(&ctx.secrets, call).await,
-        Service::ApplicationAutoScaling => crate::scaling::handle(ctx, call).await,
-        Service::CloudWatch => crate::metrics::handle(&ctx.metrics, call),
-    }
+    })
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::Stdio;
 
 use base64::Engine as _;
@@ -53,7 +54,18 @@ impl Registry {
     }
 
     /// Gets what a 401 asks for; `false` if there is nothing to try.
-    pub(super) async fn answer_challenge(
+    ///
+    /// Boxed: the whole dance would otherwise be compiled again with every request that may be refused.
+    pub(super) fn answer_challenge<'a>(
+        &'a self,
+        response: &'a Response,
+        endpoint: &'a Endpoint,
+        scope: &'a Scope,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, RegistryError>> + Send + 'a>> {
+        Box::pin(self.sign_in(response, endpoint, scope))
+    }
+
+    async fn sign_in(
         &self,
         response: &Response,
         endpoint: &Endpoint,

@@ -1,5 +1,7 @@
 //! From a parsed command line to the command.
 
+use std::pin::{Pin, pin};
+
 use hoist_pipeline::{Failure, Kind};
 
 use super::{
@@ -46,7 +48,14 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
 
 /// Runs `work` on an async runtime; no thread exists before this.
 pub fn async_run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let mut done = None;
+    drive(pin!(async { done = Some(work.await) }))?;
+    done.expect("the runtime drives it to its end")
+}
+
+/// Apart from [`async_run`], so that the runtime is compiled once and not once for each command.
+fn drive(work: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| {
@@ -55,8 +64,9 @@ pub fn async_run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
                 "failed to start the async runtime",
                 &error,
             )
-        })?
-        .block_on(work)
+        })?;
+    runtime.block_on(work);
+    Ok(())
 }
 
 /// Writes a line of the result to standard output; a closed pipe is no failure.

@@ -16,6 +16,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checks;
 mod config;
 mod ecspresso;
 mod error;
@@ -25,6 +26,7 @@ mod read;
 mod release;
 pub mod scaffold;
 mod service;
+mod short;
 mod source;
 mod task;
 pub mod template;

@@ -2,9 +2,9 @@
 
 use hoist_ecs::suggest;
 
+use crate::checks::check_range;
 use crate::config::Config;
 use crate::project::Faults;
-use crate::service::check_range;
 use crate::task::known_service;
 
 /// The order of a release.

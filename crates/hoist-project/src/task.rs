@@ -2,9 +2,9 @@
 
 use hoist_ecs::suggest;
 
+use crate::checks::check_range;
 use crate::config::TaskConfig;
 use crate::project::{Faults, escape};
-use crate::service::check_range;
 use crate::values::Ordered;
 
 /// Seconds after which a task is stopped where nothing is said.

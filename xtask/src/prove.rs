@@ -49,6 +49,18 @@ const CAMPAIGNS: &[Campaign] = &[
         test: ["hoist-image", "building", "three_engines"],
         size: ("HOIST_PROVE", "all"),
     },
+    Campaign {
+        name: "killed-builds",
+        shows: "builds that are killed at random moments leave nothing that makes a later one wrong",
+        test: ["hoist-image", "building", "killed::"],
+        size: ("HOIST_KILLS", "200"),
+    },
+    Campaign {
+        name: "readers",
+        shows: "mutated Dockerfiles, ignore files, manifests and layers make no reader panic, and no layer reaches outside; seconds for each reader",
+        test: ["hoist-image", "building", "fuzz::"],
+        size: ("HOIST_FUZZ_SECONDS", "3600"),
+    },
 ];
 
 /// Runs the campaigns of those names, or all; a size that the environment sets is kept.

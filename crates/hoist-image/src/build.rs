@@ -14,9 +14,11 @@ use crate::engine::{self, Chosen};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::BuildEvent;
 use crate::inputs;
+use crate::platforms;
 use crate::prune;
 use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
+use crate::soci;
 use crate::workspace::Workspace;
 
 /// Builds an image.
@@ -37,15 +39,25 @@ pub async fn build(
         name: chosen.name(),
         why: why.clone(),
     });
-    let (workspace, request) = (workspace.clone(), request.clone());
+    let workspace = workspace.clone();
+    let requests = platforms::requests(request);
     let runtime = Handle::current();
     reported(events, move |report| {
-        let built = match chosen {
-            Chosen::Embedded(_) => embedded::build(&workspace, &request, &report, runtime, &why),
-            Chosen::Buildkit(docker, _) => {
-                buildkit::build(&workspace, &request, &docker, &report, &runtime, &why)
-            }
-        }?;
+        let mut all = Vec::new();
+        for request in &requests {
+            all.push(match &chosen {
+                Chosen::Embedded(_) => {
+                    embedded::build(&workspace, request, &report, runtime.clone(), &why)
+                }
+                Chosen::Buildkit(docker, _) => {
+                    buildkit::build(&workspace, request, docker, &report, &runtime, &why)
+                }
+            }?);
+        }
+        let mut built = platforms::joined(&workspace, all)?;
+        if let Some(request) = requests.first().filter(|request| request.soci) {
+            built.manifest = soci::indexed(&workspace, &built.manifest, request.early.as_ref())?;
+        }
         prune::when_due(&workspace);
         Ok(built)
     })
@@ -58,8 +70,16 @@ pub async fn build(
 /// # Errors
 /// Fails when the Dockerfile or the context cannot be read.
 pub async fn inputs_digest(workspace: &Workspace, request: &BuildRequest) -> Result<Digest> {
-    let (workspace, request) = (workspace.clone(), request.clone());
-    blocking(move || Ok(inputs::inputs(&workspace, &request)?.digest)).await
+    let workspace = workspace.clone();
+    let requests = platforms::requests(request);
+    blocking(move || {
+        let digests = requests
+            .iter()
+            .map(|request| Ok(inputs::inputs(&workspace, request)?.digest))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(platforms::digest(&digests))
+    })
+    .await
 }
 
 /// Runs a command in a built image, in a real container with the network of this machine, and returns its exit code.

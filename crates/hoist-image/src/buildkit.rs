@@ -80,13 +80,7 @@ pub(crate) fn build(
         .arg(&archive)
         .arg(id.trim());
     runtime.block_on(streamed(save, report))?;
-    let (manifest, config_digest, platform) = load(
-        workspace,
-        &archive,
-        request.compression,
-        &request.annotations,
-        report,
-    )?;
+    let (manifest, config_digest, platform) = load(workspace, &archive, request, report)?;
     Ok(BuiltImage {
         manifest,
         config_digest,
@@ -244,10 +238,10 @@ struct Saved {
 fn load(
     workspace: &Workspace,
     archive: &Path,
-    compression: Compression,
-    annotations: &[(String, String)],
+    request: &BuildRequest,
     report: &Reporter,
 ) -> Result<(hoist_oci::spec::Descriptor, Digest, Platform)> {
+    let compression = request.compression;
     let failed = |error| BuildError::io("read the archive of docker save", error);
     let damaged = |what: &str| {
         BuildError::new(
@@ -320,7 +314,7 @@ fn load(
         let mut start = [0; 4];
         let n = open(name)?.read(&mut start).map_err(failed)?;
         let form = Compression::of_magic(&start[..n]);
-        let stored = layer::store_archive(store, compression, |out| {
+        let stored = layer::store_archive(store, request.form(), |out| {
             let mut plain = form.decoder(open(name)?).map_err(failed)?;
             std::io::copy(&mut plain, out).map_err(failed)?;
             Ok(())
@@ -339,7 +333,7 @@ fn load(
     }
     let platform = config.platform();
     let (manifest, config_digest) =
-        store_image(workspace, &config, layers, &platform, annotations)?;
+        store_image(workspace, &config, layers, &platform, &request.annotations)?;
     Ok((manifest, config_digest, platform))
 }
 
@@ -385,13 +379,9 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let (events, _heard) = tokio::sync::mpsc::unbounded_channel();
         let (_alive, cancelled) = tokio::sync::watch::channel(());
-        let result = load(
-            &workspace,
-            &path,
-            Compression::Gzip,
-            &[],
-            &Reporter::new(events, cancelled),
-        );
+        let request = BuildRequest::new(dir.path());
+        let report = Reporter::new(events, cancelled);
+        let result = load(&workspace, &path, &request, &report);
         (dir, workspace, result)
     }
 

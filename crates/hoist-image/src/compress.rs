@@ -11,6 +11,7 @@ use flate2::{Compress, Crc, FlushCompress, Status};
 use hoist_oci::{BlobWriter, Compression, Digest, Hasher};
 
 use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::ztoc::{self, Spans, Table};
 
 /// Bytes that one thread compresses at a time. Part of what makes blobs the same everywhere.
 pub(crate) const PIECE: usize = 1 << 20;
@@ -19,12 +20,24 @@ const WINDOW: usize = 32 << 10;
 /// On the 204 MB of a minimal Debian, level 6 takes a tenth more time and saves 0.1 %; level 1 takes a third less and costs 21 %.
 const GZIP_LEVEL: u32 = 5;
 
-/// Compresses what `produce` writes into a blob. Gives the blob's digest and size, and the digest of the plain archive.
+/// What came of an archive.
+pub(crate) struct Compressed {
+    pub digest: Digest,
+    pub size: u64,
+    /// The digest of the plain archive.
+    pub diff_id: Digest,
+    /// What is where in the blob, if that was asked for and can be told.
+    pub contents: Option<ztoc::Contents>,
+}
+
+/// Compresses what `produce` writes into a blob. With `indexed` it notes on the way what is where in it, for gzip only.
 pub(crate) fn compress(
     blob: BlobWriter,
     compression: Compression,
+    indexed: bool,
     produce: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<(Digest, u64, Digest)> {
+) -> Result<Compressed> {
+    let indexed = indexed && compression == Compression::Gzip;
     let workers = std::thread::available_parallelism()
         .map_or(1, std::num::NonZero::get)
         .min(8);
@@ -32,25 +45,33 @@ pub(crate) fn compress(
         let (to_hash, pieces) = mpsc::sync_channel::<Arc<Vec<u8>>>(4);
         let hashing = scope.spawn(move || {
             let (mut hasher, mut crc) = (Hasher::new(), Crc::new());
+            let mut table = indexed.then(Table::default);
             for piece in pieces {
                 hasher.update(&piece);
                 crc.update(&piece);
+                if let Some(table) = &mut table {
+                    table.read(&piece);
+                }
             }
-            (hasher.finish(), crc)
+            (hasher.finish(), crc, table)
         });
         let (to_write, jobs) = mpsc::sync_channel::<Receiver<Vec<u8>>>(workers + 2);
-        let writing = scope.spawn(move || -> std::result::Result<BlobWriter, io::Error> {
+        let writing = scope.spawn(move || -> std::result::Result<_, io::Error> {
             let mut blob = blob;
+            let mut spans = indexed.then(Spans::default);
             if compression == Compression::Gzip {
                 // No name, no time, an unknown system: nothing that differs between machines.
                 blob.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
                 for job in jobs {
-                    blob.write_all(
-                        &job.recv()
-                            .map_err(|_| io::Error::other("a compressing thread ended early"))?,
-                    )?;
+                    let piece = job
+                        .recv()
+                        .map_err(|_| io::Error::other("a compressing thread ended early"))?;
+                    blob.write_all(&piece)?;
+                    if let Some(spans) = &mut spans {
+                        spans.add(&piece);
+                    }
                 }
-                return Ok(blob);
+                return Ok((blob, spans));
             }
             let mut encoder = compression.encoder(blob)?;
             for job in jobs {
@@ -59,7 +80,7 @@ pub(crate) fn compress(
                         .map_err(|_| io::Error::other("the archive ended early"))?,
                 )?;
             }
-            encoder.finish()
+            Ok((encoder.finish()?, spans))
         });
         let (to_workers, work) = mpsc::sync_channel::<Job>(workers);
         let work = Arc::new(Mutex::new(work));
@@ -89,30 +110,44 @@ pub(crate) fn compress(
             to_hash,
             to_write,
             to_workers,
+            windows: indexed.then(Vec::new),
+            pieces: 0,
         };
         let produced = produce(&mut cutter);
         let cut = cutter.end();
-        let (diff_id, crc) = hashing
+        let (diff_id, crc, table) = hashing
             .join()
             .map_err(|_| BuildError::new(BuildErrorKind::Io, "the hashing thread panicked"))?;
         let written = writing
             .join()
             .map_err(|_| BuildError::new(BuildErrorKind::Io, "the writing thread panicked"))?;
         // What broke the pipe is the cause; the producer only saw that it broke.
-        let mut blob =
+        let (mut blob, mut spans) =
             written.map_err(|error| BuildError::io("write a layer to the store", error))?;
         produced?;
-        cut.map_err(|error| BuildError::io("compress a layer", error))?;
+        let windows = cut.map_err(|error| BuildError::io("compress a layer", error))?;
         if compression == Compression::Gzip {
             let mut trailer = crc.sum().to_le_bytes().to_vec();
             trailer.extend(crc.amount().to_le_bytes());
             blob.write_all(&trailer)
                 .map_err(|error| BuildError::io("write a layer to the store", error))?;
+            if let Some(spans) = &mut spans {
+                spans.trailer(&trailer);
+            }
         }
         let (digest, size) = blob
             .commit()
             .map_err(|error| BuildError::from_source(BuildErrorKind::Io, "store a layer", error))?;
-        Ok((digest, size, diff_id))
+        let contents = match (table, spans, windows) {
+            (Some(table), Some(spans), Some(windows)) => table.finish(size, spans, windows),
+            _ => None,
+        };
+        Ok(Compressed {
+            digest,
+            size,
+            diff_id,
+            contents,
+        })
     })
 }
 
@@ -131,6 +166,9 @@ struct Cutter {
     to_hash: SyncSender<Arc<Vec<u8>>>,
     to_write: SyncSender<Receiver<Vec<u8>>>,
     to_workers: SyncSender<Job>,
+    /// The ends of what comes before each span, if somebody asks.
+    windows: Option<Vec<Vec<u8>>>,
+    pieces: usize,
 }
 
 impl Cutter {
@@ -146,6 +184,12 @@ impl Cutter {
         if self.compression == Compression::Gzip {
             let tail = piece[piece.len().saturating_sub(WINDOW)..].to_vec();
             let before = std::mem::replace(&mut self.before, tail);
+            if let Some(windows) = &mut self.windows
+                && self.pieces.is_multiple_of(ztoc::SPAN_PIECES)
+            {
+                windows.push(before.clone());
+            }
+            self.pieces += 1;
             self.to_workers
                 .send(Job {
                     piece,
@@ -159,18 +203,20 @@ impl Cutter {
         }
     }
 
-    fn end(mut self) -> io::Result<()> {
-        self.cut(true)
+    fn end(mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
+        self.cut(true)?;
+        Ok(self.windows)
     }
 }
 
 impl Write for Cutter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let take = bytes.len().min(PIECE - self.buffer.len());
-        self.buffer.extend_from_slice(&bytes[..take]);
-        if self.buffer.len() == PIECE {
+        // A full piece waits for what follows it, so that the last one is never empty.
+        if self.buffer.len() == PIECE && !bytes.is_empty() {
             self.cut(false)?;
         }
+        let take = bytes.len().min(PIECE - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..take]);
         Ok(take)
     }
 

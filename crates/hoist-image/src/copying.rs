@@ -266,7 +266,7 @@ impl Build<'_> {
                 }
                 let stored = layer::store_layer(
                     &build.workspace.store,
-                    build.request.compression,
+                    build.form(place.stage),
                     &plan.entries,
                 )?;
                 remember(state, plan.entries);

@@ -20,7 +20,7 @@ use crate::dockerfile::parser;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, Step};
 use crate::inputs::{epoch, inputs};
-use crate::layer::{self, Entries, StoredLayer};
+use crate::layer::{self, Entries, Form, StoredLayer};
 use crate::prune;
 use crate::remote_cache::RemoteCache;
 use crate::report::Reporter;
@@ -258,7 +258,7 @@ impl Build<'_> {
             }
             Origin::Folder(name) => {
                 self.report.send(BuildEvent::StepStarted(step.clone()));
-                let (layer, entries) = self.folder_layer(&name)?;
+                let (layer, entries) = self.folder_layer(index, &name)?;
                 self.report.send(BuildEvent::StepFinished {
                     step,
                     millis: millis(started),
@@ -328,7 +328,7 @@ impl Build<'_> {
     }
 
     /// A folder of the command line as the only layer of an image.
-    fn folder_layer(&self, name: &str) -> Result<(Layer, Entries)> {
+    fn folder_layer(&self, stage: usize, name: &str) -> Result<(Layer, Entries)> {
         let folder = &self.folders[name];
         let selected = crate::select::select(folder, "/")?;
         let options = crate::copy::Options {
@@ -346,7 +346,7 @@ impl Build<'_> {
         )?;
         let stored = layer::store_layer(
             &self.workspace.store,
-            self.request.compression,
+            self.form(stage),
             &plan.entries,
         )?;
         let layer = Layer {
@@ -354,6 +354,18 @@ impl Build<'_> {
             blob: stored.blob,
         };
         Ok((layer, plan.entries))
+    }
+
+    /// How layers of a stage are stored: those that do not become layers of the image go nowhere, and need no table of contents.
+    pub(crate) fn form(&self, stage: usize) -> Form<'_> {
+        let mut part = self.plans.target;
+        while part != stage {
+            match self.plans.stages[part].origin {
+                Origin::Stage(base) => part = base,
+                _ => return self.request.compression.into(),
+            }
+        }
+        self.request.form()
     }
 
     pub(crate) fn next_step(&self, stage: usize, text: &str) -> Step {
@@ -511,7 +523,7 @@ impl Build<'_> {
                 blob,
             }));
         };
-        let stored = recompress(self.workspace, form, &blob, self.request.compression)?;
+        let stored = recompress(self.workspace, form, &blob, self.request.compression.into())?;
         Ok((stored.diff_id == *diff_id).then_some(Layer {
             diff_id: *diff_id,
             blob: stored.blob,
@@ -686,7 +698,7 @@ pub(crate) fn recompress(
     workspace: &Workspace,
     form: Compression,
     blob: &Descriptor,
-    wanted: Compression,
+    wanted: Form<'_>,
 ) -> Result<StoredLayer> {
     let store = &workspace.store;
     layer::store_archive(store, wanted, |out| {

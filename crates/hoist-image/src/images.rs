@@ -101,7 +101,7 @@ fn import_now(workspace: &Workspace, source: &Path, name: &str) -> Result<Descri
         .map_err(|error| BuildError::io(format!("read {}", source.display()), error))?;
     let stored = if metadata.is_dir() {
         let entries = upper::entries(source)?;
-        layer::store_layer(&workspace.store, Compression::Gzip, &entries)?
+        layer::store_layer(&workspace.store, Compression::Gzip.into(), &entries)?
     } else {
         import_archive(workspace, source)?
     };
@@ -162,7 +162,7 @@ fn import_archive(workspace: &Workspace, source: &Path) -> Result<StoredLayer> {
     if count == 0 {
         return Err(no_archive());
     }
-    layer::store_archive(&workspace.store, Compression::Gzip, |out| {
+    layer::store_archive(&workspace.store, Compression::Gzip.into(), |out| {
         let mut plain = form.decoder(open()?).map_err(failed)?;
         std::io::copy(&mut plain, out).map_err(failed)?;
         Ok(())
@@ -213,12 +213,20 @@ pub fn list(workspace: &Workspace) -> Result<Vec<LocalImage>> {
     Ok(images)
 }
 
+/// Finds a local image by its name: its manifest or index.
+///
+/// # Errors
+/// Fails when there is none of that name, or the store cannot be read.
+pub fn find(workspace: &Workspace, name: &str) -> Result<Descriptor> {
+    resolve(workspace, name)?.ok_or_else(|| unknown(workspace, name))
+}
+
 /// Reads a local image: manifest and config.
 ///
 /// # Errors
 /// Fails when there is none of that name, or it cannot be read.
 pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
-    let descriptor = resolve(workspace, name)?.ok_or_else(|| unknown(workspace, name))?;
+    let descriptor = find(workspace, name)?;
     workspace
         .store
         .image(&descriptor, &Platform::host())
@@ -254,7 +262,7 @@ pub fn export(workspace: &Workspace, name: &str, target: &Path) -> Result<()> {
 /// # Errors
 /// Fails when there is none of that name, or the store cannot be written.
 pub fn remove(workspace: &Workspace, name: &str) -> Result<()> {
-    resolve(workspace, name)?.ok_or_else(|| unknown(workspace, name))?;
+    find(workspace, name)?;
     let full = with_tag(name)?;
     workspace.store.untag(&full).map_err(|error| {
         BuildError::from_source(

@@ -86,6 +86,9 @@ pub(crate) fn inputs(workspace: &Workspace, request: &BuildRequest) -> Result<In
         hasher.list([name, value]);
     }
     hasher.field(request.compression.to_string().as_bytes());
+    if request.soci {
+        hasher.field(b"soci");
+    }
     hasher.field(
         epoch(request)?
             .map(|epoch| epoch.to_string())

@@ -8,12 +8,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use hoist_oci::spec::Descriptor;
-use hoist_oci::{Compression, Digest, Store};
+use hoist_oci::{Compression, Digest, EarlyUploads, Store};
 
-use crate::compress::compress;
+use crate::compress::{Compressed, compress};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::tarball::write_archive;
 use crate::tree::Time;
+use crate::ztoc;
 
 /// One entry of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,38 +90,67 @@ pub(crate) struct StoredLayer {
     pub fresh: bool,
 }
 
+/// How a layer is to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form<'a> {
+    pub compression: Compression,
+    /// Takes it to a repository while it is compressed.
+    pub early: Option<&'a EarlyUploads>,
+    /// With a table of contents for lazy loading, where that is worth it.
+    pub indexed: bool,
+}
+
+impl From<Compression> for Form<'_> {
+    fn from(compression: Compression) -> Self {
+        Form {
+            compression,
+            early: None,
+            indexed: false,
+        }
+    }
+}
+
 /// Archives, compresses and stores a layer.
-pub(crate) fn store_layer(
-    store: &Store,
-    compression: Compression,
-    entries: &Entries,
-) -> Result<StoredLayer> {
-    store_archive(store, compression, |out| write_archive(entries, out))
+pub(crate) fn store_layer(store: &Store, form: Form<'_>, entries: &Entries) -> Result<StoredLayer> {
+    store_archive(store, form, |out| write_archive(entries, out))
 }
 
 /// Compresses and stores what `produce` writes, which is a tar archive.
 pub(crate) fn store_archive(
     store: &Store,
-    compression: Compression,
+    form: Form<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<StoredLayer> {
+    let compression = form.compression;
     let failed = |error| BuildError::from_source(BuildErrorKind::Io, "store a layer", error);
-    let blob = store.writer().map_err(failed)?;
-    let (digest, size, diff_id) = compress(blob, compression, produce)?;
+    let mut blob = store.writer().map_err(failed)?;
+    if let Some(early) = form.early {
+        early.begin(&mut blob);
+    }
+    let Compressed {
+        digest,
+        size,
+        diff_id,
+        contents,
+    } = compress(blob, compression, form.indexed, produce)?;
+    if let Some(contents) = contents {
+        ztoc::remember(store, &diff_id, &digest, &contents).map_err(failed)?;
+    }
     let fresh = match store
         .layer_forms(&diff_id)
         .map_err(failed)?
         .into_iter()
         .find(|(form, _)| *form == compression)
     {
-        Some((_, blob)) => {
+        // A table of contents is one of our own blob, not of another's with the same content.
+        Some((_, blob)) if !form.indexed || blob.digest == digest => {
             return Ok(StoredLayer {
                 diff_id,
                 blob,
                 fresh: false,
             });
         }
-        None => true,
+        _ => true,
     };
     let blob = Descriptor::new(compression.media_type(), digest, size);
     store
@@ -231,7 +261,7 @@ mod tests {
         let mut plain = Vec::new();
         write_archive(&entries, &mut plain).unwrap();
         for compression in Compression::ALL {
-            let layer = store_layer(&store, compression, &entries).unwrap();
+            let layer = store_layer(&store, compression.into(), &entries).unwrap();
             assert_eq!(layer.diff_id, Digest::of(&plain));
             assert!(layer.fresh);
             let mut back = Vec::new();
@@ -242,7 +272,7 @@ mod tests {
                 .unwrap();
             assert!(back == plain, "{compression}");
             assert_eq!(
-                store_layer(&store, compression, &entries).unwrap(),
+                store_layer(&store, compression.into(), &entries).unwrap(),
                 StoredLayer {
                     fresh: false,
                     ..layer
@@ -278,7 +308,7 @@ mod tests {
                 ..Entry::whiteout()
             },
         )]);
-        let error = store_layer(&store, Compression::Gzip, &gone).unwrap_err();
+        let error = store_layer(&store, Compression::Gzip.into(), &gone).unwrap_err();
         assert_eq!(error.message(), "failed to read /nowhere");
         let blobs: Vec<_> = walkdir::WalkDir::new(dir.path())
             .into_iter()
@@ -316,7 +346,7 @@ mod tests {
                     ..Entry::whiteout()
                 },
             )]);
-            store_layer(&store, Compression::None, &entries)
+            store_layer(&store, Compression::None.into(), &entries)
         });
         nix::mount::umount(&mount).unwrap();
         let error = result.unwrap().unwrap_err();

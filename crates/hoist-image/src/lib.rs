@@ -49,6 +49,10 @@ mod embedded;
 mod engine;
 mod error;
 mod event;
+mod flatbuffer;
+mod forms;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ignore;
 mod images;
 mod inputs;
@@ -58,6 +62,7 @@ mod lent;
 mod listed;
 mod mounts;
 mod pattern;
+mod platforms;
 mod prune;
 mod remote;
 mod remote_cache;
@@ -66,6 +71,7 @@ mod request;
 mod running;
 mod scope;
 mod select;
+mod soci;
 mod spool;
 mod stages;
 mod steps;
@@ -75,13 +81,15 @@ mod upper;
 mod users;
 mod why;
 mod workspace;
+mod ztoc;
 
 pub use attest::{provenance, sbom};
 pub use build::{build, inputs_digest, run};
 pub use contents::{Change, Difference, HistoryLine, diff, history};
 pub use error::{BuildError, BuildErrorKind, Location, Result};
 pub use event::{BuildEvent, OutputStream, Step};
-pub use images::{LocalImage, export, import, inspect, list, name, remove};
+pub use forms::compressed;
+pub use images::{LocalImage, export, find, import, inspect, list, name, remove};
 pub use prune::{PruneOptions, Pruned, prune};
 pub use request::{
     BuildRequest, BuiltImage, Engine, NamedContext, RegistryCache, Secret, SecretSource,

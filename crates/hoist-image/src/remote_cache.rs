@@ -134,12 +134,38 @@ impl RemoteCache {
 
     /// Puts what this build used into the store as an artifact, to be pushed beside the image.
     pub(crate) fn store(&self, workspace: &Workspace) -> Result<Descriptor> {
-        let mut used = self
+        let used = self
             .used
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        used.version = VERSION;
+        used.store(workspace)
+    }
+}
+
+/// One artifact of those of several builds.
+pub(crate) fn joined(workspace: &Workspace, caches: &[&Descriptor]) -> Result<Option<Descriptor>> {
+    let failed =
+        |error| BuildError::from_source(BuildErrorKind::Io, "read the list of the cache", error);
+    let store = &workspace.store;
+    let mut all: Option<List> = None;
+    for cache in caches {
+        let manifest: Manifest = store.read_json(&cache.digest).map_err(failed)?;
+        let list: List = store.read_json(&manifest.config.digest).map_err(failed)?;
+        let all = all.get_or_insert_default();
+        all.steps.extend(list.steps);
+        all.selections.extend(list.selections);
+        all.layers.extend(list.layers);
+    }
+    all.map(|all| all.store(workspace)).transpose()
+}
+
+impl List {
+    fn store(self, workspace: &Workspace) -> Result<Descriptor> {
+        let used = List {
+            version: VERSION,
+            ..self
+        };
         let failed = |error| {
             BuildError::from_source(BuildErrorKind::Io, "store the list of the cache", error)
         };

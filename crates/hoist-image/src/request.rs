@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use hoist_oci::spec::{Descriptor, Platform};
-use hoist_oci::{Compression, Digest, ImageRef, RegistryOptions};
+use hoist_oci::{Compression, Digest, EarlyUploads, ImageRef, RegistryOptions};
+
+use crate::layer::Form;
 
 /// Which engine builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,6 +131,8 @@ pub struct BuildRequest {
     pub build_args: Vec<(String, String)>,
     /// What the image is for.
     pub platform: Platform,
+    /// More platforms: the image becomes an index with a manifest for each.
+    pub more_platforms: Vec<Platform>,
     /// Labels added to the image, over those of the Dockerfile.
     pub labels: Vec<(String, String)>,
     /// Annotations of the manifest.
@@ -141,6 +145,8 @@ pub struct BuildRequest {
     pub contexts: Vec<(String, NamedContext)>,
     /// A cache in a registry, read before the build; what is to be written there comes back in [`BuiltImage::cache`].
     pub registry_cache: Option<RegistryCache>,
+    /// Takes the layers of the image to their repository while they are compressed.
+    pub early: Option<EarlyUploads>,
     /// Runs every step again.
     pub no_cache: bool,
     /// Where a command fails, a shell in the same place talks to the terminal of this process.
@@ -149,6 +155,9 @@ pub struct BuildRequest {
     pub engine: Engine,
     /// How layers are compressed.
     pub compression: Compression,
+    /// Layers of 10 MiB and more get a table of contents, and the image becomes an index with a SOCI index (version 2), so that Fargate can start
+    /// before it has all of it. Means gzip.
+    pub soci: bool,
     /// How registries are reached.
     pub registry: RegistryOptions,
     /// The program that becomes a container's first process (see [`hoist_runtime::init`]).
@@ -164,18 +173,30 @@ impl BuildRequest {
             target: None,
             build_args: Vec::new(),
             platform: Platform::host(),
+            more_platforms: Vec::new(),
             labels: Vec::new(),
             annotations: Vec::new(),
             ssh: Vec::new(),
             contexts: Vec::new(),
             secrets: Vec::new(),
             registry_cache: None,
+            early: None,
             no_cache: false,
             debug_shell: false,
             engine: Engine::default(),
             compression: Compression::Gzip,
+            soci: false,
             registry: RegistryOptions::default(),
             init_program: PathBuf::from("/proc/self/exe"),
+        }
+    }
+
+    /// How the layers of the image are stored.
+    pub(crate) fn form(&self) -> Form<'_> {
+        Form {
+            compression: self.compression,
+            early: self.early.as_ref(),
+            indexed: self.soci,
         }
     }
 
@@ -188,11 +209,11 @@ impl BuildRequest {
 /// A finished image in the workspace's store.
 #[derive(Debug, Clone)]
 pub struct BuiltImage {
-    /// Its manifest.
+    /// Its manifest; the index, where it has several.
     pub manifest: Descriptor,
     /// Digest of its config, which `docker` calls the image id.
     pub config_digest: Digest,
-    /// What it is for.
+    /// What it is for: of several platforms this machine's, or the first.
     pub platform: Platform,
     /// Digest of everything it was built from.
     pub inputs: Digest,

@@ -219,7 +219,7 @@ impl Build<'_> {
         if entries.is_empty() {
             return Ok(None);
         }
-        let stored = layer::store_layer(&self.workspace.store, self.request.compression, &entries)?;
+        let stored = layer::store_layer(&self.workspace.store, self.form(place.stage), &entries)?;
         // What was written is the unpacked layer already. With changed times it is not, and is unpacked if it is needed.
         if self.epoch.is_none() {
             self.workspace

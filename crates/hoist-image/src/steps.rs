@@ -291,7 +291,7 @@ impl Build<'_> {
                 }
                 let stored = layer::store_layer(
                     &build.workspace.store,
-                    build.request.compression,
+                    build.form(place.stage),
                     &entries,
                 )?;
                 remember(state, entries);

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use tempfile::NamedTempFile;
+use tokio::sync::watch;
 
 use crate::digest::Hasher;
+use crate::growing::{Growing, Growth};
 use crate::store::{StoreError, make_readable, sync_folder};
 use crate::{Digest, Store};
 
@@ -15,6 +17,7 @@ pub struct BlobWriter {
     file: NamedTempFile,
     hasher: Hasher,
     size: u64,
+    growth: Option<watch::Sender<Growth>>,
 }
 
 impl BlobWriter {
@@ -29,7 +32,26 @@ impl BlobWriter {
             file,
             hasher: Hasher::new(),
             size: 0,
+            growth: None,
         })
+    }
+
+    /// Lets others read the blob while it is being written.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn grow(&mut self) -> Result<Growing, StoreError> {
+        let file = self
+            .file
+            .reopen()
+            .map_err(|source| StoreError::io("open", self.file.path(), source))?;
+        let growth = self.growth.get_or_insert_with(|| {
+            watch::Sender::new(Growth {
+                size: self.size,
+                whole: None,
+            })
+        });
+        Ok(Growing::new(file, growth.subscribe()))
     }
 
     /// Bytes written so far.
@@ -48,6 +70,9 @@ impl BlobWriter {
     /// Fails when the file system does.
     pub fn commit(self) -> Result<(Digest, u64), StoreError> {
         let digest = self.digest();
+        if let Some(growth) = &self.growth {
+            growth.send_modify(|growth| growth.whole = Some(digest));
+        }
         let path = self.store.blob_path(&digest);
         if path.exists() {
             return Ok((digest, self.size));
@@ -91,6 +116,9 @@ impl Write for BlobWriter {
         let written = self.as_file().write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
+        if let Some(growth) = &self.growth {
+            growth.send_modify(|growth| growth.size = self.size);
+        }
         Ok(written)
     }
 

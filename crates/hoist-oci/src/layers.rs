@@ -56,6 +56,44 @@ impl Store {
         Ok(forms)
     }
 
+    /// Enters where a table of contents of a layer is.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn add_layer_contents(
+        &self,
+        diff_id: &Digest,
+        table: &Descriptor,
+    ) -> Result<(), StoreError> {
+        let path = self.contents_entry(diff_id);
+        let json = serde_json::to_vec(table).map_err(|source| StoreError::Json {
+            path: path.clone(),
+            source,
+        })?;
+        self.replace_file(&path, &json)
+    }
+
+    /// The table of contents of a layer, if it is in the store.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn layer_contents(&self, diff_id: &Digest) -> Result<Option<Descriptor>, StoreError> {
+        let path = self.contents_entry(diff_id);
+        match std::fs::read(&path) {
+            Ok(json) => {
+                let table: Option<Descriptor> = serde_json::from_slice(&json).ok();
+                Ok(table.filter(|table| self.has(&table.digest)))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("read", &path, source)),
+        }
+    }
+
+    fn contents_entry(&self, diff_id: &Digest) -> PathBuf {
+        let folder = self.root().join("layers").join(diff_id.hex());
+        folder.join("contents.json")
+    }
+
     /// Every layer that the table knows, and when it was entered.
     ///
     /// # Errors

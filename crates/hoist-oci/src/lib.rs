@@ -29,10 +29,13 @@ mod blob;
 mod compression;
 mod digest;
 mod download;
+mod early;
+mod growing;
 mod layers;
 mod progress;
 mod reference;
 pub mod registry;
+pub mod signing;
 pub mod spec;
 mod store;
 
@@ -40,10 +43,12 @@ pub use blob::BlobWriter;
 pub use compression::{Compression, Encoder, UnknownCompression};
 pub use digest::{Digest, DigestError, Hasher};
 pub use download::{DownloadError, Downloaded, download};
+pub use early::EarlyUploads;
+pub use growing::Growing;
 pub use progress::{How, Progress, ProgressEvent, Silent};
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError, is_component, is_tag};
 pub use registry::{
     Artifact, ExistingTag, PushOptions, PushReport, Registry, RegistryError, RegistryOptions,
-    install_tls,
+    SignError, install_tls,
 };
 pub use store::{Image, Store, StoreError};

@@ -8,6 +8,8 @@ mod auth;
 mod error;
 mod pull;
 mod push;
+mod sign;
+mod stream;
 mod transport;
 mod upload;
 
@@ -20,6 +22,7 @@ use serde::Deserialize;
 pub use self::attach::Artifact;
 pub use self::error::RegistryError;
 pub use self::push::{ExistingTag, PushOptions, PushReport};
+pub use self::sign::SignError;
 pub(crate) use self::transport::http_client;
 use self::transport::{Action, Endpoint, Scope};
 use crate::spec::{Descriptor, media_type};

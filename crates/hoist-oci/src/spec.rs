@@ -185,7 +185,9 @@ impl Index {
     /// The manifest for `wanted`: the first whose platform fits; where none names a platform, the only one.
     pub fn for_platform(&self, wanted: &Platform) -> Option<&Descriptor> {
         let fits = |descriptor: &&Descriptor| {
-            descriptor
+            // What is about an image of the platform (a SOCI index) is none itself.
+            !descriptor.extra.contains_key("artifactType")
+                && descriptor
                 .platform
                 .as_ref()
                 .is_some_and(|has| has.serves(wanted))

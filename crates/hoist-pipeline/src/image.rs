@@ -1,13 +1,13 @@
 //! From the source to an image in the repository: hook, build, test, push; or the image that is there already.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use hoist_aws::Client;
 use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, RegistryCache, Workspace};
 use hoist_oci::{
-    Compression, Digest, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions,
+    Compression, Digest, EarlyUploads, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions,
     Registry, RegistryError, RegistryOptions, Silent,
 };
 use hoist_project::{Project, Source};
@@ -67,6 +67,12 @@ pub struct BuildOptions {
     pub sbom: bool,
     /// Whether it is attached how the image came to be.
     pub provenance: bool,
+    /// What the image is for, over hoist.yaml; several make an index.
+    pub platforms: Vec<hoist_oci::spec::Platform>,
+    /// Whether the image gets a SOCI index.
+    pub soci: bool,
+    /// The private key that signs the image in the repository.
+    pub sign: Option<PathBuf>,
     /// The program that becomes a container's first process.
     pub init_program: PathBuf,
 }
@@ -109,18 +115,26 @@ impl Builder<'_> {
         request
             .build_args
             .extend(self.options.build_args.iter().cloned());
-        if let Some(platform) = image.platforms.first() {
-            request.platform = platform.as_str().parse().map_err(|error| {
-                Failure::because(
-                    Kind::Configuration,
-                    "failed to read `image: { platforms }`",
-                    &error,
-                )
-            })?;
+        let mut platforms = self.options.platforms.clone();
+        if platforms.is_empty() {
+            for platform in &image.platforms {
+                platforms.push(platform.as_str().parse().map_err(|error| {
+                    Failure::because(
+                        Kind::Configuration,
+                        "failed to read `image: { platforms }`",
+                        &error,
+                    )
+                })?);
+            }
+        }
+        if !platforms.is_empty() {
+            request.platform = platforms.remove(0);
+            request.more_platforms = platforms;
         }
         request.no_cache = self.options.no_cache;
         request.engine = self.options.engine.unwrap_or_else(|| engine(image.engine));
         request.compression = compression(image.compression);
+        request.soci = self.options.soci;
         request.registry = RegistryOptions {
             mirrors: self.project.mirrors.clone(),
             ..RegistryOptions::default()
@@ -160,14 +174,18 @@ impl Builder<'_> {
     /// # Errors
     /// `Build` or `Test`; cancellation.
     pub async fn build(&self) -> Result<BuiltImage, Failure> {
-        self.build_with(None).await
+        self.build_with(None, None).await
     }
 
-    async fn build_with(&self, cache: Option<RegistryCache>) -> Result<BuiltImage, Failure> {
+    async fn build_with(
+        &self,
+        cache: Option<RegistryCache>,
+        early: Option<EarlyUploads>,
+    ) -> Result<BuiltImage, Failure> {
         let step = self
             .events
             .start(Step::Build, format!("build {}", self.project.repository()));
-        let image = self.run_build(Step::Build, None, cache).await?;
+        let image = self.run_build(Step::Build, None, cache, early).await?;
         step.finish(format!(
             "{} by the {} engine, {} steps run, {} cached",
             image.manifest.digest.short(),
@@ -184,9 +202,11 @@ impl Builder<'_> {
         step: Step,
         target: Option<&str>,
         cache: Option<RegistryCache>,
+        early: Option<EarlyUploads>,
     ) -> Result<BuiltImage, Failure> {
         let mut request = self.request(target)?;
         request.registry_cache = cache;
+        request.early = early;
         let say = |event: BuildEvent| self.say(step, event);
         let work = async {
             hoist_image::build(self.workspace, &request, &say)
@@ -204,7 +224,7 @@ impl Builder<'_> {
             let step = self
                 .events
                 .start(Step::Test, format!("build the target {target}"));
-            self.run_build(Step::Test, Some(target), None)
+            self.run_build(Step::Test, Some(target), None, None)
                 .await
                 .map_err(|mut failure| {
                     if failure.kind == Kind::Build {
@@ -392,7 +412,20 @@ impl Builder<'_> {
             }),
             _ => None,
         };
-        let image = self.build_with(cache).await?;
+        let key = match &self.options.sign {
+            None => None,
+            Some(path) => Some(crate::image_push::signing_key(path)?),
+        };
+        // Layers of a repository that exists travel while they are compressed. Nothing names them before the tests have passed.
+        let early = match &found {
+            None => None,
+            Some(found) => Some(EarlyUploads::new(
+                registry(found),
+                self.workspace.store.clone(),
+                target(found)?,
+            )),
+        };
+        let image = self.build_with(cache, early.clone()).await?;
         let repository = match found {
             Some(repository) => repository,
             None => {
@@ -412,15 +445,16 @@ impl Builder<'_> {
         let step = self
             .events
             .start(Step::Push, format!("{}:{tag}", repository.uri));
-        let watch = Watch {
-            events: self.events,
-            sizes: Mutex::default(),
-        };
-        let options = PushOptions {
-            tags: vec![tag.clone(), inputs_tag],
-            ..PushOptions::default()
-        };
+        let watch = Watch::new(self.events);
         let work = async {
+            let options = PushOptions {
+                tags: vec![tag.clone(), inputs_tag],
+                sent_early: match &early {
+                    Some(early) => early.ended().await,
+                    None => BTreeSet::new(),
+                },
+                ..PushOptions::default()
+            };
             registry
                 .push(
                     &self.workspace.store,
@@ -438,7 +472,18 @@ impl Builder<'_> {
                 .await
                 .map_err(|error| push_failure(name, &error))
         };
-        let attached = self.cancel.or(work).await?;
+        let mut attached = self.cancel.or(work).await?;
+        if let Some(key) = &key {
+            let work = async {
+                let store = &self.workspace.store;
+                let signing = registry.sign(store, &target, &image.manifest.digest, key);
+                signing.await.map_err(|error| {
+                    Failure::because(Kind::Push, format!("failed to sign {name}"), &error)
+                })
+            };
+            self.cancel.or(work).await?;
+            attached.push_str(", signature");
+        }
         step.finish(format!(
             "{} sent, {} mounted, {} already there{attached}",
             report.sent, report.mounted, report.present
@@ -549,9 +594,18 @@ fn registry(repository: &Repository) -> Registry {
 }
 
 /// Turns the transfer of blobs into events; only those that really travel.
-struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     events: &'a Events,
     sizes: Mutex<HashMap<Digest, u64>>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(events: &'a Events) -> Self {
+        Watch {
+            events,
+            sizes: Mutex::default(),
+        }
+    }
 }
 
 impl Progress for Watch<'_> {
@@ -595,7 +649,7 @@ pub fn build_failure(what: &str, error: &BuildError) -> Failure {
     }
 }
 
-fn push_failure(name: &str, error: &RegistryError) -> Failure {
+pub(crate) fn push_failure(name: &str, error: &RegistryError) -> Failure {
     let failure = Failure::because(Kind::Push, format!("failed to push {name}"), error);
     match error.hint() {
         Some(hint) => failure.hint(hint),

@@ -168,6 +168,19 @@ pub struct Building {
     /// Attach how the image came to be, as SLSA provenance (when deploying)
     #[arg(long)]
     pub provenance: bool,
+    /// What the image is for, such as linux/amd64,linux/arm64; several make an index
+    #[arg(
+        long = "platform",
+        value_name = "PLATFORM",
+        value_delimiter = ','
+    )]
+    pub platforms: Vec<hoist_oci::spec::Platform>,
+    /// Add a SOCI index (version 2), so that Fargate starts before it has the whole image; worth it from about 250 MB
+    #[arg(long)]
+    pub soci: bool,
+    /// Sign the pushed image with this private key, as cosign does (when deploying)
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -679,6 +692,28 @@ pub enum Image {
         name: String,
         /// An archive that ends with .tar, or a folder
         target: PathBuf,
+    },
+    /// Push an image to a registry; its reference is the last line of standard output
+    #[command(
+        after_help = "Layers are compressed, hashed and sent as one stream, and a layer is compressed once ever.\n\nExamples:\n  hoist image push shop/web registry.example/shop/web:1\n  hoist image push --compression zstd --sign cosign.key shop/web registry.example/shop/web:1"
+    )]
+    Push {
+        /// Name of the image on this machine
+        name: String,
+        /// Repository and tag
+        target: String,
+        /// How layers travel: none, gzip or zstd; without it as they are
+        #[arg(long, value_name = "FORM")]
+        compression: Option<hoist_oci::Compression>,
+        /// Let the tag go over from another image
+        #[arg(long)]
+        force: bool,
+        /// Sign the image with this private key, as cosign does
+        #[arg(long, value_name = "KEY")]
+        sign: Option<PathBuf>,
+        /// How progress is shown
+        #[arg(short, long, value_enum, default_value = "auto")]
+        output: Output,
     },
     /// The steps that made an image, with the size of their layers
     History {

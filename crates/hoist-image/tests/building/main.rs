@@ -8,6 +8,7 @@ mod cases;
 mod copy;
 mod differential;
 mod engines;
+mod fuzz;
 mod hostile;
 mod image;
 mod killed;
@@ -18,6 +19,7 @@ mod remote;
 mod run;
 mod shared;
 mod snapshot;
+mod soci;
 mod support;
 
 hoist_runtime::init_in_tests!();

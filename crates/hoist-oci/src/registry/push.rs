@@ -28,6 +28,8 @@ pub struct PushOptions {
     pub mount_from: Vec<String>,
     /// What to do about a tag that another image has.
     pub existing_tag: ExistingTag,
+    /// Blobs that the repository got before ([`EarlyUploads`](crate::EarlyUploads)): it is not asked for them again.
+    pub sent_early: BTreeSet<Digest>,
 }
 
 /// What a push came to.
@@ -117,7 +119,7 @@ impl Registry {
                 .is_some();
         }
         if !report.existed {
-            self.push_content(&target, image, &options.mount_from, &mut report)
+            self.push_content(&target, image, options, &mut report)
                 .await?;
         }
         if report.existed && missing_tags.is_empty() {
@@ -156,7 +158,7 @@ impl Registry {
         &self,
         target: &Target<'_>,
         image: &Descriptor,
-        mount_from: &[String],
+        options: &PushOptions,
         report: &mut PushReport,
     ) -> Result<(), RegistryError> {
         if media_type::is_index(&image.media_type) {
@@ -173,7 +175,7 @@ impl Registry {
                 {
                     continue;
                 }
-                Box::pin(self.push_content(target, manifest, mount_from, report)).await?;
+                Box::pin(self.push_content(target, manifest, options, report)).await?;
                 let content = target.store.read(&manifest.digest)?;
                 let by_digest = target.endpoint.image.with_digest(manifest.digest);
                 self.put_manifest(
@@ -203,7 +205,11 @@ impl Registry {
                     digest: blob.digest,
                     size: blob.size,
                 });
-                let how = self.upload(target, blob, mount_from).await?;
+                let how = if options.sent_early.contains(&blob.digest) {
+                    How::Sent
+                } else {
+                    self.upload(target, blob, &options.mount_from).await?
+                };
                 target.progress.event(ProgressEvent::Finished {
                     digest: blob.digest,
                     how,

@@ -24,13 +24,13 @@ use crate::{Digest, How, ProgressEvent, StoreError};
 const PIECE: usize = 256 * 1024;
 
 /// How long a registry may take to check and store what it received.
-const STORING: Duration = Duration::from_secs(300);
+pub(super) const STORING: Duration = Duration::from_secs(300);
 
 /// An upload that the registry knows.
-struct Session {
-    location: Url,
+pub(super) struct Session {
+    pub location: Url,
     /// Bytes that the registry has.
-    offset: u64,
+    pub offset: u64,
     /// The registry wants pieces of at least so many bytes.
     smallest_piece: u64,
 }
@@ -55,7 +55,7 @@ impl<E: Into<RegistryError>> From<E> for Trouble {
 /// Nothing moved for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the registry was silent for {} s", .0.as_secs())]
-struct Silent(Duration);
+pub(super) struct Silent(pub Duration);
 
 impl Registry {
     /// Brings one blob into the repository.
@@ -71,7 +71,8 @@ impl Registry {
         if self.mount(target, &blob.digest, mount_from).await? {
             return Ok(How::Mounted);
         }
-        let mut session = self.open_session(target, &blob.digest).await?;
+        let what = blob.digest.to_string();
+        let mut session = self.open_session(target, &what).await?;
         let mut attempt = 1;
         loop {
             let before = session.offset;
@@ -93,7 +94,7 @@ impl Registry {
             }
             session = match self.ask_session(target, &session).await? {
                 Some(session) => session,
-                None => self.open_session(target, &blob.digest).await?,
+                None => self.open_session(target, &what).await?,
             };
             // A connection that drops again and again but gets further each time will get there.
             attempt = if session.offset > before {
@@ -160,13 +161,13 @@ impl Registry {
         Ok(false)
     }
 
-    async fn open_session(
+    pub(super) async fn open_session(
         &self,
         target: &Target<'_>,
-        digest: &Digest,
+        what: &str,
     ) -> Result<Session, RegistryError> {
         let endpoint = &target.endpoint;
-        let doing = format!("begin the upload of {digest} to {}", endpoint.name());
+        let doing = format!("begin the upload of {what} to {}", endpoint.name());
         let url = endpoint.url("blobs/uploads/");
         let response = self
             .send(endpoint, &target.scope, &doing, |client| {
@@ -181,7 +182,7 @@ impl Registry {
     }
 
     /// Asks how far the session got; `None` if it cannot go on.
-    async fn ask_session(
+    pub(super) async fn ask_session(
         &self,
         target: &Target<'_>,
         session: &Session,
@@ -384,7 +385,7 @@ impl Registry {
     }
 }
 
-fn session_of(response: &Response) -> Option<Session> {
+pub(super) fn session_of(response: &Response) -> Option<Session> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let smallest_piece = response
         .headers()
@@ -398,7 +399,7 @@ fn session_of(response: &Response) -> Option<Session> {
 }
 
 /// The number of bytes that `Range: 0-<last>` says were received.
-fn received(response: &Response) -> Option<u64> {
+pub(super) fn received(response: &Response) -> Option<u64> {
     let range = response.headers().get("range")?.to_str().ok()?;
     let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
     last.trim().parse::<u64>().ok().map(|last| last + 1)

@@ -4,9 +4,11 @@ use super::support::proxy::{Cut, Proxy};
 use super::support::server::{Auth, Server};
 use super::support::{Heard, client, client_with, image, noise, store};
 use axum::http::Method;
+use hoist_oci::signing::SigningKey;
 use hoist_oci::spec::{Descriptor, Index, media_type};
 use hoist_oci::{
-    Digest, ExistingTag, How, ImageRef, PushOptions, RegistryError, Silent, StoreError,
+    Digest, EarlyUploads, ExistingTag, How, ImageRef, PushOptions, RegistryError, Silent,
+    StoreError,
 };
 
 const HOST: &str = "linux/amd64";
@@ -645,4 +647,174 @@ async fn a_host_that_nobody_listens_at_is_named() {
             .contains(&format!("no answer from {free} after 5 attempts")),
         "{error}"
     );
+}
+
+/// What a blob's writer does while its upload waits for more.
+fn write(writer: &mut hoist_oci::BlobWriter, content: &[u8]) {
+    std::io::Write::write_all(writer, content).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_travels_while_it_is_written() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let layer = noise(21, 4_000_000);
+    let to = reference(server.address, "a:v1");
+    let early = EarlyUploads::new(client(), ours.clone(), to.clone());
+    let mut writer = ours.writer().unwrap();
+    early.begin(&mut writer);
+    write(&mut writer, &layer[..2_000_000]);
+    // The upload begins before the blob ends.
+    while !server
+        .content()
+        .log
+        .iter()
+        .any(|line| line.starts_with("PATCH "))
+    {
+        tokio::task::yield_now().await;
+    }
+    write(&mut writer, &layer[2_000_000..]);
+    writer.commit().unwrap();
+    let sent = early.ended().await;
+    assert!(sent.contains(&Digest::of(&layer)));
+    assert_eq!(server.content().blobs["a"][&Digest::of(&layer)], layer);
+
+    server.take_log();
+    let pushed = image(&ours, HOST, &[&layer]);
+    let options = PushOptions {
+        sent_early: sent,
+        ..PushOptions::default()
+    };
+    let report = client()
+        .push(&ours, &pushed, &to, &options, &Silent)
+        .await
+        .unwrap();
+    assert_eq!((report.sent, report.present), (2, 0));
+    let log = server.take_log();
+    let digest = Digest::of(&layer).to_string();
+    assert!(!log.iter().any(|line| line.contains(&digest)), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_growing_blob_whose_connection_drops_goes_on_where_it_was() {
+    let server = Server::start().await;
+    let layer = noise(22, 4_000_000);
+    let proxy = Proxy::start(server.address, Cut::Upload, 1_500_000, 2).await;
+    let (_folder, ours) = store();
+    let to = reference(proxy.address, "a:v1");
+    let early = EarlyUploads::new(client(), ours.clone(), to);
+    let mut writer = ours.writer().unwrap();
+    early.begin(&mut writer);
+    for piece in layer.chunks(100_000) {
+        write(&mut writer, piece);
+    }
+    writer.commit().unwrap();
+    assert!(early.ended().await.contains(&Digest::of(&layer)));
+    assert_eq!(proxy.cuts_left(), 0);
+    assert_eq!(server.content().blobs["a"][&Digest::of(&layer)], layer);
+    assert!(
+        proxy.uploaded() < 6_500_000,
+        "{} bytes for 4000000",
+        proxy.uploaded()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_blob_waits_for_the_push_and_one_that_is_given_up_leaves_nothing() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let early = EarlyUploads::new(client(), ours.clone(), reference(server.address, "a"));
+    let mut small = ours.writer().unwrap();
+    early.begin(&mut small);
+    write(&mut small, &noise(23, 1000));
+    small.commit().unwrap();
+    assert!(early.ended().await.is_empty());
+    assert!(server.take_log().is_empty());
+
+    let mut failed = ours.writer().unwrap();
+    early.begin(&mut failed);
+    write(&mut failed, &noise(24, 2_000_000));
+    while !server
+        .content()
+        .log
+        .iter()
+        .any(|line| line.starts_with("PATCH "))
+    {
+        tokio::task::yield_now().await;
+    }
+    drop(failed);
+    assert!(early.ended().await.is_empty());
+    let log = server.take_log();
+    assert!(
+        log.iter().any(|line| line.starts_with("DELETE ")),
+        "{log:?}"
+    );
+    assert!(server.content().blobs.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_signed_as_cosign_reads_it_and_once_by_each_key() {
+    let server = Server::start().await;
+    let (folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"layer"]);
+    let to = reference(server.address, "shop/web:v1");
+    let registry = client();
+    registry
+        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
+        .await
+        .unwrap();
+    let openssl = |line: &str| {
+        let done = std::process::Command::new("openssl")
+            .args(line.split(' '))
+            .current_dir(folder.path())
+            .output()
+            .expect("the tests need openssl");
+        assert!(done.status.success(), "openssl {line}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let mut keys = Vec::new();
+    for name in ["a", "b"] {
+        openssl(&format!(
+            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key"
+        ));
+        openssl(&format!("pkey -in {name}.key -pubout -out {name}.pub"));
+        keys.push(SigningKey::read(&folder.path().join(format!("{name}.key"))).unwrap());
+    }
+    for (key, made) in [(&keys[0], true), (&keys[0], false), (&keys[1], true)] {
+        let signed = registry.sign(&ours, &to, &pushed.digest, key).await;
+        assert_eq!(signed.unwrap(), made);
+    }
+    let tag = format!("sha256-{}.sig", pushed.digest.hex());
+    let (_, manifest) = server.content().manifests[&("shop/web".to_owned(), tag)].clone();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    for (layer, name) in layers.iter().zip(["a", "b"]) {
+        assert_eq!(
+            layer["mediaType"],
+            "application/vnd.dev.cosign.simplesigning.v1+json"
+        );
+        let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
+        let payload = server.content().blobs["shop/web"][&digest].clone();
+        let said: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(
+            said["critical"]["image"]["docker-manifest-digest"],
+            pushed.digest.to_string()
+        );
+        assert_eq!(
+            said["critical"]["identity"]["docker-reference"],
+            format!("{}/shop/web", server.address)
+        );
+        let signature = layer["annotations"]["dev.cosignproject.cosign/signature"]
+            .as_str()
+            .unwrap();
+        let signature =
+            base64::Engine::decode(&base64::engine::general_purpose::STANDARD, signature).unwrap();
+        std::fs::write(folder.path().join("payload"), payload).unwrap();
+        std::fs::write(folder.path().join("signature"), signature).unwrap();
+        let verified = openssl(&format!(
+            "dgst -sha256 -verify {name}.pub -signature signature payload"
+        ));
+        assert_eq!(verified.trim(), "Verified OK");
+    }
 }

@@ -1,9 +1,9 @@
 //! `hoist image`: the images of the build engine on this machine.
 
-use hoist_pipeline::Failure;
+use hoist_pipeline::{Events, Failure, ImagePush, cancellation};
 
 use super::dispatch::{async_run, say};
-use super::{local, project};
+use super::{local, project, signals};
 use crate::arguments::Image;
 use crate::render::{self, human_size};
 
@@ -46,6 +46,29 @@ pub fn run(command: &Image) -> Result<(), Failure> {
         Image::Export { name, target } => {
             hoist_image::export(&workspace, name, target)
                 .map_err(failed("failed to export the image"))?;
+        }
+        Image::Push {
+            name,
+            target,
+            compression,
+            force,
+            sign,
+            output,
+        } => {
+            let events = Events::new(vec![render::reader(*output)]);
+            let push = ImagePush {
+                name: name.clone(),
+                target: target.clone(),
+                compression: *compression,
+                force: *force,
+                sign: sign.clone(),
+            };
+            let pushed = async_run(async {
+                let (canceller, cancel) = cancellation();
+                signals::listen(canceller)?;
+                hoist_pipeline::push_image(&workspace, &push, &events, &cancel).await
+            })?;
+            say(pushed);
         }
         Image::History { name } => {
             let lines = hoist_image::history(&workspace, name)

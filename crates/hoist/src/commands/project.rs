@@ -55,6 +55,9 @@ pub fn build_options(building: &arguments::Building) -> BuildOptions {
         registry_cache: building.registry_cache,
         sbom: building.sbom,
         provenance: building.provenance,
+        platforms: building.platforms.clone(),
+        soci: building.soci,
+        sign: building.sign.clone(),
         init_program: "/proc/self/exe".into(),
     }
 }

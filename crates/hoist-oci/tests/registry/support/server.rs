@@ -261,7 +261,7 @@ async fn handle(State(server): State<Server>, request: Request) -> Response<Body
             };
             let start = header("content-range")
                 .and_then(|range| range.split_once('-')?.0.parse::<usize>().ok());
-            if *method == Method::PATCH && start != Some(session.len()) {
+            if *method == Method::PATCH && start.is_some_and(|start| start != session.len()) {
                 return empty(416);
             }
             if *method == Method::PATCH || *method == Method::PUT {

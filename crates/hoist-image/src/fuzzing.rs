@@ -1,0 +1,105 @@
+//! The readers of what strangers write, for fuzzing: each takes any bytes, and says in a few words what it made of them. No part of the interface.
+
+use std::path::Path;
+
+use hoist_oci::spec::{Descriptor, ImageConfig, Index, Manifest, Platform};
+
+use crate::dockerfile::parser;
+use crate::error::BuildError;
+use crate::ignore::Ignore;
+use crate::request::BuildRequest;
+use crate::stages;
+
+/// An error without what differs from input to input.
+fn shape(error: &BuildError) -> String {
+    let mut quoted = false;
+    let words = error.message().chars().filter(|letter| {
+        quoted ^= *letter == '\'';
+        !quoted && !letter.is_ascii_digit()
+    });
+    words.take(60).collect()
+}
+
+/// A Dockerfile: its lines, instructions, checks, and the plan of its stages.
+pub fn dockerfile(bytes: &[u8]) -> String {
+    let Ok(text) = String::from_utf8(bytes.to_vec()) else {
+        return "no text".into();
+    };
+    let file = match parser::parse(Path::new("Dockerfile"), text) {
+        Ok(file) => file,
+        Err(error) => return shape(&error),
+    };
+    let mut request = BuildRequest::new(".");
+    request.build_args = vec![("A".into(), "1".into())];
+    let planned = match stages::plan(&file, &request) {
+        Ok(plans) => format!("{} needed", plans.stages.iter().filter(|it| it.needed).count()),
+        Err(error) => shape(&error),
+    };
+    // Whatever is told has a place, and the place is in the file.
+    let mut told: Vec<&str> = Vec::new();
+    for finding in &file.findings {
+        let _ = file.source.location(finding.range.clone()).to_string();
+        told.push(finding.rule);
+    }
+    told.dedup();
+    let instructions: usize = file.stages.iter().map(|it| it.instructions.len()).sum();
+    format!("{} {instructions} {planned} {}", file.stages.len(), told.join(" "))
+}
+
+/// A `.dockerignore`, and what it says of some paths.
+pub fn ignore(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let ignore = match Ignore::parse(None, &text) {
+        Ok(ignore) => ignore,
+        Err(error) => return shape(&error),
+    };
+    let hidden = ["a", "a/b", "a/b/c.txt", ".git/x", "é/ü", "[x]", "a*b", "**"]
+        .map(|path| match ignore.hides(path) {
+            Some((_, line, rule)) => {
+                assert!(line > 0 && !rule.is_empty());
+                '1'
+            }
+            None => '0',
+        });
+    let open = ignore.may_show_inside("a/b");
+    format!("{} {open}", String::from_iter(hidden))
+}
+
+/// A manifest, an index, or a configuration.
+///
+/// # Panics
+/// When what was read does not survive being written.
+pub fn manifest(bytes: &[u8]) -> String {
+    let mut said = String::new();
+    if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
+        let again = serde_json::to_vec(&manifest).expect("a manifest is JSON");
+        assert_eq!(
+            serde_json::from_slice::<Manifest>(&again).expect("and reads as one"),
+            manifest
+        );
+        said += &format!("manifest {}", manifest.layers.len().min(3));
+        let forms = manifest.layers.iter().map(|layer: &Descriptor| {
+            hoist_oci::Compression::of_media_type(&layer.media_type).map(|form| form.to_string())
+        });
+        said += &format!(" {:?}", forms.take(3).collect::<Vec<_>>());
+    }
+    if let Ok(index) = serde_json::from_slice::<Index>(bytes) {
+        let again = serde_json::to_vec(&index).expect("an index is JSON");
+        assert_eq!(
+            serde_json::from_slice::<Index>(&again).expect("and reads as one"),
+            index
+        );
+        let found = index.for_platform(&Platform::new("linux", "amd64")).is_some();
+        said += &format!("index {} {found}", index.manifests.len().min(3));
+    }
+    if let Ok(mut config) = serde_json::from_slice::<ImageConfig>(bytes) {
+        crate::config::complete(&mut config);
+        let again = serde_json::to_vec(&config).expect("a configuration is JSON");
+        assert_eq!(
+            serde_json::from_slice::<ImageConfig>(&again).expect("and reads as one"),
+            config
+        );
+        said += &format!("config {} {}", config.rootfs.diff_ids.len().min(3), config.platform());
+    }
+    said
+}

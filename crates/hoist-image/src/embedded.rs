@@ -344,11 +344,7 @@ impl Build<'_> {
             &options,
             &self.workspace.cache("spool"),
         )?;
-        let stored = layer::store_layer(
-            &self.workspace.store,
-            self.form(stage),
-            &plan.entries,
-        )?;
+        let stored = layer::store_layer(&self.workspace.store, self.form(stage), &plan.entries)?;
         let layer = Layer {
             diff_id: stored.diff_id,
             blob: stored.blob,

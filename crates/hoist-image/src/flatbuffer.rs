@@ -173,9 +173,8 @@ mod tests {
         let bytes = writer.finish();
         let table = follow(&bytes, 0);
         let shape = table - i32::from_le_bytes(number(&bytes, table)) as usize;
-        let field = |index: usize| {
-            usize::from(u16::from_le_bytes(number(&bytes, shape + 4 + 2 * index)))
-        };
+        let field =
+            |index: usize| usize::from(u16::from_le_bytes(number(&bytes, shape + 4 + 2 * index)));
         assert_eq!(u16::from_le_bytes(number(&bytes, shape)), 4 + 2 * 5);
         assert_eq!(bytes[table + field(0)] as i8, -3);
         assert_eq!(field(1), 0);
@@ -198,6 +197,9 @@ mod tests {
                 child - i32::from_le_bytes(number(&bytes, child)) as usize
             })
             .collect();
-        assert_eq!(shapes[0], shapes[1], "what looks the same is described once");
+        assert_eq!(
+            shapes[0], shapes[1],
+            "what looks the same is described once"
+        );
     }
 }

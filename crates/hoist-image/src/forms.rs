@@ -100,9 +100,14 @@ fn converted(
     manifest.media_type = Some(media_type::MANIFEST.to_owned());
     manifest.config.media_type = media_type::CONFIG.to_owned();
     for blob in &mut manifest.layers {
-        if let Some(form) = Compression::of_media_type(&blob.media_type).filter(|_| !blob.is_foreign()) {
+        if let Some(form) =
+            Compression::of_media_type(&blob.media_type).filter(|_| !blob.is_foreign())
+        {
             blob.media_type = form.media_type().to_owned();
         }
     }
-    stored(serde_json::to_vec(&manifest).map_err(json)?, media_type::MANIFEST)
+    stored(
+        serde_json::to_vec(&manifest).map_err(json)?,
+        media_type::MANIFEST,
+    )
 }

@@ -32,7 +32,10 @@ pub fn dockerfile(bytes: &[u8]) -> String {
     let mut request = BuildRequest::new(".");
     request.build_args = vec![("A".into(), "1".into())];
     let planned = match stages::plan(&file, &request) {
-        Ok(plans) => format!("{} needed", plans.stages.iter().filter(|it| it.needed).count()),
+        Ok(plans) => format!(
+            "{} needed",
+            plans.stages.iter().filter(|it| it.needed).count()
+        ),
         Err(error) => shape(&error),
     };
     // Whatever is told has a place, and the place is in the file.
@@ -43,7 +46,11 @@ pub fn dockerfile(bytes: &[u8]) -> String {
     }
     told.dedup();
     let instructions: usize = file.stages.iter().map(|it| it.instructions.len()).sum();
-    format!("{} {instructions} {planned} {}", file.stages.len(), told.join(" "))
+    format!(
+        "{} {instructions} {planned} {}",
+        file.stages.len(),
+        told.join(" ")
+    )
 }
 
 /// A `.dockerignore`, and what it says of some paths.
@@ -53,14 +60,15 @@ pub fn ignore(bytes: &[u8]) -> String {
         Ok(ignore) => ignore,
         Err(error) => return shape(&error),
     };
-    let hidden = ["a", "a/b", "a/b/c.txt", ".git/x", "é/ü", "[x]", "a*b", "**"]
-        .map(|path| match ignore.hides(path) {
+    let hidden = ["a", "a/b", "a/b/c.txt", ".git/x", "é/ü", "[x]", "a*b", "**"].map(|path| {
+        match ignore.hides(path) {
             Some((_, line, rule)) => {
                 assert!(line > 0 && !rule.is_empty());
                 '1'
             }
             None => '0',
-        });
+        }
+    });
     let open = ignore.may_show_inside("a/b");
     format!("{} {open}", String::from_iter(hidden))
 }
@@ -89,7 +97,9 @@ pub fn manifest(bytes: &[u8]) -> String {
             serde_json::from_slice::<Index>(&again).expect("and reads as one"),
             index
         );
-        let found = index.for_platform(&Platform::new("linux", "amd64")).is_some();
+        let found = index
+            .for_platform(&Platform::new("linux", "amd64"))
+            .is_some();
         said += &format!("index {} {found}", index.manifests.len().min(3));
     }
     if let Ok(mut config) = serde_json::from_slice::<ImageConfig>(bytes) {
@@ -99,7 +109,11 @@ pub fn manifest(bytes: &[u8]) -> String {
             serde_json::from_slice::<ImageConfig>(&again).expect("and reads as one"),
             config
         );
-        said += &format!("config {} {}", config.rootfs.diff_ids.len().min(3), config.platform());
+        said += &format!(
+            "config {} {}",
+            config.rootfs.diff_ids.len().min(3),
+            config.platform()
+        );
     }
     said
 }

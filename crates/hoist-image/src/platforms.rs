@@ -53,7 +53,10 @@ pub(crate) fn joined(workspace: &Workspace, mut all: Vec<BuiltImage>) -> Result<
     let json = serde_json::to_vec(&index)
         .map_err(|error| BuildError::io("write the index of the image", error.into()))?;
     workspace.store.put(&json).map_err(failed)?;
-    let caches: Vec<&Descriptor> = all.iter().filter_map(|built| built.cache.as_ref()).collect();
+    let caches: Vec<&Descriptor> = all
+        .iter()
+        .filter_map(|built| built.cache.as_ref())
+        .collect();
     let cache = remote_cache::joined(workspace, &caches)?;
     let inputs: Vec<Digest> = all.iter().map(|built| built.inputs).collect();
     let mut bases: Vec<(String, Digest)> =

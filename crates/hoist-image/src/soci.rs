@@ -79,8 +79,7 @@ fn of_platform(
     let config: ImageConfig = store.read_json(&manifest.config.digest).map_err(failed)?;
     let mut tables = Vec::new();
     for (blob, diff_id) in manifest.layers.iter_mut().zip(&config.rootfs.diff_ids) {
-        let Some(now) =
-            Compression::of_media_type(&blob.media_type).filter(|_| !blob.is_foreign())
+        let Some(now) = Compression::of_media_type(&blob.media_type).filter(|_| !blob.is_foreign())
         else {
             continue;
         };
@@ -127,10 +126,7 @@ fn of_platform(
         .annotations
         .insert(INDEX_DIGEST.to_owned(), soci.digest.to_string());
     let mut changed = put(workspace, &manifest, media_type::MANIFEST)?;
-    let platform: Platform = image
-        .platform
-        .clone()
-        .unwrap_or_else(|| config.platform());
+    let platform: Platform = image.platform.clone().unwrap_or_else(|| config.platform());
     changed.platform = Some(platform.clone());
     changed.annotations = manifest.annotations;
 

@@ -289,11 +289,8 @@ impl Build<'_> {
                 if entries.is_empty() {
                     return Ok(None);
                 }
-                let stored = layer::store_layer(
-                    &build.workspace.store,
-                    build.form(place.stage),
-                    &entries,
-                )?;
+                let stored =
+                    layer::store_layer(&build.workspace.store, build.form(place.stage), &entries)?;
                 remember(state, entries);
                 Ok(Some(stored))
             },

@@ -351,12 +351,7 @@ impl Contents {
         let last = i32::try_from(self.spans.len()).unwrap_or(0) - 1;
         let info = out.table(
             slots[3],
-            &[
-                Field::I8(1),
-                Field::I32(last),
-                Field::Later,
-                Field::Later,
-            ],
+            &[Field::I8(1), Field::I32(last), Field::Later, Field::Later],
         );
         let digests = out.vector(info[0], self.spans.len());
         for (slot, span) in digests.into_iter().zip(&self.spans) {
@@ -513,7 +508,10 @@ mod tests {
         let [first, second, third] = whole.files.as_slice() else {
             panic!("{:?}", whole.files);
         };
-        assert_eq!((first.name.as_slice(), first.kind), (long.as_bytes(), "reg"));
+        assert_eq!(
+            (first.name.as_slice(), first.kind),
+            (long.as_bytes(), "reg")
+        );
         assert_eq!((first.size, first.mode, first.uid), (700, 0o4755, 7));
         assert_eq!(first.changed, "2001-09-09T01:46:40Z");
         let at = usize::try_from(first.offset).unwrap();

@@ -85,8 +85,7 @@ impl Growing {
                 Reach::End(_) => return Ok(None),
                 Reach::GivenUp => return Err(io::Error::other("the blob was given up")),
             };
-            let length =
-                usize::try_from(size - offset).map_or(PIECE, |behind| behind.min(PIECE));
+            let length = usize::try_from(size - offset).map_or(PIECE, |behind| behind.min(PIECE));
             let file = Arc::clone(&blob.file);
             let piece = tokio::task::spawn_blocking(move || {
                 let mut piece = vec![0; length];

@@ -188,9 +188,9 @@ impl Index {
             // What is about an image of the platform (a SOCI index) is none itself.
             !descriptor.extra.contains_key("artifactType")
                 && descriptor
-                .platform
-                .as_ref()
-                .is_some_and(|has| has.serves(wanted))
+                    .platform
+                    .as_ref()
+                    .is_some_and(|has| has.serves(wanted))
         };
         match self.manifests.as_slice() {
             [only] if only.platform.is_none() => Some(only),

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use hoist_aws::Client;
 use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, RegistryCache, Workspace};
 use hoist_oci::{
-    Compression, Digest, EarlyUploads, ExistingTag, How, ImageRef, Progress, ProgressEvent, PushOptions,
-    Registry, RegistryError, RegistryOptions, Silent,
+    Compression, Digest, EarlyUploads, ExistingTag, How, ImageRef, Progress, ProgressEvent,
+    PushOptions, Registry, RegistryError, RegistryOptions, Silent,
 };
 use hoist_project::{Project, Source};
 

@@ -39,11 +39,14 @@ pub async fn push_image(
     events: &Events,
     cancel: &Cancel,
 ) -> Result<String, Failure> {
-    let to: ImageRef = push.target.parse().map_err(|error: hoist_oci::ReferenceError| {
-        let hint = error.hint();
-        let what = format!("`{}` is no name of a repository", push.target);
-        Failure::because(Kind::Configuration, what, &error).hint(hint)
-    })?;
+    let to: ImageRef = push
+        .target
+        .parse()
+        .map_err(|error: hoist_oci::ReferenceError| {
+            let hint = error.hint();
+            let what = format!("`{}` is no name of a repository", push.target);
+            Failure::because(Kind::Configuration, what, &error).hint(hint)
+        })?;
     let to = match (&to.tag, &to.digest) {
         (None, None) => to.with_tag("latest"),
         _ => to,
@@ -63,7 +66,8 @@ pub async fn push_image(
         let (image, sent_early) = match push.compression {
             None => (image, BTreeSet::new()),
             Some(form) => {
-                let early = EarlyUploads::new(registry.clone(), workspace.store.clone(), to.clone());
+                let early =
+                    EarlyUploads::new(registry.clone(), workspace.store.clone(), to.clone());
                 let image = hoist_image::compressed(workspace, &image, form, Some(&early))
                     .await
                     .map_err(|error| build_failure("failed to compress the image", &error))?;
@@ -105,6 +109,11 @@ pub async fn push_image(
 pub(crate) fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     SigningKey::read(path).map_err(|error| {
         let hint = error.hint();
-        Failure::because(Kind::Configuration, "failed to read the signing key", &error).hint(hint)
+        Failure::because(
+            Kind::Configuration,
+            "failed to read the signing key",
+            &error,
+        )
+        .hint(hint)
     })
 }

@@ -169,11 +169,7 @@ pub struct Building {
     #[arg(long)]
     pub provenance: bool,
     /// What the image is for, such as linux/amd64,linux/arm64; several make an index
-    #[arg(
-        long = "platform",
-        value_name = "PLATFORM",
-        value_delimiter = ','
-    )]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     pub platforms: Vec<hoist_oci::spec::Platform>,
     /// Add a SOCI index (version 2), so that Fargate starts before it has the whole image; worth it from about 250 MB
     #[arg(long)]

@@ -89,7 +89,9 @@ fn campaign(
     mut read: impl FnMut(&[u8]) -> String,
 ) {
     let kept = std::env::var_os("HOIST_FUZZ_KEEP").map(|folder| PathBuf::from(folder).join(name));
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name);
     let mut corpus = seeds;
     for folder in [Some(&own), kept.as_ref()].into_iter().flatten() {
         let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -113,7 +115,8 @@ fn campaign(
     let mut judge = |input: &[u8]| {
         let came_to = catch_unwind(AssertUnwindSafe(|| read(input)));
         came_to.unwrap_or_else(|_| {
-            let file = std::env::temp_dir().join(format!("hoist-fuzz-{name}-{}", std::process::id()));
+            let file =
+                std::env::temp_dir().join(format!("hoist-fuzz-{name}-{}", std::process::id()));
             std::fs::write(&file, input).unwrap();
             panic!(
                 "{name}: seed {seed}: the input in {} makes the reader panic: {:?}",
@@ -180,11 +183,58 @@ fn no_dockerfile_makes_the_reader_panic() {
         .map(|case| case.dockerfile.clone().into_bytes())
         .collect();
     let words = [
-        "FROM ", "RUN ", "COPY ", "ADD ", "ARG ", "ENV ", "LABEL ", "ONBUILD ", "SHELL ", "HEALTHCHECK ", "CMD ",
-        "EXPOSE ", "VOLUME ", "USER ", "WORKDIR ", "STOPSIGNAL ", "ENTRYPOINT ", "AS x", "scratch", "<<EOF", "<<-'E'", "EOF\n", "\\\n",
-        "`\n", "# escape=`\n", "# syntax=x\n", "# check=skip=all\n", "--from=", "--mount=type=cache,target=/x", "--chmod=", "--link ",
-        "--platform=$P ", "${A:-b}", "${A#b*}", "${A/b/c}", "${A", "$A", "$(", "[\"a\", \"b\"]", "[\"", "\"", "'", "\u{e9}", "\u{1F600}", "\r\n",
-        "\0", "\t", "=", "a=b ", "--network=none", "--security=insecure", "\u{feff}",
+        "FROM ",
+        "RUN ",
+        "COPY ",
+        "ADD ",
+        "ARG ",
+        "ENV ",
+        "LABEL ",
+        "ONBUILD ",
+        "SHELL ",
+        "HEALTHCHECK ",
+        "CMD ",
+        "EXPOSE ",
+        "VOLUME ",
+        "USER ",
+        "WORKDIR ",
+        "STOPSIGNAL ",
+        "ENTRYPOINT ",
+        "AS x",
+        "scratch",
+        "<<EOF",
+        "<<-'E'",
+        "EOF\n",
+        "\\\n",
+        "`\n",
+        "# escape=`\n",
+        "# syntax=x\n",
+        "# check=skip=all\n",
+        "--from=",
+        "--mount=type=cache,target=/x",
+        "--chmod=",
+        "--link ",
+        "--platform=$P ",
+        "${A:-b}",
+        "${A#b*}",
+        "${A/b/c}",
+        "${A",
+        "$A",
+        "$(",
+        "[\"a\", \"b\"]",
+        "[\"",
+        "\"",
+        "'",
+        "\u{e9}",
+        "\u{1F600}",
+        "\r\n",
+        "\0",
+        "\t",
+        "=",
+        "a=b ",
+        "--network=none",
+        "--security=insecure",
+        "\u{feff}",
     ];
     campaign("dockerfile", FEW, seeds, &words, fuzzing::dockerfile);
 }
@@ -198,8 +248,8 @@ fn no_ignore_file_makes_the_reader_panic() {
         .map(|case| case.ignore.join("\n").into_bytes())
         .collect();
     let words = [
-        "**", "*", "?", "!", "#", "[a-z]", "[^a]", "[", "]", "\\", "/", "..", "./", "a", "\n", "\r\n", "\u{e9}", "\u{feff}", "**/", "/**", "a/b",
-        "[]a]", "[a-", "[\\]]",
+        "**", "*", "?", "!", "#", "[a-z]", "[^a]", "[", "]", "\\", "/", "..", "./", "a", "\n",
+        "\r\n", "\u{e9}", "\u{feff}", "**/", "/**", "a/b", "[]a]", "[a-", "[\\]]",
     ];
     campaign("ignore", FEW, seeds, &words, fuzzing::ignore);
 }
@@ -211,13 +261,39 @@ fn no_manifest_makes_the_reader_panic() {
         r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{digest}","size":7,"annotations":{{"a":"b"}}}}"#
     );
     let seeds = vec![
-        format!(r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{descriptor},"layers":[{descriptor},{descriptor}],"annotations":null}}"#),
-        format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"x","digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"amd64","variant":"v1"}}}}]}}"#),
-        format!(r#"{{"architecture":"arm64","os":"linux","config":{{"Env":["A=b"],"Cmd":null,"ExposedPorts":{{"80/tcp":{{}}}},"Healthcheck":{{"Test":["NONE"],"Interval":5}}}},"rootfs":{{"type":"layers","diff_ids":["{digest}"]}},"history":[{{"empty_layer":true}}]}}"#),
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{descriptor},"layers":[{descriptor},{descriptor}],"annotations":null}}"#
+        ),
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"x","digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"amd64","variant":"v1"}}}}]}}"#
+        ),
+        format!(
+            r#"{{"architecture":"arm64","os":"linux","config":{{"Env":["A=b"],"Cmd":null,"ExposedPorts":{{"80/tcp":{{}}}},"Healthcheck":{{"Test":["NONE"],"Interval":5}}}},"rootfs":{{"type":"layers","diff_ids":["{digest}"]}},"history":[{{"empty_layer":true}}]}}"#
+        ),
     ];
     let words = [
-        "null", "[]", "{}", "\"\"", "-1", "1e999", "18446744073709551616", "true", "\"digest\":", "\"size\":", "\"layers\":", "\"platform\":",
-        "\"os\":\"linux\"", "\"architecture\":\"amd64\"", "\"mediaType\":", "\"artifactType\":\"x\",", ",", ":", "\\u0000", "\\ud800", "\"config\":", "\"rootfs\":",
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "-1",
+        "1e999",
+        "18446744073709551616",
+        "true",
+        "\"digest\":",
+        "\"size\":",
+        "\"layers\":",
+        "\"platform\":",
+        "\"os\":\"linux\"",
+        "\"architecture\":\"amd64\"",
+        "\"mediaType\":",
+        "\"artifactType\":\"x\",",
+        ",",
+        ":",
+        "\\u0000",
+        "\\ud800",
+        "\"config\":",
+        "\"rootfs\":",
     ];
     let seeds = seeds.into_iter().map(String::into_bytes).collect();
     campaign("manifest", FEW, seeds, &words, fuzzing::manifest);
@@ -234,7 +310,9 @@ fn no_layer_makes_the_reader_panic_or_reach_outside() {
     std::fs::write(outside.join("canary"), "sings").unwrap();
     let mut home = folder.path().join("home-0");
     let mut workspace = Workspace::open(&home).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let file = folder.path().join("layer");
     let mut reads = 0;
     let read = |input: &[u8]| {
@@ -256,13 +334,19 @@ fn no_layer_makes_the_reader_panic_or_reach_outside() {
             Ok(image) => {
                 let platform = hoist_oci::spec::Platform::host();
                 let image = workspace.store.image(&image, &platform).unwrap();
-                let (layer, diff_id) = (&image.manifest.layers[0], &image.config.rootfs.diff_ids[0]);
-                let unpacked = workspace.snapshots.layer_dir(&workspace.store, layer, diff_id);
+                let (layer, diff_id) =
+                    (&image.manifest.layers[0], &image.config.rootfs.diff_ids[0]);
+                let unpacked = workspace
+                    .snapshots
+                    .layer_dir(&workspace.store, layer, diff_id);
                 match unpacked {
                     Ok(folder) => {
-                        let files = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
-                        let mut kinds: Vec<String> =
-                            files.map(|file| format!("{:?}", file.file_type())).collect();
+                        let files = walkdir::WalkDir::new(folder)
+                            .into_iter()
+                            .filter_map(Result::ok);
+                        let mut kinds: Vec<String> = files
+                            .map(|file| format!("{:?}", file.file_type()))
+                            .collect();
                         kinds.sort();
                         kinds.dedup();
                         kinds.join(" ")
@@ -280,10 +364,42 @@ fn no_layer_makes_the_reader_panic_or_reach_outside() {
         came_to.chars().take(60).collect()
     };
     let there = outside.display().to_string();
-    campaign("layer", 150, layers(&there), &[
-        "../", "/", "\0", "0", "1", "2", "3", "4", "5", "6", "x", "g", "L", "K", "S", "V", ".wh.", ".wh..wh..opq", "ustar\0", "ustar  \0", "17 path=../../x\n",
-        "30 linkpath=/etc/passwd\n", "20 size=99999999999\n", "22 SCHILY.xattr.a=b\n", "\u{80}", "777777777777", "7777777", there.as_str(),
-    ], read);
+    campaign(
+        "layer",
+        150,
+        layers(&there),
+        &[
+            "../",
+            "/",
+            "\0",
+            "0",
+            "1",
+            "2",
+            "3",
+            "4",
+            "5",
+            "6",
+            "x",
+            "g",
+            "L",
+            "K",
+            "S",
+            "V",
+            ".wh.",
+            ".wh..wh..opq",
+            "ustar\0",
+            "ustar  \0",
+            "17 path=../../x\n",
+            "30 linkpath=/etc/passwd\n",
+            "20 size=99999999999\n",
+            "22 SCHILY.xattr.a=b\n",
+            "\u{80}",
+            "777777777777",
+            "7777777",
+            there.as_str(),
+        ],
+        read,
+    );
 }
 
 /// An archive whose check sums are right, as far as its headers lead from one to the next.
@@ -309,7 +425,11 @@ fn repaired(mut archive: Vec<u8>) -> Vec<u8> {
 fn layers(outside: &str) -> Vec<Vec<u8>> {
     use std::io::Write as _;
     let mut all = Vec::new();
-    let entry = |archive: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, name: &str, link: &str, content: &[u8]| {
+    let entry = |archive: &mut tar::Builder<Vec<u8>>,
+                 kind: tar::EntryType,
+                 name: &str,
+                 link: &str,
+                 content: &[u8]| {
         let mut header = tar::Header::new_ustar();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
@@ -324,11 +444,31 @@ fn layers(outside: &str) -> Vec<Vec<u8>> {
     };
     use tar::EntryType as Kind;
     let sets: [&[(Kind, &str, &str, &[u8])]; 5] = [
-        &[(Kind::Directory, "d/", "", b""), (Kind::Regular, "d/f", "", b"text"), (Kind::Link, "d/h", "d/f", b"")],
-        &[(Kind::Symlink, "up", "../../..", b""), (Kind::Regular, "up/x", "", b"y")],
-        &[(Kind::Symlink, "out", outside, b""), (Kind::Regular, "out/canary", "", b"gone"), (Kind::Link, "h", "out/canary", b"")],
-        &[(Kind::Regular, ".wh.gone", "", b""), (Kind::Regular, "d/.wh..wh..opq", "", b""), (Kind::Fifo, "p", "", b"")],
-        &[(Kind::XHeader, "pax", "", b"17 path=../../x\n"), (Kind::Regular, "x", "", b"1"), (Kind::GNULongName, "l", "", b"long/name\0"), (Kind::Regular, "y", "", b"2")],
+        &[
+            (Kind::Directory, "d/", "", b""),
+            (Kind::Regular, "d/f", "", b"text"),
+            (Kind::Link, "d/h", "d/f", b""),
+        ],
+        &[
+            (Kind::Symlink, "up", "../../..", b""),
+            (Kind::Regular, "up/x", "", b"y"),
+        ],
+        &[
+            (Kind::Symlink, "out", outside, b""),
+            (Kind::Regular, "out/canary", "", b"gone"),
+            (Kind::Link, "h", "out/canary", b""),
+        ],
+        &[
+            (Kind::Regular, ".wh.gone", "", b""),
+            (Kind::Regular, "d/.wh..wh..opq", "", b""),
+            (Kind::Fifo, "p", "", b""),
+        ],
+        &[
+            (Kind::XHeader, "pax", "", b"17 path=../../x\n"),
+            (Kind::Regular, "x", "", b"1"),
+            (Kind::GNULongName, "l", "", b"long/name\0"),
+            (Kind::Regular, "y", "", b"2"),
+        ],
     ];
     for set in sets {
         let mut archive = tar::Builder::new(Vec::new());

@@ -72,7 +72,10 @@ async fn a_large_layer_is_read_file_by_file_through_its_table_of_contents() {
     assert_eq!(descriptors[0].platform, Some(Platform::host()));
     assert_eq!(descriptors[1].platform, Some(Platform::host()));
     assert_eq!(soci.config.media_type, SOCI);
-    assert_eq!(bench.workspace.store.read(&soci.config.digest).unwrap(), b"{}");
+    assert_eq!(
+        bench.workspace.store.read(&soci.config.digest).unwrap(),
+        b"{}"
+    );
     // Only the large layer has a table.
     assert_eq!((image.layers.len(), soci.layers.len()), (2, 1));
     let (layer, table) = (&image.layers[0], &soci.layers[0]);
@@ -149,7 +152,9 @@ async fn a_layer_that_was_made_without_a_table_gets_one_and_small_images_stay_as
 #[tokio::test(flavor = "multi_thread")]
 async fn several_platforms_make_an_index_of_images_each_of_its_own() {
     let bench = Bench::new();
-    bench.write("amd64", "for amd64").write("arm64", "for arm64");
+    bench
+        .write("amd64", "for amd64")
+        .write("arm64", "for arm64");
     let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /which\n";
     let both = |request: &mut BuildRequest| {
         request.platform = "linux/amd64".parse().unwrap();
@@ -205,14 +210,9 @@ async fn an_image_travels_in_another_form_without_becoming_another() {
         let read = workspace.store.image(&other, &Platform::host()).unwrap();
         assert_eq!(read.config_digest, built.config_digest);
         assert_eq!(read.manifest.layers[0].media_type, form.media_type());
-        let back = hoist_image::compressed(
-            workspace,
-            &other,
-            hoist_oci::Compression::None,
-            None,
-        )
-        .await
-        .unwrap();
+        let back = hoist_image::compressed(workspace, &other, hoist_oci::Compression::None, None)
+            .await
+            .unwrap();
         assert_eq!(back.digest, built.manifest.digest);
     }
 }

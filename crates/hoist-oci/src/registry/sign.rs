@@ -75,8 +75,8 @@ impl Registry {
         .to_string();
         stored(config.as_bytes())?;
         let config = Descriptor::of(media_type::CONFIG, config.as_bytes());
-        let manifest = serde_json::to_vec(&Manifest::new(config, layers))
-            .expect("a manifest is JSON");
+        let manifest =
+            serde_json::to_vec(&Manifest::new(config, layers)).expect("a manifest is JSON");
         stored(&manifest)?;
         let image = Descriptor::of(media_type::MANIFEST, &manifest);
         let options = PushOptions {

@@ -188,7 +188,12 @@ impl Registry {
         let response = match answer {
             Ok(response) => response,
             Err(source) => {
-                return Ok(Err(self.unreachable(&doing, endpoint, self.options.retries + 1, source)));
+                return Ok(Err(self.unreachable(
+                    &doing,
+                    endpoint,
+                    self.options.retries + 1,
+                    source,
+                )));
             }
         };
         let status = response.status();

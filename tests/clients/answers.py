@@ -13,13 +13,13 @@ def watch(session):
 
 
 def check(operation_model, response_dict, **_):
-    if response_dict["status_code"] >= 300:
+    if response_dict["status_code"] >= 300 or operation_model.has_event_stream_output:
         return
     name = f"{operation_model.service_model.service_name} {operation_model.name}"
     protocol = operation_model.service_model.resolved_protocol
     shape = operation_model.output_shape
     body = response_dict["body"]
-    if protocol == "json":
+    if protocol in ("json", "rest-json"):
         answer = json.loads(body or b"{}")
         if shape is None:
             wrong.extend([f"{name} answers {answer} where there is nothing to answer"] if answer else [])

@@ -33,6 +33,18 @@ pub fn iso8601(at: Millis) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
+/// A timestamp of HTTP: `Sun, 22 Nov 2026 22:16:12 GMT`.
+pub fn http_date(at: Millis) -> String {
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A timestamp of EventBridge: `2026-11-22T22:16:12Z`.
+pub fn iso8601_seconds(at: Millis) -> String {
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A timestamp of signatures: `20261122T221612Z`.
 pub fn basic(at: Millis) -> String {
     let at = jiff::Timestamp::from_millisecond(at).unwrap_or_default();

@@ -420,6 +420,8 @@ pub fn env(home: &Home) -> Result<Vec<(String, String)>, ControlError> {
         pair("AWS_SECRET_ACCESS_KEY", key.secret),
         pair("AWS_REGION", region.clone()),
         pair("AWS_DEFAULT_REGION", region),
+        // Clients put a prefix before the host for some calls (`data-` for DiscoverInstances), which an address cannot have.
+        pair("AWS_DISABLE_HOST_PREFIX_INJECTION", "true".to_owned()),
     ])
 }
 

@@ -8,6 +8,7 @@ use crate::clock::{self, Millis};
 use crate::driver::Driver;
 use crate::ec2::Ec2;
 use crate::elb::Balancers;
+use crate::events::Events;
 use crate::faults::Faults;
 use crate::home::Home;
 use crate::iam::Iam;
@@ -15,8 +16,11 @@ use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::names::CloudMap;
 use crate::registry::Registry;
+use crate::s3::Objects;
 use crate::scaling::Scaling;
+use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
 use crate::session::Sessions;
 use crate::settings::Settings;
@@ -66,6 +70,14 @@ pub struct Inner {
     pub metrics: Metrics,
     /// Auto scaling.
     pub scaling: Scaling,
+    /// S3.
+    pub objects: Objects,
+    /// EventBridge.
+    pub events: Events,
+    /// EventBridge Scheduler.
+    pub scheduler: Scheduler,
+    /// Cloud Map.
+    pub map: CloudMap,
     /// The image registry.
     pub registry: Registry,
     /// Shells in containers that somebody may come for.

@@ -23,6 +23,7 @@ use crate::ec2::{Ec2, Loopback};
 use crate::ecr;
 use crate::elb::{self, Balancers, Dialer};
 use crate::engine::{self, Choice, EngineError};
+use crate::events::{self, Events};
 use crate::faults::{Fault, FaultSpec, Faults};
 use crate::home::Home;
 use crate::iam::Iam;
@@ -31,8 +32,11 @@ use crate::limits::{Limiting, Limits};
 use crate::logs::Logs;
 use crate::metadata;
 use crate::metrics::Metrics;
+use crate::names::{self, CloudMap};
 use crate::registry::{self, Registry, RegistryOpenError};
+use crate::s3::Objects;
 use crate::scaling::Scaling;
+use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
 use crate::session::{self, Sessions};
 use crate::settings::{Pace, Settings, write_whole};
@@ -289,6 +293,10 @@ async fn assemble(
         secrets: Secrets::open(&state, vault),
         metrics: Metrics::open(&state, settings.pace),
         scaling: Scaling::open(&state),
+        objects: Objects::open(&state, home.file("objects")),
+        events: Events::open(&state)?,
+        scheduler: Scheduler::open(&state),
+        map: CloudMap::open(&state),
         home: home.clone(),
         keys: Keys::open(home, &state).map_err(system("read the root key"))?,
         registry: Registry::open(home, &state, &host)?,
@@ -304,7 +312,9 @@ async fn assemble(
     driver::sweep(&crew).map_err(|error| ServeError::Left(error.to_string()))?;
     tokio::spawn(driver::listen(crew.clone(), target_messages));
     metadata::open(&crew).await;
+    ctx.runtime.set_names(Arc::new(names::Table(ctx.clone())));
     tokio::spawn(scaling::run(crew.clone()));
+    tokio::spawn(events::run(ctx.clone()));
     let simulated = (choice == Choice::Simulated).then(Simulated::default);
     let carry_out = move |command| match &simulated {
         Some(simulated) => simulated.carry_out(&crew, command),

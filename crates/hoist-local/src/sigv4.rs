@@ -82,6 +82,48 @@ pub fn verify(
     body: &[u8],
     now: Millis,
 ) -> Result<Signed, SignatureError> {
+    let payload = hex::encode(Sha256::digest(body));
+    let path = canonical_path(parts.uri.path());
+    verified(keys, parts, &path, &payload, now)
+}
+
+/// The same for S3, which takes paths as they are, and the body's digest from a header, which may say that it is not signed.
+///
+/// # Errors
+/// As those of [`verify`], or when the digest is not the body's.
+pub fn verify_s3(
+    keys: &Keys,
+    parts: &Parts,
+    body: &[u8],
+    now: Millis,
+) -> Result<Signed, SignatureError> {
+    const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+    let header = parts.headers.get("x-amz-content-sha256");
+    let payload = header
+        .map_or(Some(UNSIGNED), |it| it.to_str().ok())
+        .unwrap_or_default();
+    let signed = payload != UNSIGNED && !payload.starts_with("STREAMING-");
+    if signed && payload != hex::encode(Sha256::digest(body)) {
+        let text = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+        return Err(SignatureError::Mismatch(text.to_owned()));
+    }
+    let decoded = |it: &str| percent_decode_str(it).collect::<Vec<u8>>();
+    let path: Vec<String> = parts
+        .uri
+        .path()
+        .split('/')
+        .map(|it| encode(&decoded(it)))
+        .collect();
+    verified(keys, parts, &path.join("/"), payload, now)
+}
+
+fn verified(
+    keys: &Keys,
+    parts: &Parts,
+    path: &str,
+    payload: &str,
+    now: Millis,
+) -> Result<Signed, SignatureError> {
     let claim = read_claim(parts)?;
     let time = clock::parse_basic(&claim.time).ok_or_else(|| {
         SignatureError::Incomplete("Date must be in ISO-8601 'basic format'".to_owned())
@@ -103,7 +145,7 @@ pub fn verify(
     let ours = signature(
         &key.secret,
         &claim,
-        &canonical_request(parts, &claim.signed_headers, body),
+        &canonical_request(parts, &claim.signed_headers, path, payload),
     );
     if !same(ours.as_bytes(), claim.signature.as_bytes()) {
         return Err(SignatureError::Mismatch(MISMATCH.to_owned()));
@@ -266,8 +308,13 @@ fn claim(
     })
 }
 
-fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> String {
-    let mut text = format!("{}\n{}\n", parts.method, canonical_path(parts.uri.path()));
+fn canonical_request(
+    parts: &Parts,
+    signed_headers: &[String],
+    path: &str,
+    payload: &str,
+) -> String {
+    let mut text = format!("{}\n{path}\n", parts.method);
     text.push_str(&canonical_query(parts.uri.query().unwrap_or_default()));
     text.push('\n');
     for name in signed_headers {
@@ -285,7 +332,7 @@ fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> S
     text.push('\n');
     text.push_str(&signed_headers.join(";"));
     text.push('\n');
-    text.push_str(&hex::encode(Sha256::digest(body)));
+    text.push_str(payload);
     text
 }
 
@@ -545,7 +592,12 @@ mod tests {
         let signature = signature(
             &key.secret,
             &claim,
-            &canonical_request(&bare, &claim.signed_headers, b""),
+            &canonical_request(
+                &bare,
+                &claim.signed_headers,
+                "/",
+                &hex::encode(Sha256::digest(b"")),
+            ),
         );
         let parts = request(&format!("{query}&X-Amz-Signature={signature}"));
         verify(&keys, &parts, b"", THEN + 60_000).unwrap();

@@ -6,7 +6,7 @@
 mod call;
 mod check;
 mod error;
-mod pattern;
+pub(crate) mod pattern;
 pub mod query;
 mod server;
 mod services;

@@ -16,6 +16,7 @@ use crate::dials;
 use crate::faults::Fault;
 use crate::ids;
 use crate::keys::Key;
+use crate::s3;
 use crate::sigv4::{self, Signed};
 
 /// No request of any of the services may be larger; `UploadLayerPart` of ECR comes nearest, with 10 MiB in base64 and its envelope.
@@ -44,6 +45,17 @@ pub async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
             return failed(None, target, &request_id, &error);
         }
     };
+    if s3::answers(&parts) {
+        return match ctx.faults.call("s3") {
+            Some(Fault::ResetBefore) => dials::reset(),
+            Some(Fault::Throttled | Fault::Error) => s3::unavailable(),
+            Some(Fault::ResetAfter) => {
+                drop(s3::handle(ctx, &parts, &body));
+                dials::reset()
+            }
+            None => s3::handle(ctx, &parts, &body),
+        };
+    }
     let asked = match read(&parts, &body) {
         Ok(asked) => asked,
         Err(error) => return failed(None, target, &request_id, &error),
@@ -58,6 +70,10 @@ pub async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
         return dials::reset();
     }
     match result {
+        Ok((action, began)) if service == Service::Logs && action == "StartLiveTail" => {
+            let region = sigv4::scope(&parts).map_or_else(String::new, |(region, _)| region);
+            crate::logs::session(&ctx.logs, &region, began, ctx.stopping.clone())
+        }
         Ok((action, value)) => answered(service, &action, &request_id, &value),
         Err(error) => failed(Some(service), target, &request_id, &error),
     }
@@ -151,6 +167,14 @@ fn anonymous() -> Key {
 
 /// Finds out which operation of which service is meant, and reads its parameters.
 fn read(parts: &Parts, body: &Bytes) -> Result<Asked, ApiError> {
+    if sigv4::scope(parts).is_some_and(|(_, service)| service == "scheduler") {
+        let (action, params) = crate::scheduler::read(parts, body)?;
+        return Ok(Asked {
+            service: Service::Scheduler,
+            action,
+            params,
+        });
+    }
     if let Some(target) = parts.headers.get("x-amz-target") {
         let unknown = || ApiError::new("UnknownOperationException", "");
         let (prefix, action) = target
@@ -223,6 +247,15 @@ fn failed(
     request_id: &str,
     error: &ApiError,
 ) -> Response<Body> {
+    if service == Some(Service::Scheduler) {
+        let (status, body) = crate::scheduler::answer(error);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = respond(status, JSON, request_id, body.to_string());
+        if let Ok(code) = HeaderValue::from_str(&error.code) {
+            response.headers_mut().insert("x-amzn-errortype", code);
+        }
+        return response;
+    }
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = service.map_or(target, |service| service.protocol() == Protocol::Json);
     if !json {

@@ -42,6 +42,12 @@ pub enum Service {
     ApplicationAutoScaling,
     /// CloudWatch: metrics and alarms.
     CloudWatch,
+    /// Cloud Map.
+    ServiceDiscovery,
+    /// EventBridge.
+    Events,
+    /// EventBridge Scheduler, which speaks REST with JSON; see [`crate::scheduler`].
+    Scheduler,
 }
 
 struct Row {
@@ -132,6 +138,28 @@ const TABLE: &[Row] = &[
         prefix: "GraniteServiceVersion20100801",
         namespace: "",
     },
+    Row {
+        service: Service::ServiceDiscovery,
+        signing: "servicediscovery",
+        protocol: Protocol::Json,
+        prefix: "Route53AutoNaming_v20170314",
+        namespace: "",
+    },
+    Row {
+        service: Service::Events,
+        signing: "events",
+        protocol: Protocol::Json,
+        prefix: "AWSEvents",
+        namespace: "",
+    },
+    Row {
+        service: Service::Scheduler,
+        signing: "scheduler",
+        protocol: Protocol::Json,
+        // No target prefix at all.
+        prefix: "rest:scheduler",
+        namespace: "",
+    },
 ];
 
 impl Service {
@@ -207,6 +235,9 @@ pub(super) fn dispatch<'a>(
             Service::SecretsManager => crate::secrets::handle(&ctx.secrets, call).await,
             Service::ApplicationAutoScaling => crate::scaling::handle(ctx, call).await,
             Service::CloudWatch => crate::metrics::handle(&ctx.metrics, call),
+            Service::ServiceDiscovery => crate::names::handle(ctx, call),
+            Service::Events => crate::events::handle(ctx, call).await,
+            Service::Scheduler => crate::scheduler::handle(ctx, call),
         }
     })
 }

@@ -148,7 +148,7 @@ impl Inbox {
                 vec![Message::Event(Event::Restarted)],
                 &mut outcome,
             );
-            unsaved = !settle(&ctx.state, &mut outcome, &carry_out);
+            unsaved = !settle(&ctx, &mut outcome, &carry_out);
         }
         let mut messages = Vec::with_capacity(BATCH);
         loop {
@@ -164,7 +164,7 @@ impl Inbox {
                 () = tokio::time::sleep(pause) => messages.push(Message::Event(Event::Tick)),
             }
             advance(&ctx.driver, std::mem::take(&mut messages), &mut outcome);
-            unsaved = !settle(&ctx.state, &mut outcome, &carry_out);
+            unsaved = !settle(&ctx, &mut outcome, &carry_out);
         }
     }
 }
@@ -197,9 +197,9 @@ fn advance(driver: &Driver, messages: Vec<Message>, outcome: &mut Outcome) {
 
 /// Writes what changed; if that worked, answers the calls and starts the commands. Otherwise the calls learn that it failed, and
 /// the rest waits for the next try.
-fn settle(state: &State, outcome: &mut Outcome, carry_out: impl Fn(Command)) -> bool {
+fn settle(ctx: &Ctx, outcome: &mut Outcome, carry_out: impl Fn(Command)) -> bool {
     let written = tokio::task::block_in_place(|| {
-        state.write::<StateError>(|batch| {
+        ctx.state.write::<StateError>(|batch| {
             for change in &outcome.changes {
                 batch.raw(table(change.kind), "", &change.key, change.record.clone());
             }
@@ -218,6 +218,8 @@ fn settle(state: &State, outcome: &mut Outcome, carry_out: impl Fn(Command)) -> 
         }
         return false;
     }
+    ctx.events.note(outcome.changes.drain(..));
+    // What nobody took note of goes, too.
     outcome.changes.clear();
     for (reply, answer) in outcome.replies.drain(..) {
         let _ = reply.send(answer);

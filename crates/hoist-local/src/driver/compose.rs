@@ -71,13 +71,17 @@ impl<'a> Definition<'a> {
             .flatten()
     }
 
-    /// What it asks for that this instance does not have, in the words of the stopped reason.
-    pub fn unmet(&self) -> Option<String> {
-        let file = self.list("environmentFiles").first()?;
-        Some(format!(
-            "ResourceInitializationError: failed to download env files: {} is not known to the embedded AWS",
-            file["value"].as_str().unwrap_or_default()
-        ))
+    /// The ARNs of its environment files, in their order.
+    pub fn environment_files(&self) -> Vec<&'a str> {
+        let files = self.list("environmentFiles").iter();
+        files.filter_map(|it| it["value"].as_str()).collect()
+    }
+
+    /// The secret with user and password for the registry of its image.
+    pub fn registry_secret(&self) -> Option<&'a str> {
+        self.container
+            .pointer("/repositoryCredentials/credentialsParameter")?
+            .as_str()
     }
 
     /// Its secrets: the variable and where its value is from.

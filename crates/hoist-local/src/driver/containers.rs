@@ -28,7 +28,7 @@ pub async fn resolve(crew: &Crew, revision: String, region: &str, images: Vec<(S
         let Ok(reference) = image.parse::<ImageRef>() else {
             continue;
         };
-        match images::resolve(&crew.ctx, region, &reference).await {
+        match images::resolve(&crew.ctx, &crew.ctx.remote, region, &reference).await {
             Ok(descriptor) => drop(digests.insert(container, descriptor.digest.to_string())),
             Err(error) => tracing::debug!(image, %error, "not resolved"),
         }
@@ -82,7 +82,8 @@ async fn try_pull(
     if let Some(digest) = digest.and_then(|text| text.parse().ok()) {
         reference = reference.with_digest(digest);
     }
-    let found = images::fetch(&crew.ctx, &region, &reference, &Platform::host()).await?;
+    let private = run.registry(container);
+    let found = images::fetch(&crew.ctx, &region, &reference, &Platform::host(), private).await?;
     let ready = crew
         .ctx
         .runtime
@@ -186,11 +187,18 @@ async fn try_start(
     let destination = log_stream(crew, &record, container, &definition)
         .await
         .map_err(failed)?;
+    let files = run.files(container);
+    let mut around: Vec<(&str, String)> = surroundings(crew, &record, container);
+    around.extend(
+        files
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone())),
+    );
     let mut spec = definition.compose(
         container,
         prepared,
         &image,
-        &surroundings(crew, &record, container),
+        &around,
         &run.secrets(container),
     );
     if spec.args.is_empty() {
@@ -250,7 +258,7 @@ async fn refused(crew: &Crew, error: StartError, destination: Option<Destination
 }
 
 /// What Fargate adds to the environment of every container, and where the AWS is that it can call.
-fn surroundings(crew: &Crew, task: &Task, container: &str) -> Vec<(&'static str, String)> {
+fn surroundings<'a>(crew: &Crew, task: &Task, container: &str) -> Vec<(&'a str, String)> {
     let mut around = vec![
         ("AWS_EXECUTION_ENV", "AWS_ECS_FARGATE".to_owned()),
         ("AWS_REGION", task.region.clone()),

@@ -48,6 +48,10 @@ struct Parts {
     processes: HashMap<String, Arc<dyn TaskProcess>>,
     /// Environment variables from secrets, by container.
     secrets: HashMap<String, Vec<(String, String)>>,
+    /// Environment variables from files, by container.
+    files: HashMap<String, Vec<(String, String)>>,
+    /// User and password for the registry of an image, by container.
+    registries: HashMap<String, (String, String)>,
     /// The runtime's ids of containers.
     ids: HashMap<String, String>,
     samples: HashMap<String, Sample>,
@@ -79,6 +83,34 @@ impl Run {
     /// Keeps what the secrets of a container are.
     pub fn keep_secrets(&self, container: &str, secrets: Vec<(String, String)>) {
         self.parts().secrets.insert(container.to_owned(), secrets);
+    }
+
+    /// Keeps what the environment files of a container say, and what its registry wants to hear.
+    pub fn keep_files(
+        &self,
+        container: &str,
+        files: Vec<(String, String)>,
+        registry: Option<(String, String)>,
+    ) {
+        let mut parts = self.parts();
+        parts.files.insert(container.to_owned(), files);
+        if let Some(registry) = registry {
+            parts.registries.insert(container.to_owned(), registry);
+        }
+    }
+
+    /// Environment variables from files.
+    pub fn files(&self, container: &str) -> Vec<(String, String)> {
+        self.parts()
+            .files
+            .get(container)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// User and password for the registry of a container's image.
+    pub fn registry(&self, container: &str) -> Option<(String, String)> {
+        self.parts().registries.get(container).cloned()
     }
 
     /// Environment variables from secrets.

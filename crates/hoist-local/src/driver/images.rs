@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hoist_oci::spec::{Descriptor, Platform};
 use hoist_oci::{
-    Digest, Image, ImageRef, Progress, ProgressEvent, RegistryError, Store, StoreError,
+    Digest, Image, ImageRef, Progress, ProgressEvent, Registry, RegistryError, RegistryOptions,
+    Store, StoreError,
 };
 use hoist_runtime::RuntimeError;
 
@@ -80,7 +81,12 @@ fn ours<'a>(ctx: &Ctx, region: &'a str, image: &'a ImageRef) -> Option<&'a str> 
 ///
 /// # Errors
 /// When it stands for nothing, or its registry cannot be asked.
-pub async fn resolve(ctx: &Ctx, region: &str, image: &ImageRef) -> Result<Descriptor, PullError> {
+pub async fn resolve(
+    ctx: &Ctx,
+    remote_registry: &Registry,
+    region: &str,
+    image: &ImageRef,
+) -> Result<Descriptor, PullError> {
     let name = image.to_string();
     if let Some(region) = ours(ctx, region, image) {
         let found = ctx
@@ -90,7 +96,7 @@ pub async fn resolve(ctx: &Ctx, region: &str, image: &ImageRef) -> Result<Descri
         return found.ok_or(PullError::NotFound(name));
     }
     let silent = Heartbeat::default();
-    match silent.watched(PATIENCE, ctx.remote.head(image)).await {
+    match silent.watched(PATIENCE, remote_registry.head(image)).await {
         Ok(Ok(Some(descriptor))) => Ok(descriptor),
         Ok(Ok(None)) => Err(PullError::NotFound(name)),
         Ok(Err(error)) => Err(remote(name, error)),
@@ -132,7 +138,16 @@ impl Heartbeat {
     }
 }
 
-/// Brings an image into a store of this machine.
+/// The registries elsewhere, as somebody with user and password sees the one of `image`.
+fn signed_in(image: &ImageRef, credentials: (String, String)) -> Registry {
+    Registry::new(RegistryOptions {
+        retries: 1,
+        credentials: [(image.host().to_owned(), credentials)].into(),
+        ..RegistryOptions::default()
+    })
+}
+
+/// Brings an image into a store of this machine; `private` is user and password for its registry.
 ///
 /// # Errors
 /// When it is not to be had.
@@ -141,11 +156,14 @@ pub async fn fetch(
     region: &str,
     image: &ImageRef,
     platform: &Platform,
+    private: Option<(String, String)>,
 ) -> Result<Found, PullError> {
     if ctx.faults.pull() {
         return Err(PullError::Fault);
     }
-    let descriptor = resolve(ctx, region, image).await?;
+    let own = private.map(|credentials| signed_in(image, credentials));
+    let remote_registry = own.as_ref().unwrap_or(&ctx.remote);
+    let descriptor = resolve(ctx, remote_registry, region, image).await?;
     let digest = descriptor.digest;
     if ours(ctx, region, image).is_some() {
         let store = ctx.registry.store().clone();
@@ -160,7 +178,7 @@ pub async fn fetch(
     let store = Store::open(&ctx.home.file("pulled")).map_err(PullError::Store)?;
     let name = image.to_string();
     let (heartbeat, exact) = (Heartbeat::default(), image.with_digest(digest));
-    let pull = ctx.remote.pull(&exact, platform, &store, &heartbeat);
+    let pull = remote_registry.pull(&exact, platform, &store, &heartbeat);
     match heartbeat.watched(PATIENCE, pull).await {
         Ok(Ok(image)) => Ok(Found {
             store,
@@ -202,7 +220,6 @@ fn remote(image: String, error: RegistryError) -> PullError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hoist_oci::{Registry, RegistryOptions};
 
     #[tokio::test]
     async fn a_registry_that_takes_connections_and_says_nothing_ends_a_pull() {

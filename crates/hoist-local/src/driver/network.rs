@@ -68,12 +68,12 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
         let Some(definition) = Definition::find(&document, &task, &container.name) else {
             continue;
         };
-        if let Some(reason) = definition.unmet() {
-            return Err(reason);
-        }
+        let credentials = injected::registry_credentials(&crew.ctx, &definition)?;
         let secrets = injected::resolve(&crew.ctx, &task.region, &definition)?;
+        let files = injected::files(&crew.ctx, &definition)?;
         if let Some(run) = crew.run(arn) {
             run.keep_secrets(&container.name, secrets);
+            run.keep_files(&container.name, files, credentials);
         }
     }
     hold_credentials(crew, &task, &document);

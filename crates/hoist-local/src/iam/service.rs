@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::policies::Policy;
 use super::providers::Provider;
 use super::role::Role;
+use super::trust::Caller;
 use crate::state::{State, StateError, Table};
 
 /// The IAM of an instance. Cheap to clone.
@@ -41,6 +42,15 @@ impl Iam {
     pub fn role_by_arn(&self, arn: &str) -> Result<Option<Role>, StateError> {
         let name = arn.rsplit('/').next().unwrap_or_default();
         Ok(self.role(name)?.filter(|role| role.arn() == arn))
+    }
+
+    /// Whether there is a role of that ARN that a service of AWS, such as `scheduler.amazonaws.com`, may assume.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn trusts(&self, arn: &str, service: &str) -> Result<bool, StateError> {
+        let role = self.role_by_arn(arn)?;
+        Ok(role.is_some_and(|role| role.trusts(&Caller::Service(service))))
     }
 
     /// Whether an OIDC provider of that issuer exists, and for which audiences.

@@ -13,6 +13,8 @@ use crate::elb::wild;
 pub enum Caller<'a> {
     /// A principal of the account, by its ARN.
     Principal(&'a str),
+    /// A service of AWS, such as `scheduler.amazonaws.com`.
+    Service(&'a str),
     /// The bearer of a token.
     Token {
         issuer: &'a str,
@@ -57,7 +59,7 @@ fn strings(value: Option<&Value>) -> impl Iterator<Item = &str> {
 
 fn applies(statement: &Value, caller: &Caller<'_>) -> bool {
     let action = match caller {
-        Caller::Principal(_) => "sts:AssumeRole",
+        Caller::Principal(_) | Caller::Service(_) => "sts:AssumeRole",
         Caller::Token { .. } => "sts:AssumeRoleWithWebIdentity",
     };
     if !strings(statement.get("Action"))
@@ -67,6 +69,9 @@ fn applies(statement: &Value, caller: &Caller<'_>) -> bool {
     }
     let principal = statement.get("Principal");
     match caller {
+        Caller::Service(name) => {
+            strings(principal.and_then(|p| p.get("Service"))).any(|wanted| wanted == *name)
+        }
         Caller::Principal(arn) => {
             let everybody = principal.and_then(Value::as_str) == Some("*");
             let account = format!("arn:aws:iam::{ACCOUNT}:root");

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{events, groups, streams, tags};
+use super::{events, groups, live, streams, tags};
 use crate::api::{ApiError, Call};
 use crate::ctx::ACCOUNT;
 use crate::logs::Logs;
@@ -21,6 +21,7 @@ pub async fn handle(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
         "DescribeLogStreams" => streams::describe(logs, call),
         "PutLogEvents" => events::put(logs, call).await,
         "GetLogEvents" => events::get(logs, call),
+        "StartLiveTail" => live::start(logs, call),
         "FilterLogEvents" => events::filter(logs, call),
         "TagResource" | "TagLogGroup" => tags::tag(logs, call),
         "UntagResource" | "UntagLogGroup" => tags::untag(logs, call),

@@ -7,6 +7,7 @@ mod events;
 mod group;
 mod groups;
 mod handle;
+mod live;
 mod pattern;
 mod store;
 mod stream;
@@ -14,4 +15,5 @@ mod streams;
 mod tags;
 
 pub use handle::handle;
+pub(crate) use live::session;
 pub use store::{Logs, LogsError};

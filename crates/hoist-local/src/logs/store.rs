@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::broadcast;
+
 use super::group::{Group, Settings};
+use super::live::Kept;
 use super::stream::Event;
 use crate::api::ApiError;
 use crate::clock::{self, Millis};
@@ -31,7 +34,12 @@ struct Inner {
     number: AtomicU64,
     /// Bytes since the last sweep.
     written: AtomicU64,
+    /// Whoever looks on.
+    kept: broadcast::Sender<Arc<Kept>>,
 }
+
+/// Batches of events that wait for whoever looks on too slowly; beyond, the oldest are left out.
+const WAITING: usize = 1024;
 
 /// Why events could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +87,7 @@ impl Logs {
             groups: Mutex::default(),
             number: AtomicU64::new(0),
             written: AtomicU64::new(SWEEP),
+            kept: broadcast::Sender::new(WAITING),
         }))
     }
 
@@ -93,6 +102,7 @@ impl Logs {
         stream: &str,
         events: impl IntoIterator<Item = (Millis, String)>,
     ) -> Result<(), LogsError> {
+        let names = (region, group, stream);
         let group = self.group(region, group)?.ok_or(LogsError::NoGroup)?;
         let ingestion = clock::now();
         let events: Vec<Event> = events
@@ -113,6 +123,15 @@ impl Logs {
             let stream = group.streams.get_mut(stream).ok_or(LogsError::NoStream)?;
             stream.append(&events).map_err(|source| self.disk(source))?;
         }
+        if self.0.kept.receiver_count() > 0 {
+            // Whoever looked on may have gone at this very moment.
+            let _ = self.0.kept.send(Arc::new(Kept {
+                region: names.0.to_owned(),
+                group: names.1.to_owned(),
+                stream: names.2.to_owned(),
+                events,
+            }));
+        }
         if self.0.written.fetch_add(size as u64, Ordering::Relaxed) >= SWEEP {
             self.0.written.store(0, Ordering::Relaxed);
             let logs = self.clone();
@@ -126,6 +145,11 @@ impl Logs {
             });
         }
         Ok(())
+    }
+
+    /// Every event that is kept from now on.
+    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<Kept>> {
+        self.0.kept.subscribe()
     }
 
     /// Makes sure that a stream is there, and its group too if `create_group` says so: what the `awslogs` driver does before a

@@ -1,5 +1,6 @@
-//! Schedule expressions: `at(2026-11-23T10:00:00)`, `rate(5 minutes)`, `cron(0 8 ? * MON-FRI *)`, in UTC.
-//! See "Schedule recurring scaling actions using cron expressions" of the Application Auto Scaling user guide.
+//! Schedule expressions: `at(2026-11-23T10:00:00)`, `rate(5 minutes)`, `cron(0 8 ? * MON-FRI *)`, in a time zone.
+//! See "Schedule recurring scaling actions using cron expressions" of the Application Auto Scaling user guide, and "Schedule types" of
+//! that of EventBridge Scheduler.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -22,11 +23,82 @@ pub enum Schedule {
 pub struct Fields {
     minutes: Vec<i16>,
     hours: Vec<i16>,
-    days: Vec<i16>,
+    days: Vec<Days>,
     months: Vec<i16>,
-    /// Sunday is 1.
-    weekdays: Vec<i16>,
+    weekdays: Vec<Days>,
     years: Vec<i16>,
+    zone: TimeZone,
+}
+
+/// Days that a field allows. Of the week, Sunday is 1.
+#[derive(Clone, Debug, PartialEq)]
+enum Days {
+    /// These numbers.
+    Any(Vec<i16>),
+    /// `L`: the last of the month.
+    Last,
+    /// `15W`: the weekday of the month that is nearest to this one.
+    Near(i8),
+    /// `6L`: the last such day of the month.
+    LastOf(i16),
+    /// `3#2`: the second such day of the month.
+    Nth(i16, i8),
+}
+
+impl Days {
+    /// Reads one item of the field of days of the month, or of the week.
+    fn read(item: &str, of_week: bool) -> Option<Days> {
+        let weekday = |text: &str| values(text, 1, 7, &WEEKDAYS).filter(|it| it.len() == 1);
+        if !of_week {
+            return match item.strip_suffix('W') {
+                Some(day) => Some(Days::Near(
+                    day.parse().ok().filter(|it| (1..=31).contains(it))?,
+                )),
+                None if item == "L" => Some(Days::Last),
+                None => values(item, 1, 31, &[]).map(Days::Any),
+            };
+        }
+        if let Some((day, nth)) = item.split_once('#') {
+            let nth = nth.parse().ok().filter(|it| (1..=5).contains(it))?;
+            return Some(Days::Nth(weekday(day)?[0], nth));
+        }
+        match item.strip_suffix('L') {
+            Some("") => Some(Days::Any(vec![7])),
+            Some(day) => Some(Days::LastOf(weekday(day)?[0])),
+            None => values(item, 1, 7, &WEEKDAYS).map(Days::Any),
+        }
+    }
+
+    fn allow(&self, day: Date, of_week: bool) -> bool {
+        let weekday = i16::from(day.weekday().to_sunday_one_offset());
+        match self {
+            Days::Any(list) if of_week => list.contains(&weekday),
+            Days::Any(list) => list.contains(&i16::from(day.day())),
+            Days::Last => day == day.last_of_month(),
+            Days::LastOf(wanted) => weekday == *wanted && day.day() + 7 > day.days_in_month(),
+            Days::Nth(wanted, nth) => weekday == *wanted && (day.day() - 1) / 7 + 1 == *nth,
+            Days::Near(wanted) => near(day, *wanted) == Some(day),
+        }
+    }
+}
+
+/// The weekday nearest to the `wanted` day within the month of `day`.
+fn near(day: Date, wanted: i8) -> Option<Date> {
+    let last = day.days_in_month();
+    let exact = day
+        .first_of_month()
+        .with()
+        .day(wanted.min(last))
+        .build()
+        .ok()?;
+    let moved = match exact.weekday().to_sunday_one_offset() {
+        7 if exact.day() == 1 => 2,
+        7 => -1,
+        1 if exact.day() == last => -2,
+        1 => 1,
+        _ => 0,
+    };
+    exact.with().day(exact.day() + moved).build().ok()
 }
 
 const MONTHS: [&str; 12] = [
@@ -35,14 +107,19 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 impl Schedule {
-    /// Reads an expression; `None` if it is none.
+    /// Reads an expression, in UTC; `None` if it is none.
     pub fn parse(text: &str) -> Option<Schedule> {
+        Schedule::parse_in(text, &TimeZone::UTC)
+    }
+
+    /// Reads an expression, in a time zone; `None` if it is none.
+    pub fn parse_in(text: &str, zone: &TimeZone) -> Option<Schedule> {
         let (kind, rest) = text.trim().split_once('(')?;
         let inner = rest.strip_suffix(')')?.trim();
         match kind {
             "at" => {
                 let at: DateTime = inner.parse().ok()?;
-                let at = at.to_zoned(TimeZone::UTC).ok()?;
+                let at = at.to_zoned(zone.clone()).ok()?;
                 Some(Schedule::At(at.timestamp().as_millisecond()))
             }
             "rate" => {
@@ -61,13 +138,24 @@ impl Schedule {
                 let [minutes, hours, days, months, weekdays, years] = parts.as_slice() else {
                     return None;
                 };
+                // One of the two says nothing, and only one.
+                if (*days == "?") == (*weekdays == "?") {
+                    return None;
+                }
+                let list = |field: &str, of_week| -> Option<Vec<Days>> {
+                    field
+                        .split(',')
+                        .map(|item| Days::read(item, of_week))
+                        .collect()
+                };
                 Some(Schedule::Cron(Box::new(Fields {
                     minutes: values(minutes, 0, 59, &[])?,
                     hours: values(hours, 0, 23, &[])?,
-                    days: values(days, 1, 31, &[])?,
+                    days: list(days, false)?,
                     months: values(months, 1, 12, &MONTHS)?,
-                    weekdays: values(weekdays, 1, 7, &WEEKDAYS)?,
+                    weekdays: list(weekdays, true)?,
                     years: values(years, 1970, 2199, &[])?,
+                    zone: zone.clone(),
                 })))
             }
             _ => None,
@@ -89,17 +177,16 @@ impl Schedule {
 
 impl Fields {
     fn allows(&self, day: Date) -> bool {
-        let weekday = day.weekday().to_sunday_one_offset();
         self.years.contains(&day.year())
             && self.months.contains(&i16::from(day.month()))
-            && self.days.contains(&i16::from(day.day()))
-            && self.weekdays.contains(&i16::from(weekday))
+            && self.days.iter().any(|it| it.allow(day, false))
+            && self.weekdays.iter().any(|it| it.allow(day, true))
     }
 
     fn next(&self, after: Millis) -> Option<Millis> {
         let start = jiff::Timestamp::from_millisecond(after)
             .ok()?
-            .to_zoned(TimeZone::UTC)
+            .to_zoned(self.zone.clone())
             .datetime();
         let mut day = start.date();
         // A date that comes at all comes within eight years: the 29th of February may be left out once.
@@ -110,7 +197,7 @@ impl Fields {
                         let at =
                             day.at(i8::try_from(*hour).ok()?, i8::try_from(*minute).ok()?, 0, 0);
                         let at = at
-                            .to_zoned(TimeZone::UTC)
+                            .to_zoned(self.zone.clone())
                             .ok()?
                             .timestamp()
                             .as_millisecond();
@@ -178,6 +265,10 @@ mod tests {
             ("cron(0/15 * * * ? *)", "2026-11-22T10:45:00Z"),
             ("cron(0 0 29 FEB ? *)", "2028-02-29T00:00:00Z"),
             ("cron(30 10,11 * * ? *)", "2026-11-22T11:30:00Z"),
+            ("cron(0 0 L * ? *)", "2026-11-30T00:00:00Z"),
+            ("cron(0 0 28W * ? *)", "2026-11-27T00:00:00Z"),
+            ("cron(0 0 ? * 6L *)", "2026-11-27T00:00:00Z"),
+            ("cron(0 0 ? * TUE#1 *)", "2026-12-01T00:00:00Z"),
         ] {
             let schedule = Schedule::parse(text).unwrap();
             assert_eq!(schedule.next(now, now), Some(at(next)), "{text}");
@@ -193,6 +284,8 @@ mod tests {
             "rate(0 minutes)",
             "cron(* * * *)",
             "cron(61 * * * ? *)",
+            "cron(0 0 * * * *)",
+            "cron(0 0 ? * ? *)",
             "at(never)",
         ] {
             assert_eq!(Schedule::parse(bad), None, "{bad}");

@@ -11,6 +11,7 @@ mod model;
 mod policies;
 mod targets;
 
+pub(crate) use cron::Schedule;
 pub use engine::run;
 pub use handle::handle;
 pub use model::Scaling;

@@ -1,0 +1,9 @@
+//! S3 as far as `environmentFiles` need it: buckets and objects, addressed by path, of as many bytes as a request may have.
+
+mod answer;
+mod objects;
+mod serve;
+
+pub use answer::unavailable;
+pub use objects::Objects;
+pub use serve::{answers, handle};

@@ -168,6 +168,17 @@ class Registry(Place):
         self.assertEqual(json.loads(self.ask("GET", "tags/list?n=0")[1])["tags"], [])
         self.assertEqual(self.ask("GET", "/v2/no/such/tags/list", status=404)[1], "NAME_UNKNOWN")
 
+    def test_the_registry_of_a_new_account_has_no_settings(self):
+        self.assertEqual(self.ecr.get_registry_scanning_configuration()["scanningConfiguration"], {"scanType": "BASIC", "rules": []})
+        found = self.ecr.batch_get_repository_scanning_configuration(repositoryNames=[self.repository, "no/such"])
+        self.assertEqual([it["scanFrequency"] for it in found["scanningConfigurations"]], ["MANUAL"])
+        self.assertEqual([it["failureCode"] for it in found["failures"]], ["REPOSITORY_NOT_FOUND"])
+        self.assertEqual(self.ecr.get_account_setting(name="BASIC_SCAN_TYPE_VERSION")["value"], "AWS_NATIVE")
+        self.assertEqual(self.ecr.describe_pull_through_cache_rules()["pullThroughCacheRules"], [])
+        self.refused(
+            "RegistryPolicyNotFoundException", "Registry policy does not exist in the registry with id '000000000000'", self.ecr.get_registry_policy,
+        )
+
     def test_referrers_are_found_by_their_subject_and_type(self):
         subject = self.manifest(b"subject")
         of = {"mediaType": MANIFEST, "digest": digest(subject), "size": len(subject)}
@@ -187,6 +198,10 @@ class Registry(Place):
         headers, body = self.ask("GET", f"referrers/{digest(subject)}?artifactType={wanted}")
         self.assertEqual(headers["OCI-Filters-Applied"], "artifactType")
         self.assertEqual([it["artifactType"] for it in json.loads(body)["manifests"]], ["application/vnd.test.sbom"])
+        listed = self.ecr.list_image_referrers(
+            repositoryName=self.repository, subjectId={"imageDigest": digest(subject)}, filter={"artifactTypes": ["application/vnd.test.sbom"]},
+        )["referrers"]
+        self.assertEqual([(it["digest"], it["annotations"], it["artifactStatus"]) for it in listed], [(pushed["application/vnd.test.sbom"], {"kind": "sbom"}, "ACTIVE")])
         _, body = self.ask("GET", f"referrers/{digest(b'none')}")
         self.assertEqual(json.loads(body), {"schemaVersion": 2, "mediaType": INDEX, "manifests": []})
 

@@ -16,7 +16,7 @@ use crate::shapes::{model, version};
 pub const TABLE: &str = "crates/hoist-local/src/api/shapes.txt";
 
 /// Services: name in signatures, model, and for the large ones the operations whose inputs are in the table (a name or a part of it).
-const SERVICES: [(&str, &str, &[&str]); 13] = [
+const SERVICES: [(&str, &str, &[&str]); 14] = [
     ("ecs", "ecs/2014-11-13", &[]),
     ("ecr", "ecr/2015-09-21", &[]),
     (
@@ -67,6 +67,7 @@ const SERVICES: [(&str, &str, &[&str]); 13] = [
         ],
     ),
     ("servicediscovery", "servicediscovery/2017-03-14", &[]),
+    ("acm", "acm/2015-12-08", &["Certificate"]),
     ("scheduler", "scheduler/2021-06-30", &[]),
 ];
 

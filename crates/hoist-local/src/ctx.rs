@@ -4,6 +4,7 @@ use std::sync::Arc;
 use hoist_runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::acm::Certificates;
 use crate::clock::{self, Millis};
 use crate::driver::Driver;
 use crate::ec2::Ec2;
@@ -54,6 +55,8 @@ pub struct Inner {
     pub runtime: Arc<dyn Runtime>,
     /// Pulls images that are not in our own registry.
     pub remote: hoist_oci::Registry,
+    /// Certificates of listeners.
+    pub certificates: Certificates,
     /// The load balancers.
     pub balancers: Balancers,
     /// The network.

@@ -17,6 +17,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod acm;
 pub mod api;
 pub mod clock;
 mod console;

@@ -13,6 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::acm::Certificates;
 use crate::api;
 use crate::clock;
 use crate::control::{self, ControlError, DETACHED, Status};
@@ -264,6 +265,8 @@ async fn assemble(
     let tag = home.tag();
     let loopback = Loopback::open(&state, &tag);
     let dialer: Arc<dyn Dialer> = Arc::new(RuntimeDialer(runtime.clone()));
+    let vault = Vault::open(&home.file("vault-key")).map_err(system("read the key of secrets"))?;
+    let certificates = Certificates::open(&state, vault.clone());
     let (messages, target_messages) = tokio::sync::mpsc::unbounded_channel();
     let balancers = Balancers::open(
         &state,
@@ -271,6 +274,7 @@ async fn assemble(
         dialer.clone(),
         messages,
         settings.pace,
+        certificates.clone(),
     )
     .await?;
     let host = format!("127.0.0.1:{port}");
@@ -278,13 +282,13 @@ async fn assemble(
         retries: 1,
         ..RegistryOptions::default()
     };
-    let vault = Vault::open(&home.file("vault-key")).map_err(system("read the key of secrets"))?;
     let ctx = Ctx::new(Inner {
         faults: Faults::new(settings.faults.clone()),
         limits: Limits::new(settings.limits),
         driver,
         runtime,
         remote: hoist_oci::Registry::new(remote),
+        certificates,
         balancers,
         ec2: Ec2::open(&state, &tag, loopback, dialer)?,
         logs: Logs::open(home.file("logs")),

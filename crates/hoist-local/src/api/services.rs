@@ -44,6 +44,8 @@ pub enum Service {
     CloudWatch,
     /// Cloud Map.
     ServiceDiscovery,
+    /// Certificate Manager.
+    Acm,
     /// EventBridge.
     Events,
     /// EventBridge Scheduler, which speaks REST with JSON; see [`crate::scheduler`].
@@ -146,6 +148,13 @@ const TABLE: &[Row] = &[
         namespace: "",
     },
     Row {
+        service: Service::Acm,
+        signing: "acm",
+        protocol: Protocol::Json,
+        prefix: "CertificateManager",
+        namespace: "",
+    },
+    Row {
         service: Service::Events,
         signing: "events",
         protocol: Protocol::Json,
@@ -236,6 +245,7 @@ pub(super) fn dispatch<'a>(
             Service::ApplicationAutoScaling => crate::scaling::handle(ctx, call).await,
             Service::CloudWatch => crate::metrics::handle(&ctx.metrics, call),
             Service::ServiceDiscovery => crate::names::handle(ctx, call),
+            Service::Acm => crate::acm::handle(ctx, call),
             Service::Events => crate::events::handle(ctx, call).await,
             Service::Scheduler => crate::scheduler::handle(ctx, call),
         }

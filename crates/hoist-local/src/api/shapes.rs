@@ -226,7 +226,7 @@ mod tests {
                 assert!(good, "{service} {name}");
             }
         }
-        assert_eq!(SERVICES.len(), 13);
+        assert_eq!(SERVICES.len(), 14);
         assert!(count > 1500, "{count} shapes");
         let ecs = model("ecs").unwrap();
         assert!(ecs.has("CreateDaemon") && !ecs.has("MakeCoffee"));

@@ -2,7 +2,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{images, layers, lifecycle, policies, repositories, scans};
+use super::{account, images, layers, lifecycle, policies, referrers, repositories, scans};
 use crate::api::{ApiError, Call};
 use crate::clock;
 use crate::ctx::ACCOUNT;
@@ -19,6 +19,15 @@ pub fn handle(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
             Ok(json!({"registryId": ACCOUNT, "replicationConfiguration": {"rules": []}}))
         }
 
+        "GetRegistryScanningConfiguration" => Ok(account::scanning()),
+        "BatchGetRepositoryScanningConfiguration" => account::scanning_of(registry, call),
+        "GetRegistryPolicy" => Err(account::policy()),
+        "GetAccountSetting" => account::setting(call),
+        "DescribePullThroughCacheRules" => Ok(json!({"pullThroughCacheRules": []})),
+        "DescribeRepositoryCreationTemplates" => {
+            Ok(json!({"registryId": ACCOUNT, "repositoryCreationTemplates": []}))
+        }
+
         "CreateRepository" => repositories::create(registry, call),
         "DescribeRepositories" => repositories::describe(registry, call),
         "DeleteRepository" => repositories::delete(registry, call),
@@ -29,6 +38,7 @@ pub fn handle(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
         "ListTagsForResource" => repositories::list_tags(registry, call),
 
         "DescribeImages" => images::describe(registry, call),
+        "ListImageReferrers" => referrers::list(registry, call),
         "ListImages" => images::list(registry, call),
         "BatchGetImage" => images::batch_get(registry, call),
         "BatchDeleteImage" => images::batch_delete(registry, call),

@@ -18,6 +18,7 @@ use super::model::{
 use super::rule::{Action, Block, Fixed, Redirect, Rules, Share, Test};
 use super::sticky::Sticky;
 use super::target::{Condition, TargetMessage};
+use crate::acm::Certificates;
 use crate::api::ApiError;
 use crate::ec2::Loopback;
 use crate::settings::Pace;
@@ -31,6 +32,7 @@ struct Inner {
     tables: Tables,
     loopback: Loopback,
     around: Surroundings,
+    certificates: Certificates,
     live: Mutex<Live>,
     /// Held while the configuration changes.
     changing: tokio::sync::Mutex<()>,
@@ -87,6 +89,7 @@ impl Balancers {
         dialer: Arc<dyn Dialer>,
         messages: mpsc::UnboundedSender<TargetMessage>,
         pace: Pace,
+        certificates: Certificates,
     ) -> Result<Self, OpenError> {
         let tables = Tables {
             state: state.clone(),
@@ -108,6 +111,7 @@ impl Balancers {
             tables,
             loopback,
             around,
+            certificates,
             live: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         }));
@@ -324,10 +328,10 @@ impl Balancers {
             .dns_name
             .parse()
             .unwrap_or(Ipv4Addr::LOCALHOST);
-        let speech = if listener.shown.protocol == "HTTP" {
-            Speech::Http
-        } else {
-            Speech::Tcp
+        let speech = match listener.shown.protocol.as_str() {
+            "HTTP" => Speech::Http,
+            "HTTPS" => Speech::Https,
+            _ => Speech::Tcp,
         };
         let dialer = self.0.around.dialer.clone();
         let live = LiveListener::open(
@@ -343,13 +347,34 @@ impl Balancers {
         Ok(port)
     }
 
+    /// The certificates that listeners may show.
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.0.certificates
+    }
+
+    /// The load balancers with listeners that show a certificate.
+    pub(crate) fn showing(
+        &self,
+        region: &str,
+        certificate: &str,
+    ) -> Result<Vec<String>, StateError> {
+        let mut found = Vec::new();
+        for (_, listener) in self.tables().listeners.list(region)? {
+            let shows = listener.certificates().any(|it| it == certificate);
+            if shows && !found.contains(&listener.shown.load_balancer_arn) {
+                found.push(listener.shown.load_balancer_arn.clone());
+            }
+        }
+        Ok(found)
+    }
+
     /// Stops a listener; requests in flight finish.
     pub(super) fn stop_listener(&self, arn: &str) {
         self.live().listeners.remove(arn);
     }
 
     /// Makes what runs in a region follow what is kept.
-    pub(super) fn refresh(&self, region: &str) -> Result<(), StateError> {
+    pub(crate) fn refresh(&self, region: &str) -> Result<(), StateError> {
         let balancers: HashMap<_, _> = self.tables().balancers.list(region)?.into_iter().collect();
         let mut rules: HashMap<String, Vec<Rule>> = HashMap::new();
         for (_, rule) in self.tables().rules.list(region)? {
@@ -380,6 +405,12 @@ impl Balancers {
                 continue;
             };
             let idle = idle(balancer);
+            running.show(
+                listener
+                    .certificates()
+                    .filter_map(|arn| self.0.certificates.served(arn))
+                    .collect(),
+            );
             running.set(
                 Rules {
                     rules: own
@@ -504,6 +535,7 @@ fn settings(group: &TargetGroup, used: bool) -> Settings {
         check,
         algorithm,
         deregistration_delay: delay,
+        slow_start: seconds(&group.attributes, "slow_start.duration_seconds", 0),
         sticky,
         used,
     }
@@ -554,7 +586,19 @@ fn action(acts: &[Act], groups: &HashMap<String, Arc<Group>>) -> Action {
             weight,
         })
     });
-    Action::Forward(shares.collect())
+    let shares = shares.collect();
+    let sticky = act
+        .forward_config
+        .as_ref()
+        .map(|config| &config.target_group_stickiness_config);
+    match sticky.filter(|it| it.enabled == Some(true)) {
+        // Without a duration: one day is the most that other cookies default to; the service demands one.
+        Some(sticky) => Action::Sticky(
+            shares,
+            Duration::from_secs(sticky.duration_seconds.unwrap_or(86_400).into()),
+        ),
+        None => Action::Forward(shares),
+    }
 }
 
 fn tests(conditions: &[Wanted]) -> Vec<Test> {

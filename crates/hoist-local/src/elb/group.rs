@@ -46,6 +46,8 @@ pub struct Settings {
     pub algorithm: Algorithm,
     /// 0-3600 s.
     pub deregistration_delay: Duration,
+    /// How long a target that has become healthy takes to its whole share: 30-900 s, or 0. Only for [`Algorithm::RoundRobin`].
+    pub slow_start: Duration,
     pub sticky: Option<Sticky>,
     /// Whether a listener leads here. Targets of an unused group are not checked.
     pub used: bool,
@@ -54,6 +56,8 @@ pub struct Settings {
 struct Target {
     pool: Arc<Pool>,
     judge: Mutex<Judge>,
+    /// When it became healthy.
+    healthy: Mutex<Option<Instant>>,
     /// Ends the health checks.
     leaving: CancellationToken,
 }
@@ -65,6 +69,17 @@ impl Target {
             .unwrap_or_else(PoisonError::into_inner)
             .condition()
             .clone()
+    }
+
+    /// How much of its share it gets: all of it, or less as long as it starts slowly.
+    fn warmth(&self, slow_start: Duration) -> f64 {
+        let since = *self.healthy.lock().unwrap_or_else(PoisonError::into_inner);
+        match since {
+            Some(since) if !slow_start.is_zero() => {
+                (since.elapsed().as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
+            }
+            _ => 1.0,
+        }
     }
 
     fn state(&self) -> TargetState {
@@ -129,6 +144,7 @@ impl Group {
         let target = Arc::new(Target {
             pool: Pool::new(address),
             judge: Mutex::new(Judge::new()),
+            healthy: Mutex::default(),
             leaving: CancellationToken::new(),
         });
         let there = self.change(|targets| {
@@ -243,7 +259,10 @@ impl Group {
     /// The target for the next request. With no healthy target all that are not draining take part ("fail open").
     pub fn choose(&self, tried: &[SocketAddr]) -> Option<InFlight> {
         let targets = self.snapshot();
-        let algorithm = self.settings.borrow().algorithm;
+        let (algorithm, slow_start) = {
+            let settings = self.settings.borrow();
+            (settings.algorithm, settings.slow_start)
+        };
         let mut candidates: Vec<(&Arc<Target>, TargetState)> = targets
             .iter()
             .map(|t| (t, t.state()))
@@ -272,6 +291,15 @@ impl Group {
                 (0..count)
                     .map(|i| candidates[(start + i) % count].0)
                     .min_by_key(|t| t.pool.in_flight())?
+            }
+            Algorithm::RoundRobin if !slow_start.is_zero() => {
+                // One that starts slowly leaves a part of its turns to the next.
+                let takes = |i: &usize| {
+                    let warmth = candidates[(start + i) % count].0.warmth(slow_start);
+                    warmth >= 1.0 || fastrand::f64() < warmth
+                };
+                let taken = (0..count).find(takes).unwrap_or(0);
+                candidates[(start + taken) % count].0
             }
             Algorithm::RoundRobin | Algorithm::Random => candidates[start].0,
         };
@@ -344,7 +372,18 @@ impl Group {
     }
 
     fn note(&self, target: &Target, change: impl FnOnce(&mut Judge) -> bool) {
-        if change(&mut target.judge.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let changed = change(&mut target.judge.lock().unwrap_or_else(PoisonError::into_inner));
+        if changed {
+            // A group without any healthy target has nobody else to leave turns to: its first ones do not start slowly.
+            let healthy = target.state() == TargetState::Healthy;
+            let alone = !self.snapshot().iter().any(|other| {
+                other.pool.address() != target.pool.address()
+                    && other.state() == TargetState::Healthy
+            });
+            *target
+                .healthy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = (healthy && !alone).then(Instant::now);
             self.tell(target);
         }
     }
@@ -412,6 +451,7 @@ mod tests {
             }),
             algorithm: Algorithm::RoundRobin,
             deregistration_delay: Duration::from_millis(interval),
+            slow_start: Duration::ZERO,
             sticky: None,
             used: true,
         }

@@ -59,7 +59,13 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Makes a client's request headers those that the target sees.
-pub fn to_target(headers: &mut HeaderMap, client: IpAddr, port: u16, upgrade: Option<HeaderValue>) {
+pub fn to_target(
+    headers: &mut HeaderMap,
+    client: IpAddr,
+    scheme: &'static str,
+    port: u16,
+    upgrade: Option<HeaderValue>,
+) {
     strip_hop_by_hop(headers);
     // The wait for `100 Continue` is over: this side has answered it by reading the body.
     headers.remove(EXPECT);
@@ -78,7 +84,7 @@ pub fn to_target(headers: &mut HeaderMap, client: IpAddr, port: u16, upgrade: Op
     }
     chain.push_str(&client.to_string());
     set(headers, FORWARDED_FOR, &chain);
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     headers.insert(FORWARDED_PORT, HeaderValue::from(port));
     let traced = trace(headers.get(TRACE_ID).and_then(|v| v.to_str().ok()));
     set(headers, TRACE_ID, &traced);
@@ -135,7 +141,7 @@ mod tests {
             ("accept", "*/*"),
             ("x-forwarded-for", "1.1.1.1"),
         ]);
-        to_target(&mut sent, "10.0.0.9".parse().unwrap(), 8080, None);
+        to_target(&mut sent, "10.0.0.9".parse().unwrap(), "http", 8080, None);
         let mut names: Vec<&str> = sent.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::dial::Dialer;
@@ -18,12 +19,18 @@ use super::express::{self, End};
 use super::prefixed::Prefixed;
 use super::proxy::{Front, answer};
 use super::rule::{Action, Rules, draw};
+use super::secure::{Shown, Wardrobe, acceptor};
 use super::tunnel::splice;
+
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
     Http,
+    /// HTTP in TLS.
+    Https,
     /// Bytes, as a Network Load Balancer carries them.
     Tcp,
 }
@@ -32,6 +39,7 @@ pub enum Speech {
 pub struct Listener {
     address: SocketAddr,
     live: Arc<RwLock<Live>>,
+    wardrobe: Arc<Wardrobe>,
     closing: CancellationToken,
 }
 
@@ -56,9 +64,15 @@ impl Listener {
             idle,
         }));
         let closing = CancellationToken::new();
+        let wardrobe = Arc::new(Wardrobe::default());
+        let acceptor = match speech {
+            Speech::Https => Some(acceptor(wardrobe.clone()).map_err(io::Error::other)?),
+            Speech::Http | Speech::Tcp => None,
+        };
         tokio::spawn(accept(
             socket,
             speech,
+            acceptor,
             live.clone(),
             closing.clone(),
             dialer,
@@ -66,6 +80,7 @@ impl Listener {
         Ok(Self {
             address,
             live,
+            wardrobe,
             closing,
         })
     }
@@ -73,6 +88,11 @@ impl Listener {
     /// Where it really listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Changes the certificates: the next connection is shown the new ones.
+    pub fn show(&self, certificates: Vec<Shown>) {
+        self.wardrobe.set(certificates);
     }
 
     /// Changes the rules: the next request follows the new ones.
@@ -115,6 +135,7 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
 async fn accept(
     socket: TcpListener,
     speech: Speech,
+    acceptor: Option<TlsAcceptor>,
     live: Arc<RwLock<Live>>,
     closing: CancellationToken,
     dialer: Arc<dyn Dialer>,
@@ -141,6 +162,11 @@ async fn accept(
                 let live = live.read().unwrap_or_else(PoisonError::into_inner);
                 Front {
                     rules: live.rules.clone(),
+                    scheme: if speech == Speech::Https {
+                        "https"
+                    } else {
+                        "http"
+                    },
                     port,
                     idle: live.idle,
                     dialer: dialer.clone(),
@@ -148,7 +174,10 @@ async fn accept(
             }
         };
         match speech {
-            Speech::Http => tokio::spawn(converse(stream, peer, front, closing.clone())),
+            Speech::Http | Speech::Https => {
+                let acceptor = acceptor.clone();
+                tokio::spawn(converse(stream, peer, acceptor, front, closing.clone()))
+            }
             Speech::Tcp => tokio::spawn(pass(stream, front())),
         };
     }
@@ -157,13 +186,21 @@ async fn accept(
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
     front: impl Fn() -> Front + Send + Sync + 'static,
     closing: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let (stream, read) = match express::serve(stream, peer, &front, &closing).await {
-        End::Closed => return,
-        End::HandOver(stream, read) => (stream, read),
+    let stream = match acceptor {
+        None => match express::serve(stream, peer, &front, &closing).await {
+            End::Closed => return,
+            End::HandOver(stream, read) => Prefixed::new(read, stream),
+        },
+        Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Prefixed::secure(stream),
+            Ok(Err(error)) => return tracing::debug!(%error, %peer, "no TLS with a client"),
+            Err(_) => return,
+        },
     };
     let idle = front().idle;
     let service = service_fn(move |request| {
@@ -173,7 +210,7 @@ async fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
-        .serve_connection(TokioIo::new(Prefixed::new(read, stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {

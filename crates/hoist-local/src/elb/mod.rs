@@ -20,6 +20,7 @@ mod pool;
 mod prefixed;
 mod proxy;
 mod rule;
+mod secure;
 mod sticky;
 mod target;
 mod traffic;

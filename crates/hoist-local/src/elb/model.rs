@@ -108,6 +108,21 @@ pub struct Listener {
     pub tags: Pairs,
     /// ARN of the default rule.
     pub default_rule: String,
+    /// ARNs of certificates besides the default one.
+    #[serde(default)]
+    pub more_certificates: Vec<String>,
+}
+
+impl Listener {
+    /// ARNs of the certificates that it shows, the default one first.
+    pub fn certificates(&self) -> impl Iterator<Item = &str> {
+        let default = self
+            .shown
+            .certificates
+            .iter()
+            .filter_map(|it| it["CertificateArn"].as_str());
+        default.chain(self.more_certificates.iter().map(String::as_str))
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -118,6 +133,11 @@ pub struct ShownListener {
     pub port: u16,
     pub protocol: String,
     pub default_actions: Vec<Act>,
+    /// The default certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_policy: Option<String>,
 }
 
 /// A rule other than a default one.

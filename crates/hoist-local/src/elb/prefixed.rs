@@ -4,12 +4,34 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-/// A connection of which something was read already, which is read first.
+/// A connection of a client, of which something may have been read already: that is read first.
 pub struct Prefixed {
     before: Vec<u8>,
     taken: usize,
-    stream: TcpStream,
+    stream: Stream,
+}
+
+/// One kind, so that what speaks HTTP on it is compiled once.
+enum Stream {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! each {
+    ($prefixed:expr, $stream:ident => $what:expr) => {
+        match &mut $prefixed.stream {
+            Stream::Plain(stream) => {
+                let $stream = Pin::new(stream);
+                $what
+            }
+            Stream::Secure(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $what
+            }
+        }
+    };
 }
 
 impl Prefixed {
@@ -17,7 +39,16 @@ impl Prefixed {
         Self {
             before,
             taken: 0,
-            stream,
+            stream: Stream::Plain(stream),
+        }
+    }
+
+    /// A connection in TLS.
+    pub fn secure(stream: TlsStream<TcpStream>) -> Self {
+        Self {
+            before: Vec::new(),
+            taken: 0,
+            stream: Stream::Secure(Box::new(stream)),
         }
     }
 }
@@ -31,7 +62,7 @@ impl AsyncRead for Prefixed {
         let this = &mut *self;
         let rest = &this.before[this.taken..];
         if rest.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+            return each!(this, stream => stream.poll_read(cx, buffer));
         }
         let count = rest.len().min(buffer.remaining());
         buffer.put_slice(&rest[..count]);
@@ -49,7 +80,7 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        each!(self, stream => stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -57,18 +88,21 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+        each!(self, stream => stream.poll_write_vectored(cx, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Secure(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        each!(self, stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        each!(self, stream => stream.poll_shutdown(cx))
     }
 }

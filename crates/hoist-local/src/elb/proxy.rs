@@ -21,6 +21,7 @@ use super::headers;
 use super::page::page;
 use super::pool::{InFlight, Lease, Wire};
 use super::rule::{Action, Rules, draw};
+use super::sticky;
 use super::tunnel::splice;
 
 /// How long a connection to a target may take, as on an Application Load Balancer.
@@ -33,6 +34,8 @@ const TRIES: usize = 3;
 #[derive(Clone)]
 pub struct Front {
     pub rules: Arc<Rules>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
     /// The listener's port.
     pub port: u16,
     /// `idle_timeout.timeout_seconds` of the load balancer.
@@ -54,15 +57,34 @@ pub async fn answer(
     let switching = headers::upgrade(request.headers());
     let client = switching.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
+    let mut kept = None;
     let group = match front.rules.action(&parts, peer.ip()) {
         Action::Fixed(fixed) => return fixed.respond(),
-        Action::Redirect(redirect) => return redirect.respond(&parts, front.port),
+        Action::Redirect(redirect) => return redirect.respond(&parts, front.scheme, front.port),
         Action::Forward(shares) => match draw(shares) {
             Some(group) => group.clone(),
             None => return page(StatusCode::SERVICE_UNAVAILABLE),
         },
+        Action::Sticky(shares, lasts) => {
+            let held = sticky::held_group(&parts.headers);
+            let returning = held.and_then(|held| {
+                let mut groups = shares.iter().map(|share| &share.group);
+                groups.find(|group| sticky::is_group(held, group.arn()))
+            });
+            kept = Some(*lasts);
+            match returning.or_else(|| draw(shares)) {
+                Some(group) => group.clone(),
+                None => return page(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
     };
-    headers::to_target(&mut parts.headers, peer.ip(), front.port, switching);
+    headers::to_target(
+        &mut parts.headers,
+        peer.ip(),
+        front.scheme,
+        front.port,
+        switching,
+    );
     // A target is asked by path; the authority is in the Host header.
     if parts.uri.scheme().is_some() {
         let path = parts
@@ -83,6 +105,9 @@ pub async fn answer(
             if let Some(sticky) = sticky {
                 let target = lease.in_flight.pool().address();
                 sticky.mark(group.arn(), target, response.headers_mut());
+            }
+            if let Some(lasts) = kept {
+                sticky::mark_group(group.arn(), lasts, response.headers_mut());
             }
             relay(&front, response, lease, client)
         }
@@ -303,6 +328,7 @@ mod tests {
             check: None,
             algorithm: Algorithm::RoundRobin,
             deregistration_delay: Duration::from_secs(30),
+            slow_start: Duration::ZERO,
             sticky: None,
             used: true,
         };

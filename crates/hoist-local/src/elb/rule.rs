@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderName, HeaderValue, LOCATION};
 use http::request::Parts;
@@ -117,6 +118,8 @@ impl Block {
 #[derive(Clone)]
 pub enum Action {
     Forward(Vec<Share>),
+    /// The same, and a client stays with its group for so long.
+    Sticky(Vec<Share>, Duration),
     Fixed(Fixed),
     Redirect(Redirect),
 }
@@ -186,11 +189,11 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    pub fn respond(&self, request: &Parts, listener_port: u16) -> Response<Inbound> {
+    pub fn respond(&self, request: &Parts, scheme: &str, listener_port: u16) -> Response<Inbound> {
         let host = host(request);
         let port = listener_port.to_string();
         let fill = |text: &str| {
-            text.replace("#{protocol}", "http")
+            text.replace("#{protocol}", scheme)
                 .replace("#{host}", without_port(host))
                 .replace("#{port}", &port)
                 .replace("#{path}", request.uri.path().trim_start_matches('/'))
@@ -347,7 +350,11 @@ mod tests {
             query: "#{query}".into(),
             status: StatusCode::MOVED_PERMANENTLY,
         };
-        let response = redirect.respond(&parts("/old?x=1", &[("host", "shop.test:8080")]), 8080);
+        let response = redirect.respond(
+            &parts("/old?x=1", &[("host", "shop.test:8080")]),
+            "http",
+            8080,
+        );
         assert_eq!(response.status(), 301);
         assert_eq!(
             response.headers()[LOCATION],

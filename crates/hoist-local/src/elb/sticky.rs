@@ -17,6 +17,8 @@ pub enum Sticky {
     Application { cookie: String, lasts: Duration },
 }
 
+/// Keeps a client with one of several groups that a rule weighs.
+const GROUP: &str = "AWSALBTG";
 const BALANCER: &str = "AWSALB";
 const APPLICATION: &str = "AWSALBAPP-0";
 
@@ -35,6 +37,46 @@ fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(known, _)| *known == name)
         .map(|(_, value)| value)
+}
+
+/// The group that a client was given to come back to.
+pub fn held_group(headers: &HeaderMap) -> Option<&str> {
+    sent(headers, GROUP)
+}
+
+/// Whether a group is the one that the client comes back to.
+pub fn is_group(held: &str, group: &str) -> bool {
+    held == group_tag(group)
+}
+
+fn group_tag(group: &str) -> String {
+    hex::encode(&Sha256::digest(group)[..16])
+}
+
+/// Adds the cookies of a group to the response of a target.
+pub fn mark_group(group: &str, lasts: Duration, headers: &mut HeaderMap) {
+    both(GROUP, &group_tag(group), lasts, headers);
+}
+
+/// Adds a cookie, and its twin for requests of other sites, which get no cookie without SameSite=None.
+fn both(name: &str, value: &str, lasts: Duration, headers: &mut HeaderMap) {
+    let ends = expires(lasts);
+    add(headers, format!("{name}={value}; Expires={ends}; Path=/"));
+    add(
+        headers,
+        format!("{name}CORS={value}; Expires={ends}; Path=/; SameSite=None"),
+    );
+}
+
+fn expires(lasts: Duration) -> String {
+    let ends = jiff::Timestamp::now() + lasts;
+    ends.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn add(headers: &mut HeaderMap, line: String) {
+    if let Ok(line) = HeaderValue::try_from(line) {
+        headers.append(SET_COOKIE, line);
+    }
 }
 
 impl Sticky {
@@ -70,20 +112,12 @@ impl Sticky {
                 (APPLICATION, lasts)
             }
         };
-        let ends = jiff::Timestamp::now() + *lasts;
-        let ends = ends.strftime("%a, %d %b %Y %H:%M:%S GMT");
         let value = tag(group, target);
-        let mut lines = vec![format!("{name}={value}; Expires={ends}; Path=/")];
         if name == BALANCER {
-            // For requests of other sites, which get no cookie without SameSite=None.
-            lines.push(format!(
-                "{name}CORS={value}; Expires={ends}; Path=/; SameSite=None"
-            ));
-        }
-        for line in lines {
-            if let Ok(line) = HeaderValue::try_from(line) {
-                headers.append(SET_COOKIE, line);
-            }
+            both(name, &value, *lasts, headers);
+        } else {
+            let ends = expires(*lasts);
+            add(headers, format!("{name}={value}; Expires={ends}; Path=/"));
         }
     }
 }

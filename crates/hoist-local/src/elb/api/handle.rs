@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{health, listeners, load_balancers, rules, tags, target_groups};
+use super::{certificates, health, listeners, load_balancers, rules, tags, target_groups};
 use crate::api::{ApiError, Call};
 use crate::ec2::Ec2;
 use crate::elb::Balancers;
@@ -32,6 +32,10 @@ pub async fn handle(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         "DescribeListeners" => listeners::describe(balancers, call),
         "ModifyListener" => listeners::modify(balancers, call).await,
         "DeleteListener" => listeners::delete(balancers, call).await,
+        "AddListenerCertificates" => certificates::add(balancers, call).await,
+        "RemoveListenerCertificates" => certificates::remove(balancers, call).await,
+        "DescribeListenerCertificates" => certificates::describe(balancers, call),
+        "DescribeSSLPolicies" => certificates::policies(call),
         "DescribeListenerAttributes" => listeners::describe_attributes(balancers, call),
         "ModifyListenerAttributes" => listeners::modify_attributes(balancers, call).await,
         "CreateRule" => rules::create(balancers, call).await,

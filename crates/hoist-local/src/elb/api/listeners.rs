@@ -1,12 +1,13 @@
 use serde_json::{Value, json};
 
 use super::ask::{change_attributes, invalid, listed, number, page, required, structured, tags};
-use super::load_balancers;
+use super::{certificates, load_balancers};
 use crate::api::{ApiError, Call};
 use crate::elb::Balancers;
 use crate::elb::balancers::group_not_found;
 use crate::elb::model::{
-    Act, ForwardConfig, Listener, ShownListener, Stickiness, Weighted, listener_attributes,
+    Act, ForwardConfig, Listener, LoadBalancer, ShownListener, Stickiness, Weighted,
+    listener_attributes,
 };
 use crate::ids;
 
@@ -69,7 +70,7 @@ pub fn actions(
     for act in &mut acts {
         match act.kind.as_str() {
             "forward" => forward(act)?,
-            "redirect" if protocol == "HTTP" => {
+            "redirect" if layer(protocol) == "HTTP" => {
                 let config = act
                     .redirect_config
                     .as_ref()
@@ -90,7 +91,7 @@ pub fn actions(
                     ));
                 }
             }
-            "fixed-response" if protocol == "HTTP" => {
+            "fixed-response" if layer(protocol) == "HTTP" => {
                 let config = act
                     .fixed_response_config
                     .as_mut()
@@ -127,7 +128,7 @@ pub fn actions(
                 .groups
                 .get(&call.region, group)?
                 .ok_or_else(group_not_found)?;
-            if kept.shown.protocol != protocol {
+            if layer(&kept.shown.protocol) != layer(protocol) {
                 return Err(ApiError::new(
                     "IncompatibleProtocols",
                     format!(
@@ -211,22 +212,42 @@ fn forward(act: &mut Act) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// What an action cares for of a protocol: HTTP in TLS is HTTP.
+fn layer(protocol: &str) -> &str {
+    match protocol {
+        "HTTPS" => "HTTP",
+        other => other,
+    }
+}
+
 fn protocol_of<'a>(call: &'a Call, kind: &str) -> Result<&'a str, ApiError> {
     let protocol = call
         .str("Protocol")
         .ok_or_else(|| invalid("A listener protocol must be specified"))?;
     match (kind, protocol) {
-        ("application", "HTTP") | ("network", "TCP") => Ok(protocol),
-        ("application", "HTTPS") | ("network", "TLS") => Err(ApiError::new(
+        ("application", "HTTP" | "HTTPS") | ("network", "TCP") => Ok(protocol),
+        ("network", "TLS") => Err(ApiError::new(
             "UnsupportedProtocol",
-            format!(
-                "Protocol '{protocol}' is not supported by the embedded AWS, which has no certificates"
-            ),
+            format!("Protocol '{protocol}' is not supported by the embedded AWS"),
         )),
         _ => Err(invalid(format!(
             "Protocol '{protocol}' is not supported on {kind} load balancers"
         ))),
     }
+}
+
+/// Runs a listener; the port that it got.
+async fn started(
+    balancers: &Balancers,
+    arn: &str,
+    listener: &Listener,
+    balancer: &LoadBalancer,
+) -> Result<u16, ApiError> {
+    let started = balancers.start_listener(arn, listener, balancer).await;
+    started.map_err(|error| {
+        let name = &balancer.shown.dns_name;
+        ApiError::internal(format!("failed to listen on {name}: {error}"))
+    })
 }
 
 pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
@@ -237,6 +258,8 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
         .and_then(|port| u16::try_from(port).ok())
         .ok_or_else(|| invalid("A listener port must be specified"))?;
     let balancer_arn = &balancer.shown.load_balancer_arn;
+    let shown = certificates::asked(balancers, call, protocol)?;
+    let ssl_policy = certificates::policy(call, protocol)?;
     let acts = actions(balancers, call, "DefaultActions", protocol, balancer_arn)?;
     let tags = tags(call)?;
     let all = balancers.tables().listeners.list(&call.region)?;
@@ -247,6 +270,7 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     {
         if there.shown.protocol == protocol
             && there.shown.default_actions == acts
+            && there.shown.certificates == shown
             && there.tags == tags
         {
             return Ok(json!({"Listeners": [there.shown]}));
@@ -270,6 +294,8 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
             port,
             protocol: protocol.to_owned(),
             default_actions: acts,
+            certificates: shown,
+            ssl_policy,
         },
         asked_port: port,
         attributes: listener_attributes(protocol),
@@ -279,16 +305,9 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
             arn.replacen(":listener/", ":listener-rule/", 1),
             ids::hex(16)
         ),
+        more_certificates: Vec::new(),
     };
-    listener.shown.port = balancers
-        .start_listener(&arn, &listener, &balancer)
-        .await
-        .map_err(|error| {
-            ApiError::internal(format!(
-                "failed to listen on {}: {error}",
-                balancer.shown.dns_name
-            ))
-        })?;
+    listener.shown.port = started(balancers, &arn, &listener, &balancer).await?;
     if listener.shown.port != port {
         tracing::warn!(
             listener = arn,
@@ -346,8 +365,16 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
         .balancers
         .get(&call.region, &listener.shown.load_balancer_arn)?
         .ok_or_else(load_balancers::not_found)?;
+    let before = listener.shown.protocol.clone();
     if call.str("Protocol").is_some() {
-        protocol_of(call, &balancer.shown.kind)?;
+        protocol_of(call, &balancer.shown.kind)?.clone_into(&mut listener.shown.protocol);
+    }
+    let now = listener.shown.protocol.clone();
+    if now != before || !call.list("Certificates").is_empty() {
+        listener.shown.certificates = certificates::asked(balancers, call, &now)?;
+    }
+    if now != before || call.str("SslPolicy").is_some() {
+        listener.shown.ssl_policy = certificates::policy(call, &now)?;
     }
     if call.params.get("DefaultActions").is_some() {
         let balancer = &balancer.shown.load_balancer_arn;
@@ -361,9 +388,14 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     }
     let arn = listener.shown.listener_arn.clone();
     let port = number(call, "Port", 1, 65535, "Port")?.and_then(|port| u16::try_from(port).ok());
-    if let Some(port) =
-        port.filter(|port| *port != listener.asked_port && *port != listener.shown.port)
-    {
+    let port = port.filter(|port| *port != listener.asked_port && *port != listener.shown.port);
+    if port.is_none() && now != before {
+        balancers.stop_listener(&arn);
+        // The old one lets go of its port at once.
+        tokio::task::yield_now().await;
+        listener.shown.port = started(balancers, &arn, &listener, &balancer).await?;
+    }
+    if let Some(port) = port {
         let all = balancers.tables().listeners.list(&call.region)?;
         if all.iter().any(|(_, l)| {
             l.shown.load_balancer_arn == listener.shown.load_balancer_arn && l.asked_port == port
@@ -377,15 +409,7 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
             ));
         }
         (listener.asked_port, listener.shown.port) = (port, port);
-        listener.shown.port = balancers
-            .start_listener(&arn, &listener, &balancer)
-            .await
-            .map_err(|error| {
-                ApiError::internal(format!(
-                    "failed to listen on {}: {error}",
-                    balancer.shown.dns_name
-                ))
-            })?;
+        listener.shown.port = started(balancers, &arn, &listener, &balancer).await?;
     }
     balancers
         .tables()

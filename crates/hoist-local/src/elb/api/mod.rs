@@ -1,6 +1,7 @@
 //! The ELBv2 API, version 2015-12-01. Error texts as the real service words them where they are known.
 
 mod ask;
+mod certificates;
 mod handle;
 mod health;
 mod listeners;

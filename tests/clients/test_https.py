@@ -1,0 +1,144 @@
+"""Listeners in TLS, groups that clients stay with, and targets that start slowly."""
+
+import collections
+import http.client
+import http.server
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import unittest
+
+from base import Case, client
+
+
+class Target(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = f"{self.server.name} {self.headers.get('X-Forwarded-Proto')}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Https(Case):
+    def setUp(self):
+        super().setUp()
+        self.elb, self.acm = client("elbv2"), client("acm")
+        made = self.elb.create_load_balancer(Name=self.name("lb")[:32], Subnets=self.subnets())["LoadBalancers"][0]
+        self.balancer, self.host = made["LoadBalancerArn"], made["DNSName"]
+        self.addCleanup(self.elb.delete_load_balancer, LoadBalancerArn=self.balancer)
+        self.servers = []
+
+    def target(self, name):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+        server.name = name
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return server.server_port
+
+    def group(self, *ports):
+        vpc = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+        arn = self.elb.create_target_group(
+            Name=self.name("tg")[:32], Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip", HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
+        )["TargetGroups"][0]["TargetGroupArn"]
+        self.elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": "127.0.0.1", "Port": port} for port in ports])
+        return arn
+
+    def healthy(self, group, count):
+        states = lambda: [it["TargetHealth"]["State"] for it in self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]]
+        self.until("healthy targets", lambda: states().count("healthy") == count)
+
+    def listener(self, protocol, port, action, **more):
+        made = self.elb.create_listener(LoadBalancerArn=self.balancer, Protocol=protocol, Port=port, DefaultActions=[action], **more)["Listeners"][0]
+        self.addCleanup(self.elb.delete_listener, ListenerArn=made["ListenerArn"])
+        return made
+
+    def shown(self, port, name):
+        """The names in the certificate that a client is shown who asks for `name`, and whether it is signed by the one in `trusted`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection((self.host, port)) as plain, context.wrap_socket(plain, server_hostname=name) as secure:
+            pem = ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True))
+        return pem.strip()
+
+    def test_a_listener_shows_the_certificate_of_the_name_that_is_asked_for(self):
+        first = self.acm.request_certificate(DomainName="shop.test", SubjectAlternativeNames=["www.shop.test"], ValidationMethod="DNS")["CertificateArn"]
+        described = self.acm.describe_certificate(CertificateArn=first)["Certificate"]
+        self.assertEqual((described["Status"], described["SubjectAlternativeNames"]), ("ISSUED", ["shop.test", "www.shop.test"]))
+        self.acm.get_waiter("certificate_validated").wait(CertificateArn=first)
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.check_call(
+                ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other.test", "-addext", "subjectAltName=DNS:*.other.test",
+                 "-keyout", f"{folder}/key", "-out", f"{folder}/cert"], stderr=subprocess.DEVNULL,
+            )
+            key, own = open(f"{folder}/key", "rb"), open(f"{folder}/cert", "rb")
+            with key, own:
+                second = self.acm.import_certificate(Certificate=own.read(), PrivateKey=key.read())["CertificateArn"]
+        action = {"Type": "forward", "TargetGroupArn": self.group(self.target("a"))}
+        self.refused("ValidationError", "A certificate must be specified for HTTPS listeners", self.elb.create_listener, LoadBalancerArn=self.balancer, Protocol="HTTPS", Port=8443, DefaultActions=[action])
+        made = self.listener("HTTPS", 8443, action, Certificates=[{"CertificateArn": first}])
+        self.assertEqual((made["Certificates"], made["SslPolicy"]), ([{"CertificateArn": first}], "ELBSecurityPolicy-2016-08"))
+        self.elb.add_listener_certificates(ListenerArn=made["ListenerArn"], Certificates=[{"CertificateArn": second}])
+        certificates = self.elb.describe_listener_certificates(ListenerArn=made["ListenerArn"])["Certificates"]
+        self.assertEqual([(it["CertificateArn"], it["IsDefault"]) for it in certificates], [(first, True), (second, False)])
+        pem = {arn: self.acm.get_certificate(CertificateArn=arn)["Certificate"].strip() for arn in [first, second]}
+        port = made["Port"]
+        self.assertEqual([self.shown(port, name) for name in ["shop.test", "x.other.test", "unknown.test"]], [pem[first], pem[second], pem[first]])
+
+        # A client that trusts the certificate gets an answer.
+        self.healthy(action["TargetGroupArn"], 1)
+        context = ssl.create_default_context(cadata=pem[first])
+        with socket.create_connection((self.host, port)) as plain, context.wrap_socket(plain, server_hostname="www.shop.test") as secure:
+            secure.sendall(b"GET / HTTP/1.1\r\nHost: www.shop.test\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: secure.recv(4096), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"a https"), answer)
+        self.assertEqual(self.acm.describe_certificate(CertificateArn=second)["Certificate"]["InUseBy"], [self.balancer])
+        self.refused("ResourceInUseException", f"Certificate {second} in account 000000000000 is in use.", self.acm.delete_certificate, CertificateArn=second)
+        self.elb.remove_listener_certificates(ListenerArn=made["ListenerArn"], Certificates=[{"CertificateArn": second}])
+        self.acm.delete_certificate(CertificateArn=second)
+        self.assertNotIn(second, [it["CertificateArn"] for it in self.acm.list_certificates()["CertificateSummaryList"]])
+
+    def ask(self, port, cookie=None):
+        connection = http.client.HTTPConnection(self.host, port)
+        connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
+        answer = connection.getresponse()
+        said = answer.read().decode().split()[0]
+        cookies = {line.split("=")[0]: line.split(";")[0] for line in answer.headers.get_all("Set-Cookie") or []}
+        connection.close()
+        return said, cookies
+
+    def test_a_client_stays_with_one_of_several_weighted_groups(self):
+        groups = [self.group(self.target(name)) for name in "ab"]
+        made = self.listener("HTTP", 8080, {"Type": "forward", "ForwardConfig": {
+            "TargetGroups": [{"TargetGroupArn": arn, "Weight": 1} for arn in groups],
+            "TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 60},
+        }})
+        for group in groups:
+            self.healthy(group, 1)
+        for _ in range(3):
+            said, cookies = self.ask(made["Port"])
+            self.assertEqual(sorted(cookies), ["AWSALBTG", "AWSALBTGCORS"])
+            self.assertEqual({self.ask(made["Port"], cookies["AWSALBTG"])[0] for _ in range(8)}, {said})
+
+    def test_a_target_that_comes_later_starts_slowly(self):
+        group = self.group(self.target("old"))
+        self.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[{"Key": "slow_start.duration_seconds", "Value": "900"}])
+        made = self.listener("HTTP", 8081, {"Type": "forward", "TargetGroupArn": group})
+        self.healthy(group, 1)
+        self.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "127.0.0.1", "Port": self.target("new")}])
+        self.healthy(group, 2)
+        said = collections.Counter(self.ask(made["Port"])[0] for _ in range(60))
+        # Half of them are its turns; within the first 90 s it takes a tenth of these at most.
+        self.assertLess(said["new"], 20, said)
+
+
+if __name__ == "__main__":
+    unittest.main()

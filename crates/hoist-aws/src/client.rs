@@ -97,7 +97,10 @@ impl Client {
         body: Value,
     ) -> Result<Value, AwsError> {
         assert!(
-            matches!(service.protocol(), crate::Protocol::Json { .. }),
+            matches!(
+                service.protocol(),
+                crate::Protocol::Json { .. } | crate::Protocol::Rest
+            ),
             "{service} does not speak JSON"
         );
         self.call(service, operation, &body).await
@@ -120,7 +123,10 @@ impl Client {
         params: &Value,
     ) -> Result<Value, AwsError> {
         assert!(
-            !matches!(service.protocol(), crate::Protocol::Json { .. }),
+            matches!(
+                service.protocol(),
+                crate::Protocol::Query { .. } | crate::Protocol::Ec2 { .. }
+            ),
             "{service} does not speak query"
         );
         self.call(service, action, params).await

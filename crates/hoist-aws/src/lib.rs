@@ -28,6 +28,7 @@ mod profile;
 pub mod query;
 mod rate;
 pub mod read;
+mod rest;
 mod retry;
 mod service;
 pub mod sigv4;

@@ -15,6 +15,8 @@ pub enum Protocol {
         /// The `Version` parameter.
         version: &'static str,
     },
+    /// REST with JSON: the method and the path name the operation.
+    Rest,
     /// EC2 query: form parameters, lists as `Name.N`, XML answers.
     Ec2 {
         /// The `Version` parameter.
@@ -49,6 +51,8 @@ pub enum Service {
     CloudWatch,
     /// EventBridge: scheduled tasks.
     Events,
+    /// EventBridge Scheduler: scheduled tasks.
+    Scheduler,
     /// CodeDeploy.
     CodeDeploy,
     /// CloudFormation.
@@ -59,7 +63,7 @@ pub enum Service {
 
 impl Service {
     /// Every service, for tables and tests.
-    pub const ALL: [Service; 15] = [
+    pub const ALL: [Service; 16] = [
         Service::Ecs,
         Service::Ecr,
         Service::Elbv2,
@@ -72,6 +76,7 @@ impl Service {
         Service::ApplicationAutoScaling,
         Service::CloudWatch,
         Service::Events,
+        Service::Scheduler,
         Service::CodeDeploy,
         Service::CloudFormation,
         Service::ServiceDiscovery,
@@ -92,6 +97,7 @@ impl Service {
             Service::ApplicationAutoScaling => "application-autoscaling",
             Service::CloudWatch => "monitoring",
             Service::Events => "events",
+            Service::Scheduler => "scheduler",
             Service::CodeDeploy => "codedeploy",
             Service::CloudFormation => "cloudformation",
             Service::ServiceDiscovery => "servicediscovery",
@@ -123,6 +129,7 @@ impl Service {
             Service::ApplicationAutoScaling => "application_auto_scaling",
             Service::CloudWatch => "cloudwatch",
             Service::Events => "eventbridge",
+            Service::Scheduler => "scheduler",
             Service::CodeDeploy => "codedeploy",
             Service::CloudFormation => "cloudformation",
             Service::ServiceDiscovery => "servicediscovery",
@@ -145,6 +152,7 @@ impl Service {
             Service::Events => json("AWSEvents"),
             Service::CodeDeploy => json("CodeDeploy_20141006"),
             Service::ServiceDiscovery => json("Route53AutoNaming_v20170314"),
+            Service::Scheduler => Protocol::Rest,
             Service::Elbv2 => Protocol::Query {
                 version: "2015-12-01",
             },

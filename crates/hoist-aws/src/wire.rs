@@ -16,6 +16,7 @@ use crate::credentials::Chain;
 use crate::endpoint::Endpoint;
 use crate::query::{self, Lists};
 use crate::rate::Buckets;
+use crate::rest;
 use crate::retry::{self, Next, Tries};
 use crate::transport::{Http, Reply};
 use crate::{AwsError, Config, ConfigError, Credentials, Protocol, Service, sigv4};
@@ -251,7 +252,17 @@ impl Wire {
             (Some("http"), Some(80)) => host.trim_end_matches(":80").to_owned(),
             _ => host,
         };
+        let mut uri = uri;
+        let mut method = http::Method::POST;
         let (content_type, target, body) = match call.service.protocol() {
+            Protocol::Rest => {
+                let route = rest::route(call.operation, call.params);
+                uri = format!("{}{}", endpoint.url, route.target)
+                    .parse()
+                    .map_err(|_| unusable())?;
+                method = route.method;
+                ("application/json".to_owned(), None, route.body)
+            }
             Protocol::Json {
                 target_prefix,
                 version,
@@ -292,15 +303,15 @@ impl Wire {
         if let Some(target) = &target {
             headers.push(("x-amz-target", target));
         }
-        let mut builder = http::Request::post(uri.clone());
+        let mut builder = http::Request::builder().method(&method).uri(uri.clone());
         if let Some(keys) = keys {
             if let Some(token) = &keys.session_token {
                 headers.push(("x-amz-security-token", token));
             }
             let signed = sigv4::Request {
-                method: "POST",
+                method: method.as_str(),
                 path: uri.path(),
-                query: "",
+                query: uri.query().unwrap_or_default(),
                 headers: &headers,
                 body: body.as_bytes(),
             };
@@ -320,7 +331,10 @@ impl Wire {
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 fn read(call: &Call<'_>, reply: &Reply) -> Result<Value, Box<Failure>> {
-    let json = matches!(call.service.protocol(), Protocol::Json { .. });
+    let json = matches!(
+        call.service.protocol(),
+        Protocol::Json { .. } | Protocol::Rest
+    );
     let text = String::from_utf8_lossy(&reply.body);
     if (200..300).contains(&reply.status) {
         let answer = if text.trim().is_empty() {

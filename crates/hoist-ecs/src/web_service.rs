@@ -82,6 +82,8 @@ pub struct WebService {
     pub stop_timeout: Option<u32>,
     /// Seconds for which a leaving target still gets its open requests served, 0 to 3600.
     pub deregistration_delay: u32,
+    /// Whether programs can be run in its containers (ECS Exec).
+    pub exec: bool,
 }
 
 impl Default for WebService {
@@ -100,6 +102,7 @@ impl Default for WebService {
             task_role: None,
             stop_timeout: None,
             deregistration_delay: 5,
+            exec: false,
         }
     }
 }
@@ -333,6 +336,7 @@ impl WebService {
         }
         definition.insert("propagateTags".into(), json!("SERVICE"));
         definition.insert("enableECSManagedTags".into(), json!(true));
+        definition.insert("enableExecuteCommand".into(), json!(self.exec));
         Value::Object(definition)
     }
 

@@ -26,6 +26,9 @@ pub struct Config {
     /// Tasks that run to their end, by name: `hoist run NAME` runs one, and a release can begin with some.
     #[serde(default)]
     pub tasks: Ordered<TaskConfig>,
+    /// Schedules whose tasks get the new image or revision with the services, by name.
+    #[serde(default)]
+    pub schedules: Ordered<ScheduleConfig>,
     /// In which order and how far together the services are deployed.
     #[serde(default)]
     pub release: ReleaseConfig,
@@ -98,14 +101,32 @@ pub struct TaskConfig {
     pub timeout: Option<u32>,
 }
 
+/// A schedule that starts tasks: a rule of EventBridge, or a schedule of EventBridge Scheduler. hoist changes what it runs, not when.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ScheduleConfig {
+    /// Name of a rule of EventBridge.
+    pub rule: Option<String>,
+    /// Event bus of the rule. Default: `default`.
+    pub bus: Option<String>,
+    /// Name of a schedule of EventBridge Scheduler.
+    pub schedule: Option<String>,
+    /// Group of the schedule. Default: `default`.
+    pub group: Option<String>,
+    /// Service whose revision it runs. Default: the task definition that it names now stays, with the new image in it.
+    pub service: Option<String>,
+    /// Container that gets the image. Needed where that task definition has several.
+    pub container: Option<String>,
+}
+
 /// How the services of a run belong together.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ReleaseConfig {
     /// Tasks that must succeed, with the new image, before the first service moves: migrations.
     pub before: Vec<String>,
-    /// Services that move together, wave by wave. Services that no wave names come last, together.
-    /// Default: one after the other, in the order of the file.
+    /// Services and schedules that move together, wave by wave. What no wave names comes last, together, schedules after services.
+    /// Default: one service after the other, in the order of the file, then the schedules.
     pub waves: Vec<Vec<String>>,
     /// Most services of a wave that move at the same time, 1 to 50.
     pub parallel: u32,
@@ -280,6 +301,8 @@ pub struct ServiceConfig {
     pub stop_timeout: Option<u32>,
     /// Short form: seconds for which a leaving task still gets its open requests served, 0 to 3600. Default 5.
     pub deregistration_delay: Option<u32>,
+    /// Short form: whether `hoist exec` can run programs in the containers.
+    pub exec: Option<bool>,
 }
 
 /// How a short-form service is reached.

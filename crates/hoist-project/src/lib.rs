@@ -24,6 +24,7 @@ mod overlay;
 mod project;
 mod read;
 mod release;
+mod schedule;
 pub mod scaffold;
 mod service;
 mod short;
@@ -40,8 +41,9 @@ pub use config::{
 pub use error::ProjectError;
 pub use project::Project;
 pub use release::Release;
+pub use schedule::{Schedule, Starter};
 pub use service::{Definition, Definitions, Service, TaskDefinition};
-pub use source::Source;
+pub use source::{Source, committed_at};
 pub use task::Task;
 pub use template::Variables;
 pub use values::{Command, Expect, HealthConfig, Ordered, Text};

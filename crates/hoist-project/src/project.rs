@@ -12,6 +12,7 @@ use crate::error::ProjectError;
 use crate::release::{self, Release};
 use crate::service::{self, Service};
 use crate::source::Source;
+use crate::schedule::{self, Schedule};
 use crate::task::{self, Task};
 use crate::template::{self, Variables};
 use crate::{overlay, read};
@@ -40,6 +41,8 @@ pub struct Project {
     pub services: Vec<Service>,
     /// Tasks that run to their end, in the order of the file.
     pub tasks: Vec<Task>,
+    /// Schedules whose tasks get what is deployed, in the order of the file.
+    pub schedules: Vec<Schedule>,
     /// In which order the services are deployed.
     pub release: Release,
     /// What must hold before a deployment counts as done.
@@ -172,6 +175,7 @@ impl Project {
         }
         let keys: Vec<&str> = config.services.iter().map(|(key, _)| key).collect();
         let tasks = task::tasks(&mut faults, &keys, &config.tasks);
+        let schedules = schedule::schedules(&mut faults, &keys, &config.schedules);
         let release = release::release(&mut faults, &keys, &config);
         faults.problems.extend(left_out);
         let (errors, warnings): (Vec<_>, Vec<_>) =
@@ -189,6 +193,7 @@ impl Project {
             as_written,
             services,
             tasks,
+            schedules,
             release,
             gates: config.gates,
             prices: config.prices,

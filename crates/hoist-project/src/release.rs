@@ -12,7 +12,7 @@ use crate::task::known_service;
 pub struct Release {
     /// Keys of the tasks that must succeed before the first service moves.
     pub before: Vec<String>,
-    /// Keys of the services, wave by wave; every service stands in exactly one.
+    /// Keys of the services and schedules, wave by wave; every one stands in exactly one.
     pub waves: Vec<Vec<String>>,
     /// Most services that move at the same time.
     pub parallel: usize,
@@ -23,6 +23,8 @@ pub struct Release {
 /// The release that the file describes, checked.
 pub(crate) fn release(faults: &mut Faults<'_>, services: &[&str], config: &Config) -> Release {
     let given = &config.release;
+    let schedules: Vec<&str> = config.schedules.iter().map(|(key, _)| key).collect();
+    let movable: Vec<&str> = services.iter().chain(&schedules).copied().collect();
     check_range(
         faults,
         "/release/parallel",
@@ -46,7 +48,7 @@ pub(crate) fn release(faults: &mut Faults<'_>, services: &[&str], config: &Confi
     for (wave, names) in given.waves.iter().enumerate() {
         for (index, name) in names.iter().enumerate() {
             let pointer = format!("/release/waves/{wave}/{index}");
-            known_service(faults, &pointer, name, services);
+            known_service(faults, &pointer, name, &movable);
             if seen.contains(&name.as_str()) {
                 let span = faults.span(&pointer);
                 faults.error(
@@ -70,6 +72,12 @@ pub(crate) fn release(faults: &mut Faults<'_>, services: &[&str], config: &Confi
     } else if !rest.is_empty() {
         waves.push(rest);
     }
+    let rest: Vec<String> = schedules
+        .iter()
+        .filter(|key| !seen.contains(key))
+        .map(|key| (*key).to_owned())
+        .collect();
+    waves.push(rest);
     waves.retain(|wave| !wave.is_empty());
     Release {
         before: given.before.clone(),
@@ -115,6 +123,22 @@ mod tests {
         let task = project.task("migrate").unwrap();
         assert_eq!((task.service.as_str(), task.timeout), ("api", 3600));
         assert_eq!(task.command.as_deref().unwrap(), ["/app", "migrate"]);
+    }
+
+    #[test]
+    fn schedules_stand_in_waves_or_come_last() {
+        let text = format!(
+            "{SERVICES}schedules: {{ nightly: {{ rule: n }}, report: {{ schedule: r, service: api }} }}\nrelease: {{ waves: [[report, worker]] }}\n"
+        );
+        let project = load(&text).unwrap();
+        assert_eq!(
+            project.release.waves,
+            [vec!["report", "worker"], vec!["web", "api"], vec!["nightly"]]
+        );
+        assert_eq!(
+            load(&format!("{SERVICES}schedules: {{ a: {{ rule: x }} }}\n")).unwrap().release.waves,
+            [["web"], ["api"], ["worker"], ["a"]]
+        );
     }
 
     #[test]

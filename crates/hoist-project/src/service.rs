@@ -294,7 +294,7 @@ fn files(
     config: &ServiceConfig,
 ) -> Option<Definition> {
     let path = config.task_definition.as_deref()?;
-    let short: [(&str, bool); 10] = [
+    let short: [(&str, bool); 11] = [
         ("port", config.port.is_some()),
         ("cpu", config.cpu.is_some()),
         ("memory", config.memory.is_some()),
@@ -308,6 +308,7 @@ fn files(
             "deregistration-delay",
             config.deregistration_delay.is_some(),
         ),
+        ("exec", config.exec.is_some()),
     ];
     for (name, _) in short.into_iter().filter(|(_, given)| *given) {
         let span = faults.key_span(&format!("{at}/{name}"));

@@ -156,6 +156,7 @@ pub(crate) fn short(
         task_role: config.task_role.clone(),
         stop_timeout: config.stop_timeout,
         deregistration_delay: delay,
+        exec: config.exec.unwrap_or(false),
     }))
 }
 

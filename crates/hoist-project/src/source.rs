@@ -120,6 +120,20 @@ impl Source {
     }
 }
 
+/// When `commit` was committed, RFC 3339, as the repository around `dir` tells it.
+pub fn committed_at(dir: &Path, commit: &str) -> Option<String> {
+    let git = Git {
+        dir,
+        repository: repository(dir),
+        path: None,
+    };
+    git.repository.as_ref()?;
+    let told = git
+        .run(&["show", "--no-patch", "--format=%cI", commit])
+        .ok()??;
+    Some(told.trim().to_owned()).filter(|told| !told.is_empty())
+}
+
 fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

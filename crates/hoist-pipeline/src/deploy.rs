@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hoist_aws::Client;
@@ -16,9 +16,10 @@ use crate::failure::{Failure, Kind};
 use crate::image::{BuildOptions, Builder, Published};
 use crate::journal::{Journal, What};
 use crate::release;
+use crate::schedules::Fresh;
 use crate::rollout::{Mover, Ready};
 use crate::work::{self, Work};
-use crate::{back, existing, gate, resume, select, service, url};
+use crate::{back, existing, gate, resume, select, service, telemetry, url};
 
 /// What is deployed.
 pub enum Version<'a> {
@@ -124,23 +125,32 @@ async fn tell(
             &error,
         )
     })?;
+    let journal = Arc::new(journal);
+    let events = &events.and(steps_into(Arc::clone(&journal)));
     let target = if request.embedded {
         "embedded AWS".to_owned()
     } else {
         request.aws.region().to_owned()
     };
+    let source = match &request.version {
+        Version::Source { source, .. } => work::describe(source),
+        Version::Written => "the definitions as they stand".to_owned(),
+        Version::Image(image) => format!("the image {image}"),
+        Version::Revision(number) => format!("revision {number}"),
+        Version::Current => "the revision that is live".to_owned(),
+        Version::LastGood => "the last good revision".to_owned(),
+        Version::Killed => "what the last run left open".to_owned(),
+    };
+    if let Err(error) = journal.note(request.started(&target, &source)) {
+        events.warn(
+            Step::Check,
+            format!("failed to write the journal: {error}"),
+        );
+    }
     events.emit(Event::Started {
         app: request.project.app.clone(),
         target: target.clone(),
-        source: match &request.version {
-            Version::Source { source, .. } => work::describe(source),
-            Version::Written => "the definitions as they stand".to_owned(),
-            Version::Image(image) => format!("the image {image}"),
-            Version::Revision(number) => format!("revision {number}"),
-            Version::Current => "the revision that is live".to_owned(),
-            Version::LastGood => "the last good revision".to_owned(),
-            Version::Killed => "what the last run left open".to_owned(),
-        },
+        source,
     });
     let outcome = Run {
         request,
@@ -169,6 +179,8 @@ async fn tell(
             ),
         );
     }
+    let cancelled = matches!(&outcome, Err(failure) if matches!(failure.kind, Kind::Interrupted | Kind::Terminated));
+    telemetry::export(&journal, cancelled, events).await;
     let last = |of: fn(&ServiceOutcome) -> Option<&String>| {
         told.services
             .iter()
@@ -189,7 +201,46 @@ async fn tell(
     outcome
 }
 
+/// Records each step that ends, with the time that it took.
+fn steps_into(journal: Arc<Journal>) -> Box<dyn Fn(&Event) + Send + Sync> {
+    Box::new(move |event| {
+        if let Event::StepFinished {
+            step,
+            summary,
+            millis,
+        } = event
+        {
+            let ended = What::StepEnded {
+                step: step.name().to_owned(),
+                summary: summary.clone(),
+                millis: *millis,
+            };
+            // It only serves to explain where the time went: the deployment goes on without it.
+            if let Err(error) = journal.note(ended) {
+                tracing::debug!(%error, "the journal did not take a step");
+            }
+        }
+    })
+}
+
 impl Request<'_> {
+    fn started(&self, target: &str, words: &str) -> What {
+        let commit = match &self.version {
+            Version::Source { source, .. } => source.commit.clone(),
+            _ => None,
+        };
+        What::Started {
+            app: self.project.app.clone(),
+            target: target.to_owned(),
+            source: words.to_owned(),
+            committed: commit
+                .as_deref()
+                .and_then(|commit| hoist_project::committed_at(&self.project.root, commit)),
+            commit,
+            back: matches!(self.version, Version::LastGood),
+        }
+    }
+
     fn summary(&self, deployed: &Deployed) -> &'static str {
         match (self.until, deployed.changed()) {
             (Until::Pushed, _) => "the image is in the repository",
@@ -353,11 +404,22 @@ impl Run<'_> {
             self.tell(|told| told.services.clone_from(&deployed.services));
             return Ok(deployed);
         }
+        let tags = self.tags(image.as_ref());
+        let fresh = Fresh {
+            image: image.as_ref().map(|image| image.reference.as_str()),
+            tags: &tags,
+            revisions: ready
+                .iter()
+                .map(|service| (service.work.key().to_owned(), service.revision.arn.clone()))
+                .collect(),
+            whole: ready.len() == request.project.services.len(),
+            begins: image.is_some() || matches!(request.version, Version::Written),
+        };
         let moved = release::carry_out(
             &mover,
             request.project,
             ready,
-            image.is_some() || matches!(request.version, Version::Written),
+            Some(&fresh).filter(|_| !matches!(request.version, Version::Current)),
             self.events,
             &|outcome| self.tell(|told| told.services.push(outcome.clone())),
         )

@@ -228,6 +228,20 @@ impl Events {
         }
     }
 
+    /// The same stream, with one more reader.
+    pub fn and(&self, reader: Box<Reader>) -> Events {
+        let before = Arc::clone(&self.readers);
+        let all: Box<Reader> = Box::new(move |event| {
+            for reader in before.iter() {
+                reader(event);
+            }
+        });
+        Events {
+            readers: Arc::new(vec![all, reader]),
+            label: self.label.clone(),
+        }
+    }
+
     /// Hands `event` to every reader.
     pub fn emit(&self, mut event: Event) {
         if let (Some(label), Some(text)) = (&self.label, event.text()) {

@@ -416,10 +416,9 @@ impl Builder<'_> {
             None => None,
             Some(path) => Some(crate::image_push::signing_key(path)?),
         };
-        // Layers travel while they are compressed, where the repository exists and no test has to pass before anything is pushed.
+        // Layers of a repository that exists travel while they are compressed. Nothing names them before the tests have passed.
         let early = match &found {
             None => None,
-            Some(_) if self.project.image.test.is_some() => None,
             Some(found) => Some(EarlyUploads::new(
                 registry(found),
                 self.workspace.store.clone(),

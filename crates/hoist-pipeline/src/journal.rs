@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use hoist_rollout::Progress;
 use serde::{Deserialize, Serialize};
 
 /// One line of the journal.
@@ -26,7 +27,41 @@ pub struct Entry {
     rename_all_fields = "camelCase"
 )]
 pub enum What {
-    /// The run began.
+    /// The run began, before anything was built.
+    Started {
+        /// Application.
+        app: String,
+        /// `embedded AWS` or the region.
+        target: String,
+        /// What is deployed, in words.
+        source: String,
+        /// Commit of the source, where there is one.
+        #[serde(default)]
+        commit: Option<String>,
+        /// When that was committed, RFC 3339.
+        #[serde(default)]
+        committed: Option<String>,
+        /// Whether an earlier revision is wanted back.
+        #[serde(default)]
+        back: bool,
+    },
+    /// A step ended well.
+    StepEnded {
+        /// The step's name.
+        step: String,
+        /// What came of it.
+        summary: String,
+        /// How long it took.
+        millis: u64,
+    },
+    /// Something was seen of a rollout.
+    Seen {
+        /// Service name.
+        service: String,
+        /// What.
+        progress: Progress,
+    },
+    /// The image is about to be deployed.
     Began {
         /// Application.
         app: String,
@@ -104,6 +139,29 @@ impl Journal {
     /// # Errors
     /// The write failed.
     pub fn record_of(&self, run: &str, what: What) -> io::Result<()> {
+        self.append(run, what)?;
+        self.file.sync_data()
+    }
+
+    /// Appends one entry that the next run could do without: it is not waited for until it is on disk.
+    ///
+    /// # Errors
+    /// The write failed.
+    pub fn note(&self, what: What) -> io::Result<()> {
+        self.append(&self.run, what)
+    }
+
+    /// The entries of this run so far, oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_this_run(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = self.entries()?;
+        entries.retain(|entry| entry.run == self.run);
+        Ok(entries)
+    }
+
+    fn append(&self, run: &str, what: What) -> io::Result<()> {
         let entry = Entry {
             at: jiff::Timestamp::now().to_string(),
             run: run.to_owned(),
@@ -112,8 +170,7 @@ impl Journal {
         let mut line = serde_json::to_string(&entry).map_err(io::Error::other)?;
         line.push('\n');
         // One write of a whole line in append mode: two runs never mix their lines.
-        (&self.file).write_all(line.as_bytes())?;
-        self.file.sync_data()
+        (&self.file).write_all(line.as_bytes())
     }
 
     /// All whole entries, oldest first; a line torn by a kill is passed over.
@@ -190,5 +247,21 @@ mod tests {
             })
             .unwrap();
         assert_eq!(next.unfinished().unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_seen_reads_back_and_belongs_to_its_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (one, other) = (Journal::open(&path).unwrap(), Journal::open(&path).unwrap());
+        let seen = What::Seen {
+            service: "web".into(),
+            progress: Progress::TaskRunning { task: "abc".into() },
+        };
+        one.note(seen.clone()).unwrap();
+        other.note(deploying()).unwrap();
+        let entries = one.of_this_run().unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].what, seen);
     }
 }

@@ -137,6 +137,12 @@ impl Plan {
                 }
             }
         }
+        for schedule in &self.schedules {
+            text.push_str(&format!(
+                "\n#### {} ({})\n\n{}\n",
+                schedule.schedule, schedule.starter, schedule.what
+            ));
+        }
         text
     }
 }
@@ -194,6 +200,13 @@ impl fmt::Display for Plan {
                 writeln!(out, "  note      {note}")?;
             }
         }
+        for schedule in &self.schedules {
+            writeln!(
+                out,
+                "\n{} ({})\n  {}",
+                schedule.schedule, schedule.starter, schedule.what
+            )?;
+        }
         if !self.changes {
             writeln!(out, "\nnothing would change")?;
         }
@@ -249,6 +262,13 @@ mod tests {
             image: ImagePlan::to_build("a", "the sources changed".into()),
             before: vec!["migrate".into()],
             services: vec![service()],
+            schedules: vec![crate::plan::SchedulePlan {
+                schedule: "nightly".into(),
+                starter: "the rule night".into(),
+                starts: Some("web:1".into()),
+                what: "web:1 -> the revision of web".into(),
+                changes: true,
+            }],
         };
         let text = plan.to_string();
         for line in [
@@ -265,6 +285,7 @@ mod tests {
             "             300 s open requests drain (deregistration delay 300 s)",
             "                   a delay of 10 s saves 290 s",
             "  drift     since hoist registered web:0: ~ memory: 512 -> 1024",
+            "  web:1 -> the revision of web",
             "  drift     web:2 is newer than what runs, and was registered by others",
         ] {
             assert!(

@@ -10,12 +10,14 @@ use crate::failure::{Failure, Kind};
 use crate::one_off::{OneOff, must_succeed};
 use crate::parallel::{self, Boxed};
 use crate::rollout::{Mover, Ready};
+use crate::schedules::{self, Fresh, Moved};
 use crate::table::tail;
 
 /// Time between two looks at a task of the embedded AWS.
 const EMBEDDED_PAUSE: Duration = Duration::from_millis(150);
 
-/// Runs the tasks that come first (where there is a new image to run them with), then moves the services. `tell` hears of each that ended.
+/// Runs the tasks that come first (where there is a new image to run them with), then moves the services and schedules. `tell` hears of
+/// each service that ended.
 ///
 /// # Errors
 /// The first failure; what it means for the others is in its details.
@@ -23,27 +25,29 @@ pub async fn carry_out(
     mover: &Mover<'_>,
     project: &Project,
     ready: Vec<Ready>,
-    fresh_image: bool,
+    fresh: Option<&Fresh<'_>>,
     events: &Events,
     tell: &(dyn Fn(&ServiceOutcome) + Send + Sync),
 ) -> Result<Vec<ServiceOutcome>, Failure> {
     let release = &project.release;
-    if fresh_image && ready.iter().any(|service| service.changes(mover)) {
+    if let Some(fresh) = fresh {
+        let looked = schedules::check(mover.aws, &project.schedules, fresh);
+        mover.cancel.or(looked).await?;
+    }
+    if fresh.is_some_and(|fresh| fresh.begins) && ready.iter().any(|service| service.changes(mover)) {
         for key in &release.before {
             before(mover, project, &ready, key, events).await?;
         }
     }
     let total = ready.len();
     let mut moved: Vec<(Ready, ServiceOutcome)> = Vec::new();
+    let mut rescheduled: Vec<Moved> = Vec::new();
     let mut left = ready;
     for wave in &release.waves {
         let (now, later): (Vec<Ready>, Vec<Ready>) = left
             .into_iter()
             .partition(|service| wave.iter().any(|key| key == service.work.key()));
         left = later;
-        if now.is_empty() {
-            continue;
-        }
         let several = now.len() > 1;
         let moves = now
             .iter()
@@ -67,6 +71,32 @@ pub async fn carry_out(
                 Err(failure) => failures.push((service.work.name().to_owned(), failure)),
             }
         }
+        if failures.is_empty()
+            && let Some(fresh) = fresh
+        {
+            let schedules = project
+                .schedules
+                .iter()
+                .filter(|schedule| wave.contains(&schedule.key));
+            for schedule in schedules {
+                let done = schedules::move_on(mover.aws, schedule, fresh, events);
+                match mover.cancel.or(done).await {
+                    Ok(done) => rescheduled.extend(done),
+                    Err(mut failure) => {
+                        if moved.iter().any(|(_, outcome)| outcome.changed)
+                            && !matches!(failure.kind, Kind::Interrupted | Kind::Terminated)
+                        {
+                            failure.kind = match release.all_or_nothing {
+                                true => Kind::RolledBack,
+                                false => Kind::NotRolledBack,
+                            };
+                        }
+                        failures.push((schedule.starter.to_string(), failure));
+                        break;
+                    }
+                }
+            }
+        }
         if failures.is_empty() {
             continue;
         }
@@ -75,7 +105,7 @@ pub async fn carry_out(
             .map(|service| service.work.name().to_owned())
             .collect();
         let (_, mut first) = failures.remove(0);
-        if total == 1 {
+        if total == 1 && moved.is_empty() && rescheduled.is_empty() {
             return Err(first);
         }
         let mut lines: Vec<String> = first.detail.take().into_iter().collect();
@@ -89,8 +119,18 @@ pub async fn carry_out(
         }
         let cancelled = matches!(first.kind, Kind::Interrupted | Kind::Terminated);
         if release.all_or_nothing && !cancelled {
-            let (said, all) = undo(mover, moved, events).await;
+            let (said, mut all) = undo(mover, moved, events).await;
             lines.extend(said);
+            for schedule in rescheduled.iter().rev() {
+                let (starter, before) = (&schedule.schedule.starter, tail(&schedule.before));
+                match schedules::put_back(mover.aws, schedule).await {
+                    Ok(()) => lines.push(format!("{starter} starts {before} again")),
+                    Err(failure) => {
+                        all = false;
+                        lines.push(format!("{starter} was not put back to {before}: {failure}"));
+                    }
+                }
+            }
             if !all && first.kind == Kind::RolledBack {
                 first.kind = Kind::NotRolledBack;
             }
@@ -104,6 +144,9 @@ pub async fn carry_out(
                     )
                 },
             ));
+            lines.extend(rescheduled.iter().map(|schedule| {
+                format!("{} starts the new revision and stays", schedule.schedule.starter)
+            }));
         }
         return Err(first.detail(lines.join("\n")));
     }

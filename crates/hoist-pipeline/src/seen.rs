@@ -8,6 +8,8 @@ use hoist_rollout::{
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::pauses;
+
 /// The service deployments of a `DescribeServiceDeployments` answer; `definition` is the task definition of each one's revision.
 pub fn deployment_seen(
     deployment: &read::ServiceDeploymentView<'_>,
@@ -28,6 +30,7 @@ pub fn deployment_seen(
         breaker: deployment
             .breaker()
             .map(|(_, count, threshold)| (count, threshold)),
+        pause: pauses::waiting(deployment.raw()),
     }
 }
 

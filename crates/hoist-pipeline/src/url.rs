@@ -165,7 +165,7 @@ async fn public_address(aws: &Client, service: ServiceView<'_>) -> Result<Option
 }
 
 /// Whether `url` leads to this machine, where no proxy stands between.
-fn is_loopback(url: &str) -> bool {
+pub fn is_loopback(url: &str) -> bool {
     reqwest::Url::parse(url)
         .ok()
         .and_then(|url| {

@@ -15,7 +15,7 @@ use crate::cancel::Cancel;
 use crate::event::{Event, Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::farewell::{CONFLICT, ask_for_rollback, farewell, nothing_earlier};
-use crate::journal::Journal;
+use crate::journal::{Journal, What};
 use crate::lookout::{Lookout, note_answer};
 use crate::refusal::{has_code, refused};
 use crate::service;
@@ -105,7 +105,7 @@ pub async fn to_the_end(
                 );
             }
         }
-        tell(&look.news, events);
+        tell(&look.news, watched, events);
         if !look.news.is_empty() {
             last_news = Instant::now();
         }
@@ -148,8 +148,16 @@ pub async fn to_the_end(
     }
 }
 
-fn tell(news: &[Progress], events: &Events) {
+fn tell(news: &[Progress], watched: &Watched<'_>, events: &Events) {
     for item in news {
+        let seen = What::Seen {
+            service: watched.service.to_owned(),
+            progress: item.clone(),
+        };
+        // It only serves to explain where the time went: a rollout is watched without it as well.
+        if let Err(error) = watched.journal.note(seen) {
+            tracing::debug!(%error, "the journal did not take what was seen");
+        }
         if matches!(item, Progress::TaskStopped { .. }) {
             events.warn(Step::Deploy, item.to_string());
         } else {

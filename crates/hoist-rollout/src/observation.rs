@@ -130,6 +130,20 @@ pub struct DeploymentSeen {
     pub stage: String,
     /// Failures that the circuit breaker has counted, and its threshold.
     pub breaker: Option<(i64, i64)>,
+    /// The PAUSE hook that it waits in, if it does.
+    #[serde(default)]
+    pub pause: Option<PauseSeen>,
+}
+
+/// A PAUSE hook that waits for somebody's word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseSeen {
+    /// The hook's id.
+    pub hook: String,
+    /// When it stops waiting.
+    pub expires: Option<Timestamp>,
+    /// CONTINUE or ROLLBACK: what comes then.
+    pub then: String,
 }
 
 /// A task.

@@ -26,6 +26,15 @@ pub enum Progress {
         /// Why.
         reason: String,
     },
+    /// Our service deployment waits in a PAUSE hook for somebody's word.
+    Paused {
+        /// The stage.
+        stage: String,
+        /// When it stops waiting.
+        expires: Option<Timestamp>,
+        /// CONTINUE or ROLLBACK: what comes then.
+        then: String,
+    },
     /// A `rolloutState` changed, on endpoints without service deployments.
     Rollout {
         /// `ecs-svc/<n>`.
@@ -91,6 +100,22 @@ impl std::fmt::Display for Progress {
                     format!(" ({})", words(stage))
                 };
                 write!(f, "deployment {}{stage}{}", words(status), because(reason))
+            }
+            Progress::Paused {
+                stage,
+                expires,
+                then,
+            } => {
+                let then = match then.as_str() {
+                    "CONTINUE" => "goes on",
+                    _ => "is rolled back",
+                };
+                write!(f, "deployment waits ({})", words(stage))?;
+                if let Some(expires) = expires {
+                    let expires = expires.strftime("%Y-%m-%d %H:%M:%S UTC");
+                    write!(f, "; at {expires} it {then} by itself")?;
+                }
+                f.write_str("; `hoist continue` lets it go on, `hoist continue --roll-back` takes it back")
             }
             Progress::Rollout { id, state, reason } => {
                 write!(f, "deployment {id} {}{}", words(state), because(reason))
@@ -174,6 +199,16 @@ pub(crate) fn of_deployment(
             status: new.status.clone(),
             stage: new.stage.clone(),
             reason: new.reason.clone(),
+        });
+    }
+    let hook_of = |seen: &DeploymentSeen| seen.pause.as_ref().map(|pause| pause.hook.clone());
+    if let Some(pause) = &new.pause
+        && old.and_then(hook_of).as_ref() != Some(&pause.hook)
+    {
+        news.push(Progress::Paused {
+            stage: new.stage.clone(),
+            expires: pause.expires,
+            then: pause.then.clone(),
         });
     }
 }
@@ -292,6 +327,28 @@ mod tests {
         assert_eq!(
             with_names("role arn:aws:iam::1:role/x, and arn:"),
             "role arn:aws:iam::1:role/x, and arn:"
+        );
+    }
+
+    #[test]
+    fn a_pause_is_told_once_with_what_ends_it() {
+        let mut seen = DeploymentSeen {
+            status: "IN_PROGRESS".into(),
+            stage: "POST_TEST_TRAFFIC_SHIFT".into(),
+            ..DeploymentSeen::default()
+        };
+        let before = seen.clone();
+        seen.pause = Some(crate::observation::PauseSeen {
+            hook: "h".into(),
+            expires: "2026-11-23T10:00:00Z".parse().ok(),
+            then: "ROLLBACK".into(),
+        });
+        let mut news = Vec::new();
+        of_deployment(Some(&before), &seen, &mut news);
+        of_deployment(Some(&seen), &seen, &mut news);
+        assert_eq!(
+            news.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["deployment waits (post test traffic shift); at 2026-11-23 10:00:00 UTC it is rolled back by itself; `hoist continue` lets it go on, `hoist continue --roll-back` takes it back"]
         );
     }
 

@@ -14,7 +14,7 @@ use support::sandbox::{Run, Sandbox};
 
 const CONFIG: &str = r#"app: shop
 services:
-  web: { port: 8080, count: 1, health: /healthz, deregistration-delay: 0 }
+  web: { port: 8080, count: 1, health: /healthz, deregistration-delay: 0, exec: true }
 tasks:
   migrate: { command: [exit, "0"], environment: { GREETING: migrated } }
 release: { before: [migrate] }
@@ -114,6 +114,35 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     sandbox
         .run(&["plan", "--local", "--detailed-exitcode"])
         .expect(0);
+
+    // Every second of it has its phase, and the picture is one.
+    let explained = json(&sandbox.run(&["explain", "--local", "--output", "json"]));
+    let explained = &explained[0];
+    assert_eq!(explained["revision"], "shop-web:1", "{explained}");
+    assert_eq!(explained["outcome"], "SUCCESSFUL");
+    let phases = explained["phases"].as_array().unwrap();
+    let names: Vec<&str> = phases.iter().map(|one| one["phase"].as_str().unwrap()).collect();
+    for phase in ["check", "register", "before", "health", "verify"] {
+        assert!(names.contains(&phase), "{phase} in {names:?}");
+    }
+    let all: f64 = phases.iter().map(|one| one["seconds"].as_f64().unwrap()).sum();
+    assert!((all - explained["seconds"].as_f64().unwrap()).abs() < 0.01, "{explained}");
+    assert_eq!(explained["timeline"]["lanes"][0]["new"], true);
+    let picture = sandbox.run(&["explain", "--local", "--output", "svg"]);
+    assert!(picture.expect(0).stdout.starts_with("<svg "), "{}", picture.stdout);
+    sandbox
+        .run(&["explain", "--local", "--revision", "99"])
+        .expect(14)
+        .says("no deployment of revision 99");
+
+    // A program in the running container, with what it prints and the code that it ends with; what is typed reaches it.
+    let run = sandbox.run(&["exec", "--local", "--", "/hello", "exit", "3"]);
+    run.expect(3);
+    assert_eq!(run.stdout, "one: this task ends with 3\n");
+    sandbox
+        .run(&["continue", "--local"])
+        .expect(14)
+        .says("no deployment is in flight");
 
     write(
         &project,
@@ -457,6 +486,13 @@ services:
         ],
     );
     assert_eq!(described.expect(0).stdout.trim(), "1024");
+
+    // Nobody may run a program in a container of a service that does not allow it.
+    sandbox
+        .run(&["exec", "--local", "--", "/hello", "exit", "3"])
+        .expect(14)
+        .says("exec is not enabled")
+        .says("`exec: true`");
 
     // A refresh replaces the tasks and keeps the revision; what is old and not needed goes.
     let before = json(&sandbox.run(&["tasks", "--local", "--output", "json"]));

@@ -5,9 +5,9 @@ use std::pin::{Pin, pin};
 use hoist_pipeline::{Failure, Kind};
 
 use super::{
-    build, check, completions, cost, deploy, doctor, events, history, image, init, local, logs,
-    plan, prune, push, refresh, register, render, rollback, run_task, scale, schema, status, tasks,
-    url,
+    bootstrap, build, check, completions, continue_it, cost, deploy, doctor, events, exec, explain, history,
+    image, init, local, logs, plan, prune, push, refresh, register, render, rollback, run_task,
+    scale, schema, status, tasks, url,
 };
 use crate::arguments::{Cli, Command, Local};
 use crate::exit;
@@ -17,11 +17,13 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     let done = match cli.command {
         Command::Run(options) => return run_task::run(&options),
         Command::Plan(options) => return plan::run(&options),
+        Command::Exec(options) => return exec::run(&options),
         Command::Cost(options) => cost::run(&options),
         // The daemon makes its own runtime, after it has become what containers need it to be.
         Command::Local(Local::Serve(options)) => local::serve(&options),
         Command::Local(command) => local::run(command),
         Command::Init(options) => init::run(&options),
+        Command::Bootstrap(options) => bootstrap::run(&options),
         Command::Deploy(options) => deploy::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Render(options) => render::run(&options),
@@ -37,6 +39,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Tasks(options) => tasks::run(&options),
         Command::Logs(options) => logs::run(&options),
         Command::History(options) => history::run(&options),
+        Command::Explain(options) => explain::run(&options),
+        Command::Continue(options) => continue_it::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Url(options) => url::run(&options),
         Command::Image(command) => image::run(&command),

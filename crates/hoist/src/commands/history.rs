@@ -1,6 +1,6 @@
 //! `hoist history`.
 
-use hoist_pipeline::{Failure, Journal, Kind};
+use hoist_pipeline::{Entry, Failure, Journal, Kind};
 
 use super::dispatch::async_run;
 use super::{connect, local, project};
@@ -13,16 +13,7 @@ pub fn run(options: &Past) -> Result<(), Failure> {
     let project = project::load(&look.project)?;
     let services = hoist_pipeline::some(&project, &look.services)?;
     let aws = connect::connect(&look.aws, project.region.as_deref())?;
-    let file = local::home()?.path().join("journal.jsonl");
-    let journal = Journal::open(&file)
-        .and_then(|journal| journal.entries())
-        .map_err(|error| {
-            Failure::because(
-                Kind::Unexpected,
-                format!("failed to read the journal {}", file.display()),
-                &error,
-            )
-        })?;
+    let journal = entries()?;
     let history = async_run(hoist_pipeline::history(
         &aws,
         &project.app,
@@ -32,4 +23,18 @@ pub fn run(options: &Past) -> Result<(), Failure> {
     ))?;
     render::report(&history, look.output);
     Ok(())
+}
+
+/// What this machine's journal holds.
+pub fn entries() -> Result<Vec<Entry>, Failure> {
+    let file = local::home()?.path().join("journal.jsonl");
+    Journal::open(&file)
+        .and_then(|journal| journal.entries())
+        .map_err(|error| {
+            Failure::because(
+                Kind::Unexpected,
+                format!("failed to read the journal {}", file.display()),
+                &error,
+            )
+        })
 }

@@ -1,14 +1,18 @@
 //! The commands, one file each: parse, call, render.
 
+mod bootstrap;
 mod build;
 mod check;
 mod completions;
 mod connect;
+mod continue_it;
 mod cost;
 mod deploy;
 mod dispatch;
 mod doctor;
 mod events;
+mod exec;
+mod explain;
 mod history;
 mod image;
 mod init;

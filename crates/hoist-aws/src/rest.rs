@@ -63,12 +63,18 @@ mod tests {
 
     #[test]
     fn a_schedule_is_read_and_written_at_its_path() {
-        let read = route("GetSchedule", &json!({ "Name": "night ly", "GroupName": "g" }));
+        let read = route(
+            "GetSchedule",
+            &json!({ "Name": "night ly", "GroupName": "g" }),
+        );
         assert_eq!(
             (read.method, read.target.as_str()),
             (Method::GET, "/schedules/night%20ly?groupName=g")
         );
-        let write = route("UpdateSchedule", &json!({ "Name": "n", "State": "ENABLED" }));
+        let write = route(
+            "UpdateSchedule",
+            &json!({ "Name": "n", "State": "ENABLED" }),
+        );
         assert_eq!(
             (write.method, write.target.as_str(), write.body.as_str()),
             (Method::PUT, "/schedules/n", r#"{"State":"ENABLED"}"#)

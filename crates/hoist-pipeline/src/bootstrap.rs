@@ -194,7 +194,11 @@ fn failing(what: impl Into<String>) -> impl Fn(AwsError) -> Failure {
 
 /// The values of a definition member in all works, each once.
 fn each_once(works: &[Work], of: impl Fn(&Work) -> Vec<String>) -> Vec<String> {
-    let mut all: Vec<String> = works.iter().flat_map(of).filter(|one| !one.is_empty()).collect();
+    let mut all: Vec<String> = works
+        .iter()
+        .flat_map(of)
+        .filter(|one| !one.is_empty())
+        .collect();
     all.sort();
     all.dedup();
     all
@@ -262,7 +266,10 @@ mod tests {
         let text = done.to_string();
         assert!(text.contains("  to make   the repository shop\n"), "{text}");
         assert!(text.contains("  MISSING   the secret x\n"), "{text}");
-        assert!(text.contains("1 to make; `hoist bootstrap --yes`"), "{text}");
+        assert!(
+            text.contains("1 to make; `hoist bootstrap --yes`"),
+            "{text}"
+        );
         done.items.truncate(1);
         assert!(done.to_string().contains("everything is there"));
     }

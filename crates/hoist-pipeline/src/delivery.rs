@@ -180,8 +180,22 @@ mod tests {
             ("done", false, false, "service.upgraded", false, Some(1920)),
             ("done", true, false, "service.deployed", false, Some(1920)),
             ("done", false, true, "service.rolledback", false, Some(1920)),
-            ("failed and rolled back", false, false, "service.rolledback", true, None),
-            ("failed and not rolled back", false, false, "incident.detected", true, None),
+            (
+                "failed and rolled back",
+                false,
+                false,
+                "service.rolledback",
+                true,
+                None,
+            ),
+            (
+                "failed and not rolled back",
+                false,
+                false,
+                "incident.detected",
+                true,
+                None,
+            ),
         ] {
             let event = event(&entries(outcome, created, back)).unwrap();
             assert_eq!(event["type"], format!("dev.cdevents.{kind}.0.2.0"));

@@ -16,8 +16,8 @@ use crate::failure::{Failure, Kind};
 use crate::image::{BuildOptions, Builder, Published};
 use crate::journal::{Journal, What};
 use crate::release;
-use crate::schedules::Fresh;
 use crate::rollout::{Mover, Ready};
+use crate::schedules::Fresh;
 use crate::work::{self, Work};
 use crate::{back, existing, gate, resume, select, service, telemetry, url};
 
@@ -142,10 +142,7 @@ async fn tell(
         Version::Killed => "what the last run left open".to_owned(),
     };
     if let Err(error) = journal.note(request.started(&target, &source)) {
-        events.warn(
-            Step::Check,
-            format!("failed to write the journal: {error}"),
-        );
+        events.warn(Step::Check, format!("failed to write the journal: {error}"));
     }
     events.emit(Event::Started {
         app: request.project.app.clone(),

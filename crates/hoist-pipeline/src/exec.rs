@@ -349,7 +349,9 @@ fn handshake(request: &[u8]) -> Result<Value, Failure> {
             )
             .hint("install AWS's session-manager-plugin: hoist uses it where it is there"));
         }
-        processed.push(json!({ "ActionType": kind, "ActionStatus": 1, "ActionResult": null, "Error": "" }));
+        processed.push(
+            json!({ "ActionType": kind, "ActionStatus": 1, "ActionResult": null, "Error": "" }),
+        );
     }
     Ok(json!({ "ClientVersion": "1.2.0.0", "ProcessedClientActions": processed, "Errors": [] }))
 }
@@ -653,7 +655,8 @@ mod tests {
 
     #[test]
     fn an_encrypted_session_is_refused_with_what_can_do_it() {
-        let asks = |kind: &str| json!({ "RequestedClientActions": [{ "ActionType": kind }] }).to_string();
+        let asks =
+            |kind: &str| json!({ "RequestedClientActions": [{ "ActionType": kind }] }).to_string();
         let answer = handshake(asks("SessionType").as_bytes()).unwrap();
         assert_eq!(answer["ProcessedClientActions"][0]["ActionStatus"], 1);
         let refused = handshake(asks("KMSEncryption").as_bytes()).unwrap_err();

@@ -263,7 +263,9 @@ async fn find(aws: &Client, service: &Service, which: &Which) -> Result<(Value, 
     }
     let what = match (&which.deployment, which.revision) {
         (Some(deployment), _) => format!("{} has no deployment {deployment}", service.name),
-        (None, Some(revision)) => format!("{} has no deployment of revision {revision}", service.name),
+        (None, Some(revision)) => {
+            format!("{} has no deployment of revision {revision}", service.name)
+        }
         (None, None) => format!("{} has no deployment that ECS still knows", service.name),
     };
     Err(Failure::new(Kind::Check, what)
@@ -397,19 +399,21 @@ async fn task_times(aws: &Client, service: &Service) -> Result<Vec<TaskTimes>, F
             )
             .await
             .map_err(|error| refused("failed to describe the tasks", &error))?;
-        times.extend(read::tasks(&described).map(|task| TaskTimes {
-            id: task.id().to_owned(),
-            address: task.private_ip().to_owned(),
-            created: task.created(),
-            pull_started: task.pull_started(),
-            pull_stopped: task.pull_stopped(),
-            started: task.started(),
-            stopping: read::moment(task.raw(), "stoppingAt"),
-            execution_stopped: read::moment(task.raw(), "executionStoppedAt"),
-            stopped: task.stopped(),
-            killed: task
-                .containers()
-                .any(|container| container.exit_code() == Some(KILLED)),
+        times.extend(read::tasks(&described).map(|task| {
+            TaskTimes {
+                id: task.id().to_owned(),
+                address: task.private_ip().to_owned(),
+                created: task.created(),
+                pull_started: task.pull_started(),
+                pull_stopped: task.pull_stopped(),
+                started: task.started(),
+                stopping: read::moment(task.raw(), "stoppingAt"),
+                execution_stopped: read::moment(task.raw(), "executionStoppedAt"),
+                stopped: task.stopped(),
+                killed: task
+                    .containers()
+                    .any(|container| container.exit_code() == Some(KILLED)),
+            }
         }));
     }
     Ok(times)
@@ -480,7 +484,9 @@ fn of_run(journal: &[Entry], run: &str, service: &Service, facts: &mut Facts) {
                     ended: at,
                 });
             }
-            What::Deploying { service: name, .. } if *name == service.name => facts.asked = Some(at),
+            What::Deploying { service: name, .. } if *name == service.name => {
+                facts.asked = Some(at)
+            }
             What::Seen {
                 service: name,
                 progress,

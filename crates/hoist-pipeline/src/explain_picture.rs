@@ -52,7 +52,8 @@ fn escaped(text: &str) -> String {
 /// A step of the axis that gives at most ten lines.
 fn step(seconds: f64) -> f64 {
     const STEPS: [f64; 15] = [
-        0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0,
+        0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+        14_400.0,
     ];
     STEPS
         .into_iter()
@@ -161,7 +162,13 @@ impl Explained {
         for (index, lane) in timeline.lanes.iter().take(TASKS).enumerate() {
             let age = if lane.new { "new" } else { "old" };
             let id = lane.task.get(..8).unwrap_or(&lane.task);
-            row(&mut svg, index + 1, &format!("{age} task {id}"), false, &lane.spans);
+            row(
+                &mut svg,
+                index + 1,
+                &format!("{age} task {id}"),
+                false,
+                &lane.spans,
+            );
         }
         for mark in &timeline.marks {
             let place = x(mark.at.as_millisecond());
@@ -292,12 +299,14 @@ mod tests {
             deployments: vec![explained(), explained()],
         };
         for text in [explained().svg(), both.svg()] {
-            let opened = text.matches("<rect").count()
-                + text.matches("<line").count();
+            let opened = text.matches("<rect").count() + text.matches("<line").count();
             let closed = text.matches("</rect>").count() + text.matches("/>").count();
             assert_eq!(opened, closed, "{text}");
             assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
-            assert_eq!(text.matches("<text").count(), text.matches("</text>").count());
+            assert_eq!(
+                text.matches("<text").count(),
+                text.matches("</text>").count()
+            );
             assert!(text.contains("new task fedcba98") && text.contains("old task 01234567"));
             assert!(text.contains("has begun &lt;draining&gt; &amp; so on"));
         }
@@ -310,12 +319,21 @@ mod tests {
         }
         .html();
         assert!(page.contains("<td class=\"n\">4 min 50 s</td><td><code>deregistration_delay.timeout_seconds</code>"), "{page}");
-        assert!(page.contains("10 s would do") && !page.contains("http://") || page.matches("http://").count() == 1);
+        assert!(
+            page.contains("10 s would do") && !page.contains("http://")
+                || page.matches("http://").count() == 1
+        );
     }
 
     #[test]
     fn the_axis_has_round_steps() {
-        assert_eq!([3.0, 95.0, 480.0, 90_000.0].map(step), [0.5, 10.0, 60.0, 14_400.0]);
-        assert_eq!([0.0, 0.5, 90.0, 120.0, 14_400.0].map(tick), ["0", "0.5 s", "90 s", "2 min", "4.0 h"]);
+        assert_eq!(
+            [3.0, 95.0, 480.0, 90_000.0].map(step),
+            [0.5, 10.0, 60.0, 14_400.0]
+        );
+        assert_eq!(
+            [0.0, 0.5, 90.0, 120.0, 14_400.0].map(tick),
+            ["0", "0.5 s", "90 s", "2 min", "4.0 h"]
+        );
     }
 }

@@ -29,7 +29,10 @@ fn drawing(timeline: &Timeline, phase: Phase) -> String {
         let from = (span.began.as_millisecond() - began) * COLUMNS / all;
         let to = ((span.ended.as_millisecond() - began) * COLUMNS + all - 1) / all;
         for column in from..to.clamp(from + 1, COLUMNS) {
-            if let Some(cell) = usize::try_from(column).ok().and_then(|at| cells.get_mut(at)) {
+            if let Some(cell) = usize::try_from(column)
+                .ok()
+                .and_then(|at| cells.get_mut(at))
+            {
                 *cell = '\u{2588}';
             }
         }

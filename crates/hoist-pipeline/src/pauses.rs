@@ -119,8 +119,7 @@ async fn answered(
         Answer::GoOn => "CONTINUE",
         Answer::RollBack => "ROLLBACK",
     };
-    let request =
-        json!({ "serviceDeploymentArn": arn, "hookId": pause.hook, "action": action });
+    let request = json!({ "serviceDeploymentArn": arn, "hookId": pause.hook, "action": action });
     aws.json(Aws::Ecs, "ContinueServiceDeployment", request)
         .await
         .map_err(|error| {
@@ -179,7 +178,11 @@ mod tests {
             .unwrap()
     }
 
-    async fn asked(hook: Value, answer: Answer, patience: Option<Duration>) -> (Result<Answered, Failure>, Endpoint) {
+    async fn asked(
+        hook: Value,
+        answer: Answer,
+        patience: Option<Duration>,
+    ) -> (Result<Answered, Failure>, Endpoint) {
         let endpoint = Endpoint::answering(move |operation, _, nth| match operation {
             "DescribeServices" => (200, json!({ "services": [{ "serviceName": "shop-web", "status": "ACTIVE" }] })),
             "ListServiceDeployments" => (200, json!({ "serviceDeployments": [
@@ -226,7 +229,10 @@ mod tests {
         let (done, endpoint) = asked(hook, Answer::GoOn, None).await;
         let failure = done.unwrap_err();
         assert_eq!(failure.kind, Kind::Check);
-        assert!(failure.message.contains("shop-web is IN_PROGRESS"), "{failure}");
+        assert!(
+            failure.message.contains("shop-web is IN_PROGRESS"),
+            "{failure}"
+        );
         assert!(endpoint.asked("ContinueServiceDeployment").is_empty());
     }
 }

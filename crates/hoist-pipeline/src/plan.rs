@@ -232,10 +232,15 @@ async fn schedule_plan(
     let name = crate::table::tail(&started.task_definition).to_owned();
     let (what, changes) = match service {
         _ if started.follows() => (
-            format!("follows the newest revision of {} by itself", started.family()),
+            format!(
+                "follows the newest revision of {} by itself",
+                started.family()
+            ),
             false,
         ),
-        Some(service) if service.task_definition.is_empty() && service.revision.as_deref() == Some(&name) => {
+        Some(service)
+            if service.task_definition.is_empty() && service.revision.as_deref() == Some(&name) =>
+        {
             (format!("starts {name}, as it does"), false)
         }
         Some(service) => (
@@ -250,7 +255,10 @@ async fn schedule_plan(
             match runs {
                 true => (format!("starts {name} with this image already"), false),
                 false => (
-                    format!("{name} -> a revision of {} with the new image", started.family()),
+                    format!(
+                        "{name} -> a revision of {} with the new image",
+                        started.family()
+                    ),
                     true,
                 ),
             }

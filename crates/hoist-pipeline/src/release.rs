@@ -34,7 +34,8 @@ pub async fn carry_out(
         let looked = schedules::check(mover.aws, &project.schedules, fresh);
         mover.cancel.or(looked).await?;
     }
-    if fresh.is_some_and(|fresh| fresh.begins) && ready.iter().any(|service| service.changes(mover)) {
+    if fresh.is_some_and(|fresh| fresh.begins) && ready.iter().any(|service| service.changes(mover))
+    {
         for key in &release.before {
             before(mover, project, &ready, key, events).await?;
         }
@@ -145,7 +146,10 @@ pub async fn carry_out(
                 },
             ));
             lines.extend(rescheduled.iter().map(|schedule| {
-                format!("{} starts the new revision and stays", schedule.schedule.starter)
+                format!(
+                    "{} starts the new revision and stays",
+                    schedule.schedule.starter
+                )
             }));
         }
         return Err(first.detail(lines.join("\n")));

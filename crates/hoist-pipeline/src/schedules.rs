@@ -116,7 +116,11 @@ pub async fn look(aws: &Client, schedule: &Schedule) -> Result<Started, Failure>
             Kind::Check,
             format!(
                 "{starter} starts several task definitions: {}",
-                several.iter().map(|arn| tail(arn)).collect::<Vec<_>>().join(", ")
+                several
+                    .iter()
+                    .map(|arn| tail(arn))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         )
         .hint("give each a rule of its own")),
@@ -187,7 +191,9 @@ pub async fn move_on(
         None if fresh.image.is_none() || !fresh.whole => {
             events.note(
                 Step::Deploy,
-                format!("{key}: {starter} stays as it is: there is no new image for it in this run"),
+                format!(
+                    "{key}: {starter} stays as it is: there is no new image for it in this run"
+                ),
             );
             return Ok(None);
         }
@@ -254,7 +260,10 @@ async fn with_image(
                 ),
                 &error,
             )
-            .hint(format!("name the container: `schedules: {{ {}: {{ container: ... }} }}`", schedule.key))
+            .hint(format!(
+                "name the container: `schedules: {{ {}: {{ container: ... }} }}`",
+                schedule.key
+            ))
         })?;
     let running = Some(started.task_definition.as_str()).filter(|_| !started.follows());
     let revision = register::register(aws, &changed, running, fresh.tags, events).await?;
@@ -392,10 +401,18 @@ mod tests {
             .await
             .err()
             .unwrap();
-        assert!(failure.message.contains("starts shop-job, and not a revision of shop-web"), "{failure}");
+        assert!(
+            failure
+                .message
+                .contains("starts shop-job, and not a revision of shop-web"),
+            "{failure}"
+        );
         put_back(&endpoint.client, &moved).await.unwrap();
         let last = endpoint.asked("PutTargets").pop().unwrap();
-        assert_eq!(last["Targets"][0]["EcsParameters"]["TaskDefinitionArn"], ONE);
+        assert_eq!(
+            last["Targets"][0]["EcsParameters"]["TaskDefinitionArn"],
+            ONE
+        );
     }
 
     #[tokio::test]
@@ -403,15 +420,33 @@ mod tests {
         let endpoint = rule(ONE).await;
         let events = Events::new(Vec::new());
         let image = Some("r/shop@sha256:new");
-        let moved = move_on(&endpoint.client, &schedule(None), &fresh(image, "x:1"), &events).await;
+        let moved = move_on(
+            &endpoint.client,
+            &schedule(None),
+            &fresh(image, "x:1"),
+            &events,
+        )
+        .await;
         assert!(moved.unwrap().is_some());
         let registered = endpoint.asked("RegisterTaskDefinition");
-        assert_eq!(registered[0]["containerDefinitions"][0]["image"], "r/shop@sha256:new");
+        assert_eq!(
+            registered[0]["containerDefinitions"][0]["image"],
+            "r/shop@sha256:new"
+        );
         assert_eq!(registered[0]["revision"], Value::Null);
         let put = endpoint.asked("PutTargets");
-        assert_eq!(put[0]["Targets"][0]["EcsParameters"]["TaskDefinitionArn"], TWO);
+        assert_eq!(
+            put[0]["Targets"][0]["EcsParameters"]["TaskDefinitionArn"],
+            TWO
+        );
         // A rollback has no image for it.
-        let stays = move_on(&endpoint.client, &schedule(None), &fresh(None, "x:1"), &events).await;
+        let stays = move_on(
+            &endpoint.client,
+            &schedule(None),
+            &fresh(None, "x:1"),
+            &events,
+        )
+        .await;
         assert!(stays.unwrap().is_none());
     }
 
@@ -419,11 +454,21 @@ mod tests {
     async fn a_family_without_a_revision_follows_by_itself_and_a_missing_rule_is_named() {
         let endpoint = rule("arn:aws:ecs:eu-central-1:1:task-definition/shop-job").await;
         let events = Events::new(Vec::new());
-        let moved = move_on(&endpoint.client, &schedule(Some("web")), &fresh(None, TWO), &events).await;
+        let moved = move_on(
+            &endpoint.client,
+            &schedule(Some("web")),
+            &fresh(None, TWO),
+            &events,
+        )
+        .await;
         assert!(moved.unwrap().is_none());
         assert!(endpoint.asked("PutTargets").is_empty());
-        let empty = Endpoint::answering(|_, _, _| refusal(400, "ResourceNotFoundException", "no")).await;
+        let empty =
+            Endpoint::answering(|_, _, _| refusal(400, "ResourceNotFoundException", "no")).await;
         let failure = look(&empty.client, &schedule(None)).await.unwrap_err();
-        assert_eq!(failure.message, "the rule night does not exist in eu-central-1");
+        assert_eq!(
+            failure.message,
+            "the rule night does not exist in eu-central-1"
+        );
     }
 }

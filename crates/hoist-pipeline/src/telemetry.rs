@@ -73,12 +73,20 @@ async fn sent(
         && let Some(event) = delivery::event(entries)
     {
         work.push(Box::pin(async move {
-            let problem = if place.place.starts_with("http://") || place.place.starts_with("https://") {
-                post(&place, "application/cloudevents+json", &event, limit).await
-            } else {
-                append(&place.place, &event).err().map(|error| error.to_string())
-            };
-            problem.map(|error| format!("the delivery event was not written to {}: {error}", place.place))
+            let problem =
+                if place.place.starts_with("http://") || place.place.starts_with("https://") {
+                    post(&place, "application/cloudevents+json", &event, limit).await
+                } else {
+                    append(&place.place, &event)
+                        .err()
+                        .map(|error| error.to_string())
+                };
+            problem.map(|error| {
+                format!(
+                    "the delivery event was not written to {}: {error}",
+                    place.place
+                )
+            })
         }));
     }
     parallel::all(2, work).await.into_iter().flatten().collect()
@@ -178,7 +186,9 @@ mod tests {
                 loop {
                     let mut line = String::new();
                     stream.read_line(&mut line).await.unwrap();
-                    if let Some(("content-length", value)) = line.trim().to_ascii_lowercase().split_once(": ") {
+                    if let Some(("content-length", value)) =
+                        line.trim().to_ascii_lowercase().split_once(": ")
+                    {
                         length = value.parse().unwrap();
                     }
                     if line.trim().is_empty() {
@@ -283,24 +293,44 @@ mod tests {
             let [(events, event_head, event), (traces, head, trace)] = taken.as_slice() else {
                 panic!("{taken:?}");
             };
-            assert_eq!((events.as_str(), traces.as_str()), ("/events", "/v1/traces"));
-            assert!(event_head.contains("application/cloudevents+json"), "{event_head}");
+            assert_eq!(
+                (events.as_str(), traces.as_str()),
+                ("/events", "/v1/traces")
+            );
+            assert!(
+                event_head.contains("application/cloudevents+json"),
+                "{event_head}"
+            );
             assert!(head.contains("x-key: a b"), "{head}");
             assert_eq!(event["type"], "dev.cdevents.service.upgraded.0.2.0");
-            let spans = trace["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+            let spans = trace["resourceSpans"][0]["scopeSpans"][0]["spans"]
+                .as_array()
+                .unwrap();
             assert_eq!(
-                spans.iter().map(|span| span["name"].as_str().unwrap()).collect::<Vec<_>>(),
+                spans
+                    .iter()
+                    .map(|span| span["name"].as_str().unwrap())
+                    .collect::<Vec<_>>(),
                 ["deploy shop", "build", "rollout web"]
             );
         }
         // A file gets a line for each.
-        let place = |name: &str| (name == "HOIST_EVENTS").then(|| file.path().to_str().unwrap().to_owned());
+        let place =
+            |name: &str| (name == "HOIST_EVENTS").then(|| file.path().to_str().unwrap().to_owned());
         for _ in 0..2 {
-            assert!(sent(&entries(), None, delivery::place(&place), &place, LIMIT).await.is_empty());
+            assert!(
+                sent(&entries(), None, delivery::place(&place), &place, LIMIT)
+                    .await
+                    .is_empty()
+            );
         }
         let lines = std::fs::read_to_string(file.path()).unwrap();
         assert_eq!(lines.lines().count(), 2);
-        assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+        assert!(
+            lines
+                .lines()
+                .all(|line| serde_json::from_str::<Value>(line).is_ok())
+        );
     }
 
     #[tokio::test]
@@ -320,14 +350,20 @@ mod tests {
         )
         .await;
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].contains("/own: it answered 503"), "{problems:?}");
+        assert!(
+            problems[0].contains("/own: it answered 503"),
+            "{problems:?}"
+        );
         assert!(problems[1].contains("/nowhere/at/all"), "{problems:?}");
     }
 
     #[test]
     fn nothing_is_sent_where_nobody_asked() {
         let nothing = |_: &str| None;
-        assert_eq!((trace::place(&nothing), delivery::place(&nothing)), (None, None));
+        assert_eq!(
+            (trace::place(&nothing), delivery::place(&nothing)),
+            (None, None)
+        );
     }
 
     #[test]

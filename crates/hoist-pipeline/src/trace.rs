@@ -247,7 +247,10 @@ mod tests {
         assert_eq!(spans[1]["startTimeUnixNano"], "1795428007500000000");
         assert_eq!(spans[1]["endTimeUnixNano"], "1795428010000000000");
         let resource = document["resourceSpans"][0]["resource"]["attributes"].to_string();
-        assert!(resource.contains("\"team\"") && resource.contains("\"hoist\""), "{resource}");
+        assert!(
+            resource.contains("\"team\"") && resource.contains("\"hoist\""),
+            "{resource}"
+        );
     }
 
     #[test]

@@ -133,10 +133,17 @@ mod tests {
         let project = load(&text).unwrap();
         assert_eq!(
             project.release.waves,
-            [vec!["report", "worker"], vec!["web", "api"], vec!["nightly"]]
+            [
+                vec!["report", "worker"],
+                vec!["web", "api"],
+                vec!["nightly"]
+            ]
         );
         assert_eq!(
-            load(&format!("{SERVICES}schedules: {{ a: {{ rule: x }} }}\n")).unwrap().release.waves,
+            load(&format!("{SERVICES}schedules: {{ a: {{ rule: x }} }}\n"))
+                .unwrap()
+                .release
+                .waves,
             [["web"], ["api"], ["worker"], ["a"]]
         );
     }

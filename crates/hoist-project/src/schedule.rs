@@ -124,7 +124,8 @@ mod tests {
 
     fn load(schedules: &str) -> Result<Project, crate::ProjectError> {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("app: shop\nservices: {{ web: {{ port: 80 }} }}\nschedules:\n{schedules}");
+        let text =
+            format!("app: shop\nservices: {{ web: {{ port: 80 }} }}\nschedules:\n{schedules}");
         std::fs::write(folder.path().join("hoist.yaml"), text).unwrap();
         Project::load_with(folder.path(), None, &Variables::new())
     }
@@ -153,7 +154,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_schedule_is_said_where_it_stands() {
-        let error = load("  web: { rule: a }\n  b: {}\n  c: { schedule: d, bus: e, service: wep }\n").unwrap_err();
+        let error =
+            load("  web: { rule: a }\n  b: {}\n  c: { schedule: d, bus: e, service: wep }\n")
+                .unwrap_err();
         let said: Vec<String> = error
             .problems()
             .iter()

@@ -34,14 +34,14 @@ pub use causes::{Cause, catalogue};
 pub use diagnosis::{Diagnosis, Evidence, TargetEvidence, TaskEvidence, diagnose};
 pub use due::{Due, Timing, due};
 pub use observation::{
-    ContainerSeen, DeploymentSeen, EventSeen, LogsSeen, Observation, PauseSeen, RolloutSeen, ServiceSeen,
-    TargetGroups, TargetSeen, TaskSeen,
+    ContainerSeen, DeploymentSeen, EventSeen, LogsSeen, Observation, PauseSeen, RolloutSeen,
+    ServiceSeen, TargetGroups, TargetSeen, TaskSeen,
 };
 pub use progress::Progress;
 pub use rollout::{ContainerFacts, Intent, Rollout};
 pub use status::DeploymentStatus;
 pub use timeline::{
-    Cost, Facts, GroupSettings, Lane, Mark, Phase, Settings, Shift, Span, StepTime, TaskTimes, Timeline,
-    costs, timeline,
+    Cost, Facts, GroupSettings, Lane, Mark, Phase, Settings, Shift, Span, StepTime, TaskTimes,
+    Timeline, costs, timeline,
 };
 pub use verdict::{Verdict, judge};

@@ -115,7 +115,9 @@ impl std::fmt::Display for Progress {
                     let expires = expires.strftime("%Y-%m-%d %H:%M:%S UTC");
                     write!(f, "; at {expires} it {then} by itself")?;
                 }
-                f.write_str("; `hoist continue` lets it go on, `hoist continue --roll-back` takes it back")
+                f.write_str(
+                    "; `hoist continue` lets it go on, `hoist continue --roll-back` takes it back",
+                )
             }
             Progress::Rollout { id, state, reason } => {
                 write!(f, "deployment {id} {}{}", words(state), because(reason))
@@ -348,7 +350,9 @@ mod tests {
         of_deployment(Some(&seen), &seen, &mut news);
         assert_eq!(
             news.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["deployment waits (post test traffic shift); at 2026-11-23 10:00:00 UTC it is rolled back by itself; `hoist continue` lets it go on, `hoist continue --roll-back` takes it back"]
+            [
+                "deployment waits (post test traffic shift); at 2026-11-23 10:00:00 UTC it is rolled back by itself; `hoist continue` lets it go on, `hoist continue --roll-back` takes it back"
+            ]
         );
     }
 

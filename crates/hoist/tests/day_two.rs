@@ -121,15 +121,28 @@ fn what_runs_is_shown_scaled_and_taken_back() {
     assert_eq!(explained["revision"], "shop-web:1", "{explained}");
     assert_eq!(explained["outcome"], "SUCCESSFUL");
     let phases = explained["phases"].as_array().unwrap();
-    let names: Vec<&str> = phases.iter().map(|one| one["phase"].as_str().unwrap()).collect();
+    let names: Vec<&str> = phases
+        .iter()
+        .map(|one| one["phase"].as_str().unwrap())
+        .collect();
     for phase in ["check", "register", "before", "health", "verify"] {
         assert!(names.contains(&phase), "{phase} in {names:?}");
     }
-    let all: f64 = phases.iter().map(|one| one["seconds"].as_f64().unwrap()).sum();
-    assert!((all - explained["seconds"].as_f64().unwrap()).abs() < 0.01, "{explained}");
+    let all: f64 = phases
+        .iter()
+        .map(|one| one["seconds"].as_f64().unwrap())
+        .sum();
+    assert!(
+        (all - explained["seconds"].as_f64().unwrap()).abs() < 0.01,
+        "{explained}"
+    );
     assert_eq!(explained["timeline"]["lanes"][0]["new"], true);
     let picture = sandbox.run(&["explain", "--local", "--output", "svg"]);
-    assert!(picture.expect(0).stdout.starts_with("<svg "), "{}", picture.stdout);
+    assert!(
+        picture.expect(0).stdout.starts_with("<svg "),
+        "{}",
+        picture.stdout
+    );
     sandbox
         .run(&["explain", "--local", "--revision", "99"])
         .expect(14)

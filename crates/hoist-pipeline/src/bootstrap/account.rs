@@ -53,7 +53,11 @@ impl Ledger<'_> {
             Err(error) if has_code(&error, "RepositoryNotFoundException") => false,
             Err(error) => return Err(fail(error)),
         };
-        if self.wants(there, format!("the repository {name}"), "the images go there") {
+        if self.wants(
+            there,
+            format!("the repository {name}"),
+            "the images go there",
+        ) {
             let request = json!({
                 "repositoryName": name,
                 "imageTagMutability": "IMMUTABLE",
@@ -164,17 +168,27 @@ impl Ledger<'_> {
                 .await?;
             if let Some(policy) = self.secrets_policy(definition) {
                 let policy_name = format!("{}-secrets", work.key());
-                self.inline(&name, &policy_name, &policy, "the secrets of its containers")
-                    .await?;
+                self.inline(
+                    &name,
+                    &policy_name,
+                    &policy,
+                    "the secrets of its containers",
+                )
+                .await?;
             }
         }
         if let Some(given) = definition["taskRoleArn"].as_str() {
             let name = tail(given).to_owned();
-            self.role(&name, "ecs-tasks.amazonaws.com", "the application itself has it")
-                .await?;
+            self.role(
+                &name,
+                "ecs-tasks.amazonaws.com",
+                "the application itself has it",
+            )
+            .await?;
             if work.service_definition["enableExecuteCommand"] == true {
                 let policy = statement(&EXEC, json!("*"));
-                self.inline(&name, "hoist-exec", &policy, "`hoist exec`").await?;
+                self.inline(&name, "hoist-exec", &policy, "`hoist exec`")
+                    .await?;
             }
         }
         Ok(())
@@ -274,11 +288,7 @@ impl Ledger<'_> {
         }
         let fail = failing(what.clone());
         let asked = json!({ "RoleName": role, "PolicyName": name });
-        let there = match self
-            .aws
-            .query(Service::Iam, "GetRolePolicy", &asked)
-            .await
-        {
+        let there = match self.aws.query(Service::Iam, "GetRolePolicy", &asked).await {
             Ok(answer) => same_policy(&answer["PolicyDocument"], policy),
             Err(error) if has_code(&error, "NoSuchEntity") => false,
             Err(error) => return Err(fail(error)),
@@ -312,11 +322,7 @@ impl Ledger<'_> {
                 parameters.push(from.to_owned());
             } else {
                 let name = from.trim_start_matches('/');
-                parameters.push(self.arn(
-                    "ssm",
-                    self.aws.region(),
-                    &format!("parameter/{name}"),
-                ));
+                parameters.push(self.arn("ssm", self.aws.region(), &format!("parameter/{name}")));
             }
         }
         let mut statements = Vec::new();
@@ -327,10 +333,12 @@ impl Ledger<'_> {
             resources.sort();
             resources.dedup();
             if !resources.is_empty() {
-                statements.push(json!({ "Effect": "Allow", "Action": action, "Resource": resources }));
+                statements
+                    .push(json!({ "Effect": "Allow", "Action": action, "Resource": resources }));
             }
         }
-        (!statements.is_empty()).then(|| json!({ "Version": "2012-10-17", "Statement": statements }))
+        (!statements.is_empty())
+            .then(|| json!({ "Version": "2012-10-17", "Statement": statements }))
     }
 }
 

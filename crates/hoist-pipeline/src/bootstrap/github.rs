@@ -43,7 +43,13 @@ pub fn repository_of(folder: &Path) -> Option<String> {
     let output = Command::new("git")
         .arg("-C")
         .arg(folder)
-        .args(["-c", "core.fsmonitor=false", "config", "--get", "remote.origin.url"])
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "config",
+            "--get",
+            "remote.origin.url",
+        ])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
@@ -52,9 +58,13 @@ pub fn repository_of(folder: &Path) -> Option<String> {
 }
 
 fn at_github(url: &str) -> Option<String> {
-    let rest = ["https://github.com/", "git@github.com:", "ssh://git@github.com/"]
-        .iter()
-        .find_map(|start| url.strip_prefix(start))?;
+    let rest = [
+        "https://github.com/",
+        "git@github.com:",
+        "ssh://git@github.com/",
+    ]
+    .iter()
+    .find_map(|start| url.strip_prefix(start))?;
     let name = rest.trim_end_matches('/').trim_end_matches(".git");
     (name.split('/').count() == 2).then(|| name.to_owned())
 }
@@ -101,7 +111,8 @@ impl Ledger<'_> {
             format!("the role {name}"),
             format!("jobs of {subject} deploy with it"),
         ) {
-            self.create_role(&name, &trusting(&provider, &subject)).await?;
+            self.create_role(&name, &trusting(&provider, &subject))
+                .await?;
         }
         let policy = self.policy(works);
         self.inline(&name, POLICY, &policy, "the least that a deployment needs")
@@ -180,7 +191,11 @@ impl Ledger<'_> {
                     "ecr:CompleteLayerUpload",
                     "ecr:PutImage",
                 ],
-                json!(self.arn("ecr", region, &format!("repository/{}", self.project.repository()))),
+                json!(self.arn(
+                    "ecr",
+                    region,
+                    &format!("repository/{}", self.project.repository())
+                )),
             ),
             allow(
                 &[
@@ -204,13 +219,15 @@ impl Ledger<'_> {
                     "ecs:RunTask",
                     "ecs:TagResource",
                 ],
-                json!(each_once(works, |work| {
-                    let family = work.task_definition["family"].as_str().unwrap_or("*");
-                    vec![self.arn("ecs", region, &format!("task-definition/{family}:*"))]
-                })
-                .into_iter()
-                .chain(clusters)
-                .collect::<Vec<_>>()),
+                json!(
+                    each_once(works, |work| {
+                        let family = work.task_definition["family"].as_str().unwrap_or("*");
+                        vec![self.arn("ecs", region, &format!("task-definition/{family}:*"))]
+                    })
+                    .into_iter()
+                    .chain(clusters)
+                    .collect::<Vec<_>>()
+                ),
             ),
         ];
         if !roles.is_empty() {

@@ -36,7 +36,8 @@ impl Ledger<'_> {
         let group = self.security_group(&short, &vpc, balanced).await?;
         for work in short {
             if work.target_group.is_some() {
-                self.balancer(work, &vpc, &subnets, group.as_deref()).await?;
+                self.balancer(work, &vpc, &subnets, group.as_deref())
+                    .await?;
             }
         }
         Ok(())
@@ -93,7 +94,8 @@ impl Ledger<'_> {
                 format!("the subnet {name}"),
                 format!("{id} of the default VPC gets this name"),
             ) {
-                let params = json!({ "ResourceId": [id], "Tag": [{ "Key": "Name", "Value": name }] });
+                let params =
+                    json!({ "ResourceId": [id], "Tag": [{ "Key": "Name", "Value": name }] });
                 self.aws
                     .query(Service::Ec2, "CreateTags", &params)
                     .await
@@ -216,14 +218,16 @@ impl Ledger<'_> {
             "TargetGroupNotFound",
         )
         .await?;
-        let mut target = seen.map(|seen| read::text(&seen["TargetGroups"][0], "TargetGroupArn").to_owned());
+        let mut target =
+            seen.map(|seen| read::text(&seen["TargetGroups"][0], "TargetGroupArn").to_owned());
         let seen = query(
             "DescribeLoadBalancers",
             json!({ "Names": [name] }),
             "LoadBalancerNotFound",
         )
         .await?;
-        let mut balancer = seen.map(|seen| read::text(&seen["LoadBalancers"][0], "LoadBalancerArn").to_owned());
+        let mut balancer =
+            seen.map(|seen| read::text(&seen["LoadBalancers"][0], "LoadBalancerArn").to_owned());
         let listens = match &balancer {
             None => false,
             Some(arn) => {
@@ -250,7 +254,8 @@ impl Ledger<'_> {
                 .map_err(&fail)?;
             let arn = read::text(&made["TargetGroups"][0], "TargetGroupArn").to_owned();
             if settings["Attributes"].is_array() {
-                let request = json!({ "TargetGroupArn": arn, "Attributes": settings["Attributes"] });
+                let request =
+                    json!({ "TargetGroupArn": arn, "Attributes": settings["Attributes"] });
                 self.aws
                     .query(Service::Elbv2, "ModifyTargetGroupAttributes", &request)
                     .await

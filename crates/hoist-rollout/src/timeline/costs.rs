@@ -105,8 +105,16 @@ pub fn costs(timeline: &Timeline, settings: &Settings) -> Vec<Cost> {
     let seconds = |phase| (timeline.millis_of(phase) + 500) / 1000;
     let times = |phase| i64::try_from(timeline.times(phase).max(1)).unwrap_or(1);
     let mut found = Vec::new();
-    found.extend(draining(seconds(Phase::Drain), times(Phase::Drain), settings));
-    found.extend(checking(seconds(Phase::Health), times(Phase::Health), settings));
+    found.extend(draining(
+        seconds(Phase::Drain),
+        times(Phase::Drain),
+        settings,
+    ));
+    found.extend(checking(
+        seconds(Phase::Health),
+        times(Phase::Health),
+        settings,
+    ));
     found.extend(stopping(timeline, settings));
     found.extend(baking(seconds(Phase::Bake), settings));
     found.extend(shifting(seconds(Phase::Shift), settings));
@@ -137,15 +145,17 @@ fn draining(seconds: i64, times: i64, settings: &Settings) -> Option<Cost> {
 fn checking(seconds: i64, times: i64, settings: &Settings) -> Option<Cost> {
     let group = settings.groups.iter().map(|group| group.interval).max();
     let (setting, interval, of) = match (group, settings.container_interval) {
-        (Some(group), Some(container)) if container > group => {
-            ("healthCheck.interval", container, "a container health interval")
-        }
-        (Some(group), _) => (
-            "HealthCheckIntervalSeconds",
-            group,
-            "a health interval",
+        (Some(group), Some(container)) if container > group => (
+            "healthCheck.interval",
+            container,
+            "a container health interval",
         ),
-        (None, Some(container)) => ("healthCheck.interval", container, "a container health interval"),
+        (Some(group), _) => ("HealthCheckIntervalSeconds", group, "a health interval"),
+        (None, Some(container)) => (
+            "healthCheck.interval",
+            container,
+            "a container health interval",
+        ),
         (None, None) => {
             // Nobody looks: ECS waits for 40 s before it believes that a task runs.
             return Some(Cost {
@@ -166,7 +176,8 @@ fn checking(seconds: i64, times: i64, settings: &Settings) -> Option<Cost> {
     Some(Cost {
         setting,
         seconds,
-        saves: (seconds - times * i64::from(GOOD_INTERVAL)).min(most - times * i64::from(GOOD_INTERVAL)),
+        saves: (seconds - times * i64::from(GOOD_INTERVAL))
+            .min(most - times * i64::from(GOOD_INTERVAL)),
         words: format!(
             "{of} of {interval} s costs up to {interval} s a batch ({} here); {GOOD_INTERVAL} s up to {GOOD_INTERVAL} s",
             length(seconds)
@@ -381,13 +392,19 @@ mod tests {
             )]
         );
         // What takes longer than the interval is the application's own time.
-        assert_eq!(said(&course(&[(Phase::Health, 90)]), &group(30, 10))[0].1, 25);
+        assert_eq!(
+            said(&course(&[(Phase::Health, 90)]), &group(30, 10))[0].1,
+            25
+        );
         assert!(said(&course(&[(Phase::Health, 90)]), &group(5, 10)).is_empty());
         let container = Settings {
             container_interval: Some(30),
             ..group(5, 10)
         };
-        assert_eq!(costs(&timeline, &container)[0].setting, "healthCheck.interval");
+        assert_eq!(
+            costs(&timeline, &container)[0].setting,
+            "healthCheck.interval"
+        );
     }
 
     #[test]
@@ -399,7 +416,10 @@ mod tests {
     #[test]
     fn a_program_that_is_killed_costs_its_stop_timeout() {
         let found = costs(&course(&[(Phase::Stop, 55)]), &group(5, 10));
-        assert_eq!((found[0].setting, found[0].seconds, found[0].saves), ("stopTimeout", 30, 29));
+        assert_eq!(
+            (found[0].setting, found[0].seconds, found[0].saves),
+            ("stopTimeout", 30, 29)
+        );
         let mut ended = course(&[(Phase::Stop, 55)]);
         ended.lanes[0].killed = false;
         assert!(costs(&ended, &group(5, 10)).is_empty());
@@ -418,14 +438,20 @@ mod tests {
         let timeline = course(&[(Phase::Shift, 3240), (Phase::Bake, 900)]);
         let found = costs(&timeline, &settings);
         assert_eq!(
-            found.iter().map(|cost| (cost.setting, cost.saves)).collect::<Vec<_>>(),
+            found
+                .iter()
+                .map(|cost| (cost.setting, cost.saves))
+                .collect::<Vec<_>>(),
             [("linearConfiguration", 2880), ("bakeTimeInMinutes", 600)]
         );
         let canary = Settings {
             shift: Shift::Canary { minutes: 10.0 },
             ..group(5, 10)
         };
-        assert_eq!(costs(&course(&[(Phase::Shift, 600)]), &canary)[0].saves, 300);
+        assert_eq!(
+            costs(&course(&[(Phase::Shift, 600)]), &canary)[0].saves,
+            300
+        );
     }
 
     #[test]
@@ -435,9 +461,17 @@ mod tests {
             maximum_percent: 150,
             ..group(5, 10)
         };
-        let timeline = course(&[(Phase::Pull, 40), (Phase::Health, 5), (Phase::Pull, 40), (Phase::Health, 5)]);
+        let timeline = course(&[
+            (Phase::Pull, 40),
+            (Phase::Health, 5),
+            (Phase::Pull, 40),
+            (Phase::Health, 5),
+        ]);
         let found = costs(&timeline, &settings);
-        assert_eq!((found[0].setting, found[0].seconds, found[0].saves), ("maximumPercent", 90, 45));
+        assert_eq!(
+            (found[0].setting, found[0].seconds, found[0].saves),
+            ("maximumPercent", 90, 45)
+        );
         assert!(found[0].words.contains("in 2 batches"), "{found:?}");
     }
 
@@ -448,7 +482,10 @@ mod tests {
             ..group(5, 10)
         };
         let found = costs(&course(&[(Phase::Pull, 100)]), &settings);
-        assert_eq!((found[0].setting, found[0].saves), ("image.compression", 27));
+        assert_eq!(
+            (found[0].setting, found[0].saves),
+            ("image.compression", 27)
+        );
         assert!(costs(&course(&[(Phase::Pull, 100)]), &group(5, 10)).is_empty());
     }
 

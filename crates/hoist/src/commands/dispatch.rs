@@ -5,9 +5,9 @@ use std::pin::{Pin, pin};
 use hoist_pipeline::{Failure, Kind};
 
 use super::{
-    bootstrap, build, check, completions, continue_it, cost, deploy, doctor, events, exec, explain, history,
-    image, init, local, logs, plan, prune, push, refresh, register, render, rollback, run_task,
-    scale, schema, status, tasks, url,
+    bootstrap, build, check, completions, continue_it, cost, deploy, doctor, events, exec, explain,
+    history, image, init, local, logs, plan, prune, push, refresh, register, render, rollback,
+    run_task, scale, schema, status, tasks, url,
 };
 use crate::arguments::{Cli, Command, Local};
 use crate::exit;

@@ -18,6 +18,7 @@ use crate::platforms;
 use crate::prune;
 use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
+use crate::resolved;
 use crate::soci;
 use crate::workspace::Workspace;
 
@@ -65,18 +66,21 @@ pub async fn build(
 }
 
 /// The digest of everything that an image is built from: the files of the context that are not ignored, the Dockerfile, the arguments, the
-/// target, the platform, and base images of this machine. Times and places do not count.
+/// target, the platform, and base images: those of this machine, and what the tags of others mean now. So do addresses of `ADD`. Times and
+/// places do not count, and what cannot be asked for now counts by its name.
 ///
 /// # Errors
 /// Fails when the Dockerfile or the context cannot be read.
 pub async fn inputs_digest(workspace: &Workspace, request: &BuildRequest) -> Result<Digest> {
     let workspace = workspace.clone();
     let requests = platforms::requests(request);
-    blocking(move || {
-        let digests = requests
-            .iter()
-            .map(|request| Ok(inputs::inputs(&workspace, request)?.digest))
-            .collect::<Result<Vec<_>>>()?;
+    let runtime = Handle::current();
+    reported(&|_| {}, move |report| {
+        let digest = |request: &BuildRequest| {
+            let inputs = inputs::inputs(&workspace, request)?;
+            resolved::digest(&workspace, request, &inputs, &report, &runtime)
+        };
+        let digests = requests.iter().map(digest).collect::<Result<Vec<_>>>()?;
         Ok(platforms::digest(&digests))
     })
     .await

@@ -48,14 +48,16 @@ pub(crate) fn compress(
             let mut table = indexed.then(Table::default);
             for piece in pieces {
                 hasher.update(&piece);
-                crc.update(&piece);
+                if compression == Compression::Gzip {
+                    crc.update(&piece);
+                }
                 if let Some(table) = &mut table {
                     table.read(&piece);
                 }
             }
             (hasher.finish(), crc, table)
         });
-        let (to_write, jobs) = mpsc::sync_channel::<Receiver<Vec<u8>>>(workers + 2);
+        let (to_write, jobs) = mpsc::sync_channel::<Receiver<Arc<Vec<u8>>>>(workers + 2);
         let writing = scope.spawn(move || -> std::result::Result<_, io::Error> {
             let mut blob = blob;
             let mut spans = indexed.then(Spans::default);
@@ -98,7 +100,9 @@ pub(crate) fn compress(
                     };
                     let Ok(job) = job else { return };
                     // A receiver that is gone has its own error.
-                    let _ = job.done.send(deflate(&job.piece, &job.before, job.last));
+                    let _ = job
+                        .done
+                        .send(Arc::new(deflate(&job.piece, &job.before, job.last)));
                 }
             });
         }
@@ -155,7 +159,7 @@ struct Job {
     piece: Arc<Vec<u8>>,
     before: Vec<u8>,
     last: bool,
-    done: SyncSender<Vec<u8>>,
+    done: SyncSender<Arc<Vec<u8>>>,
 }
 
 /// Cuts a stream into pieces and hands each to the threads.
@@ -164,7 +168,7 @@ struct Cutter {
     before: Vec<u8>,
     compression: Compression,
     to_hash: SyncSender<Arc<Vec<u8>>>,
-    to_write: SyncSender<Receiver<Vec<u8>>>,
+    to_write: SyncSender<Receiver<Arc<Vec<u8>>>>,
     to_workers: SyncSender<Job>,
     /// The ends of what comes before each span, if somebody asks.
     windows: Option<Vec<Vec<u8>>>,
@@ -199,7 +203,7 @@ impl Cutter {
                 })
                 .map_err(|_| gone())
         } else {
-            done.send(piece.to_vec()).map_err(|_| gone())
+            done.send(piece).map_err(|_| gone())
         }
     }
 

@@ -10,14 +10,18 @@ use crate::ignore::Ignore;
 use crate::request::BuildRequest;
 use crate::stages;
 
-/// An error without what differs from input to input.
+/// How an error begins: what comes later differs from input to input.
 fn shape(error: &BuildError) -> String {
-    let mut quoted = false;
-    let words = error.message().chars().filter(|letter| {
-        quoted ^= *letter == '\'';
-        !quoted && !letter.is_ascii_digit()
-    });
-    words.take(60).collect()
+    let words = error
+        .message()
+        .split(|letter: char| !letter.is_ascii_lowercase());
+    let words: Vec<&str> = words.filter(|word| word.len() > 1).take(4).collect();
+    words.join(" ")
+}
+
+/// A count, as far as it matters.
+fn few(count: usize) -> usize {
+    count.min(4)
 }
 
 /// A Dockerfile: its lines, instructions, checks, and the plan of its stages.
@@ -34,7 +38,7 @@ pub fn dockerfile(bytes: &[u8]) -> String {
     let planned = match stages::plan(&file, &request) {
         Ok(plans) => format!(
             "{} needed",
-            plans.stages.iter().filter(|it| it.needed).count()
+            few(plans.stages.iter().filter(|it| it.needed).count())
         ),
         Err(error) => shape(&error),
     };
@@ -44,11 +48,14 @@ pub fn dockerfile(bytes: &[u8]) -> String {
         let _ = file.source.location(finding.range.clone()).to_string();
         told.push(finding.rule);
     }
+    told.sort_unstable();
     told.dedup();
+    told.truncate(2);
     let instructions: usize = file.stages.iter().map(|it| it.instructions.len()).sum();
     format!(
-        "{} {instructions} {planned} {}",
-        file.stages.len(),
+        "{} {} {planned} {}",
+        few(file.stages.len()),
+        few(instructions),
         told.join(" ")
     )
 }
@@ -112,7 +119,7 @@ pub fn manifest(bytes: &[u8]) -> String {
         said += &format!(
             "config {} {}",
             config.rootfs.diff_ids.len().min(3),
-            config.platform()
+            config.platform().serves(&Platform::host())
         );
     }
     said

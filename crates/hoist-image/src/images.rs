@@ -257,13 +257,22 @@ pub fn export(workspace: &Workspace, name: &str, target: &Path) -> Result<()> {
     }
 }
 
-/// Takes an image's name away. Its layers stay for other images and builds.
+/// Takes an image's name away; that of a pulled base is written as [`list`] gives it. Its layers stay for other images and builds.
 ///
 /// # Errors
 /// Fails when there is none of that name, or the store cannot be written.
 pub fn remove(workspace: &Workspace, name: &str) -> Result<()> {
-    find(workspace, name)?;
-    let full = with_tag(name)?;
+    let pulled = format!("{PULLED}{name}");
+    let is_pulled = workspace.store.resolve(&pulled).map_err(|error| {
+        BuildError::from_source(BuildErrorKind::Io, format!("look up the image {name}"), error)
+    })?;
+    let full = match is_pulled {
+        Some(_) => pulled,
+        None => {
+            find(workspace, name)?;
+            with_tag(name)?
+        }
+    };
     workspace.store.untag(&full).map_err(|error| {
         BuildError::from_source(
             BuildErrorKind::Io,

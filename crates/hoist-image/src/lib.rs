@@ -68,6 +68,7 @@ mod remote;
 mod remote_cache;
 mod report;
 mod request;
+mod resolved;
 mod running;
 mod scope;
 mod select;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use hoist_aws::Client;
-use hoist_image::{BuildError, BuildEvent, BuildRequest, BuiltImage, RegistryCache, Workspace};
+use hoist_image::{
+    BuildError, BuildEvent, BuildRequest, BuiltImage, NamedContext, RegistryCache, Secret,
+    SecretSource, Workspace,
+};
 use hoist_oci::{
     Compression, Digest, EarlyUploads, ExistingTag, How, ImageRef, Progress, ProgressEvent,
     PushOptions, Registry, RegistryError, RegistryOptions, Silent,
@@ -103,9 +106,9 @@ impl Builder<'_> {
             .map(str::to_owned);
         request.labels.clone_from(&self.options.labels);
         request.annotations.clone_from(&self.options.annotations);
-        request.secrets.clone_from(&self.options.secrets);
+        request.secrets = self.secrets()?;
         request.ssh.clone_from(&self.options.ssh);
-        request.contexts.clone_from(&self.options.contexts);
+        request.contexts = self.contexts();
         request.debug_shell = self.options.debug_shell;
         request.build_args = image
             .build_args
@@ -134,13 +137,48 @@ impl Builder<'_> {
         request.no_cache = self.options.no_cache;
         request.engine = self.options.engine.unwrap_or_else(|| engine(image.engine));
         request.compression = compression(image.compression);
-        request.soci = self.options.soci;
+        request.soci = self.options.soci || image.soci;
         request.registry = RegistryOptions {
             mirrors: self.project.mirrors.clone(),
             ..RegistryOptions::default()
         };
         request.init_program = self.options.init_program.clone();
         Ok(request)
+    }
+
+    /// Secrets of hoist.yaml, and those of the command line over them.
+    fn secrets(&self) -> Result<Vec<Secret>, Failure> {
+        let mut secrets = Vec::new();
+        for text in &self.project.image.secrets {
+            let mut secret: Secret = text.parse().map_err(|why: String| {
+                let what = format!("failed to read the secret `{text}` of `image: {{ secrets }}`");
+                Failure::new(Kind::Configuration, format!("{what}: {why}"))
+            })?;
+            if let SecretSource::File(path) = &mut secret.source {
+                *path = self.project.root.join(&*path);
+            }
+            secrets.push(secret);
+        }
+        let ours = &self.options.secrets;
+        secrets.retain(|known| ours.iter().all(|secret| secret.id != known.id));
+        secrets.extend(ours.iter().cloned());
+        Ok(secrets)
+    }
+
+    /// Named contexts of hoist.yaml, and those of the command line over them.
+    fn contexts(&self) -> Vec<(String, NamedContext)> {
+        let root = &self.project.root;
+        let read = |text: &String| match text.parse() {
+            Ok(NamedContext::Folder(folder)) => NamedContext::Folder(root.join(folder)),
+            Ok(NamedContext::Layout(folder, tag)) => NamedContext::Layout(root.join(folder), tag),
+            Ok(image) => image,
+            Err(never) => match never {},
+        };
+        let configured = self.project.image.contexts.iter();
+        let configured = configured.map(|(name, text)| (name.clone(), read(text)));
+        configured
+            .chain(self.options.contexts.iter().cloned())
+            .collect()
     }
 
     /// Runs the hook and tells the digest of everything the image is built from.
@@ -425,7 +463,9 @@ impl Builder<'_> {
                 target(found)?,
             )),
         };
-        let image = self.build_with(cache, early.clone()).await?;
+        let mut image = self.build_with(cache, early.clone()).await?;
+        // What its provenance says is what its tag says: with what names of the outside meant when it was decided to build.
+        image.inputs = inputs;
         let repository = match found {
             Some(repository) => repository,
             None => {

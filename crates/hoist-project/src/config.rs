@@ -167,6 +167,12 @@ pub struct ImageConfig {
     pub build_args: BTreeMap<String, Text>,
     /// Stage to build. Default: the last one.
     pub target: Option<String>,
+    /// Secrets for `RUN --mount=type=secret`: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`; files relative to hoist.yaml.
+    pub secrets: Vec<String>,
+    /// What names mean in `FROM` and `--from`: a folder relative to hoist.yaml, `docker-image://NAME` or `oci-layout://FOLDER[:TAG]`.
+    pub contexts: BTreeMap<String, String>,
+    /// Add a SOCI index, so that Fargate starts a container before it has the whole image; worth it from about 250 MB.
+    pub soci: bool,
     /// What builds the image.
     pub engine: Engine,
     /// How layers are compressed.
@@ -185,6 +191,9 @@ impl Default for ImageConfig {
             test: None,
             build_args: BTreeMap::new(),
             target: None,
+            secrets: Vec::new(),
+            contexts: BTreeMap::new(),
+            soci: false,
             engine: Engine::Auto,
             compression: Compression::Gzip,
         }

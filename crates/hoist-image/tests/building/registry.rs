@@ -154,6 +154,13 @@ async fn a_base_image_is_pulled_once_and_kept() {
         registry.requests.load(Ordering::SeqCst) - before <= 2,
         "layers are not fetched again"
     );
+    // What was pulled is listed as such, and its name can be taken away.
+    let listed = hoist_image::list(&bench.workspace).unwrap();
+    let pulled: Vec<_> = listed.iter().filter(|image| image.pulled).collect();
+    assert_eq!(pulled.len(), 1);
+    hoist_image::remove(&bench.workspace, &pulled[0].name).unwrap();
+    let listed = hoist_image::list(&bench.workspace).unwrap();
+    assert!(listed.iter().all(|image| !image.pulled), "{listed:?}");
     // A tag that moved is noticed.
     registry
         .hold("team/base", "1", "FROM scratch\nCOPY f /moved\n")
@@ -209,4 +216,33 @@ async fn mirrors_stand_in_and_what_was_pulled_survives_their_loss() {
         "{:?}",
         offline.warnings()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moves_changes_the_inputs_and_one_that_cannot_be_asked_for_counts_by_its_name() {
+    let registry = Registry::start().await;
+    registry.hold("team/base", "1", BASE).await;
+    let bench = Bench::new();
+    bench.write(
+        "Dockerfile",
+        &format!("FROM {}/team/base:1\nENV A=b\n", registry.address),
+    );
+    let mut request = bench.request();
+    request.registry.retries = 0;
+    let digest = async || {
+        hoist_image::inputs_digest(&bench.workspace, &request)
+            .await
+            .unwrap()
+    };
+    let first = digest().await;
+    assert_eq!(digest().await, first);
+    registry
+        .hold("team/base", "1", "FROM scratch\nCOPY f /moved\n")
+        .await;
+    let moved = digest().await;
+    assert_ne!(moved, first);
+    registry.content.lock().unwrap().clear();
+    let unknown = digest().await;
+    assert!(unknown != first && unknown != moved);
+    assert_eq!(digest().await, unknown);
 }

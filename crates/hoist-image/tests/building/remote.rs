@@ -353,3 +353,26 @@ async fn an_agent_is_forwarded_to_the_step_that_asks_for_it() {
         .await;
     optional.built();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_address_gives_is_part_of_the_inputs() {
+    let bench = Bench::new();
+    let server = Server::start(b"content one");
+    bench.write(
+        "Dockerfile",
+        &format!(
+            "ARG HOST={}\nFROM scratch\nARG HOST\nENV FILE=x\nADD http://$HOST/$FILE /x\n",
+            server.address
+        ),
+    );
+    let request = bench.request();
+    let digest = async || {
+        hoist_image::inputs_digest(&bench.workspace, &request)
+            .await
+            .unwrap()
+    };
+    let first = digest().await;
+    assert_eq!(digest().await, first);
+    *server.content.lock().unwrap() = Some(b"content two".to_vec());
+    assert_ne!(digest().await, first);
+}

@@ -14,17 +14,18 @@ pub enum Image {
         after_help = "Examples:\n  hoist image import ./rootfs my/base:1\n  hoist image import rootfs.tar.gz my/base:1"
     )]
     Import {
-        /// A folder, or a tar archive (gzip and zstd too)
+        /// A folder, or a tar archive, plain or compressed with gzip, bzip2, xz or zstd
         source: PathBuf,
         /// Name of the image
         name: String,
     },
     /// List the images
     Ls,
-    /// Remove an image's name
+    /// Remove names of images
     Rm {
-        /// Name of the image
-        name: String,
+        /// Names of images, as `ls` shows them
+        #[arg(required = true)]
+        names: Vec<String>,
     },
     /// Print an image's manifest and configuration as JSON
     Inspect {

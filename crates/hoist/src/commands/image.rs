@@ -28,15 +28,19 @@ pub fn run(command: &Image) -> Result<(), Failure> {
                 hoist_image::list(&workspace).map_err(failed("failed to list the images"))?;
             for image in images {
                 say(format_args!(
-                    "{}  {}  {}",
+                    "{}  {}  {}{}",
                     image.name,
                     image.descriptor.digest.short(),
-                    human_size(image.size)
+                    human_size(image.size),
+                    if image.pulled { "  pulled" } else { "" }
                 ));
             }
         }
-        Image::Rm { name } => {
-            hoist_image::remove(&workspace, name).map_err(failed("failed to remove the image"))?;
+        Image::Rm { names } => {
+            for name in names {
+                hoist_image::remove(&workspace, name)
+                    .map_err(failed("failed to remove the image"))?;
+            }
         }
         Image::Inspect { name } => {
             let image = hoist_image::inspect(&workspace, name)

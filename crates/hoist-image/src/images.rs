@@ -264,7 +264,11 @@ pub fn export(workspace: &Workspace, name: &str, target: &Path) -> Result<()> {
 pub fn remove(workspace: &Workspace, name: &str) -> Result<()> {
     let pulled = format!("{PULLED}{name}");
     let is_pulled = workspace.store.resolve(&pulled).map_err(|error| {
-        BuildError::from_source(BuildErrorKind::Io, format!("look up the image {name}"), error)
+        BuildError::from_source(
+            BuildErrorKind::Io,
+            format!("look up the image {name}"),
+            error,
+        )
     })?;
     let full = match is_pulled {
         Some(_) => pulled,

@@ -154,7 +154,10 @@ fn values(
         }
         Kind::Env(pairs) => {
             let pairs = pairs.iter().filter_map(|pair| {
-                let (name, value) = (scope.expand(&pair.name).ok()?, scope.expand(&pair.value).ok()?);
+                let (name, value) = (
+                    scope.expand(&pair.name).ok()?,
+                    scope.expand(&pair.value).ok()?,
+                );
                 Some(format!("{name}={value}"))
             });
             (Vec::new(), pairs.collect())

@@ -5,12 +5,13 @@ use std::fmt;
 use hoist_aws::Client;
 use hoist_project::Project;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::plan::rates;
 use crate::plan_text::dollars;
 use crate::table::table;
-use crate::work;
+use crate::work::{self, Work};
 use crate::{service, status};
 
 /// What the services cost, without a look at the source.
@@ -55,20 +56,55 @@ pub async fn cost(aws: &Client, project: &Project, only: &[String]) -> Result<Co
             None => work.task_definition.clone(),
         };
         let service = live.as_ref().unwrap_or(&work.service_definition);
-        let tasks = service["desiredCount"]
-            .as_u64()
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(1);
-        let bill = hoist_ecs::monthly(&running, service, tasks, aws.region(), &rates(project));
-        services.push(Cost {
-            service: work.key().to_owned(),
-            tasks,
-            live: live.is_some(),
-            dollars: bill.as_ref().map(|bill| bill.dollars),
-            notes: bill.map(|bill| bill.notes).unwrap_or_default(),
-        });
+        services.push(bill(project, aws.region(), &work, &running, service, live.is_some()));
     }
     Ok(Costs { services })
+}
+
+/// What the services would cost in a month as their definitions say, without a call.
+///
+/// # Errors
+/// `Configuration` for a service that hoist.yaml does not have.
+pub fn cost_of_definitions(
+    region: &str,
+    project: &Project,
+    only: &[String],
+) -> Result<Costs, Failure> {
+    let services = work::works(project, region, only)?
+        .iter()
+        .map(|work| {
+            let (task, service) = (&work.task_definition, &work.service_definition);
+            let mut cost = bill(project, region, work, task, service, false);
+            if work.is_live() {
+                cost.notes
+                    .push("its task definition is the one that runs, which only the account knows".to_owned());
+            }
+            cost
+        })
+        .collect();
+    Ok(Costs { services })
+}
+
+fn bill(
+    project: &Project,
+    region: &str,
+    work: &Work,
+    task: &Value,
+    service: &Value,
+    live: bool,
+) -> Cost {
+    let tasks = service["desiredCount"]
+        .as_u64()
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(1);
+    let bill = hoist_ecs::monthly(task, service, tasks, region, &rates(project));
+    Cost {
+        service: work.key().to_owned(),
+        tasks,
+        live,
+        dollars: bill.as_ref().map(|bill| bill.dollars),
+        notes: bill.map(|bill| bill.notes).unwrap_or_default(),
+    }
 }
 
 impl fmt::Display for Costs {
@@ -98,5 +134,27 @@ impl fmt::Display for Costs {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_have_a_price_without_an_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "app: shop\nservices:\n  web: { port: 80, cpu: 256, memory: 512, count: 2 }\n  other: { task-definition: live }\n";
+        std::fs::write(folder.path().join("hoist.yaml"), text).unwrap();
+        let project =
+            Project::load_with(folder.path(), None, &hoist_project::Variables::new()).unwrap();
+        let costs = cost_of_definitions("us-east-1", &project, &[]).unwrap();
+        let [web, other] = costs.services.as_slice() else {
+            panic!("{costs:?}");
+        };
+        assert!((web.dollars.unwrap() - 18.02).abs() < 0.01, "{web:?}");
+        assert_eq!((web.tasks, web.live), (2, false));
+        assert_eq!(other.dollars, None);
+        assert!(other.notes[0].contains("only the account knows"), "{other:?}");
     }
 }

@@ -94,11 +94,14 @@ pub async fn import(
             "{container} runs {image}, which is not in ECR: the image is going to be built into the repository {app}"
         ));
     }
-    if live["deploymentController"]["type"]
-        .as_str()
-        .is_some_and(|kind| kind != "ECS")
-    {
-        notes.push("the service is deployed by CodeDeploy or an external controller: hoist drives the ECS controller only".to_owned());
+    match live["deploymentController"]["type"].as_str() {
+        Some("EXTERNAL") => notes.push(
+            "the service is deployed by an external controller, which hoist does not drive".to_owned(),
+        ),
+        Some("CODE_DEPLOY") => notes.push(
+            "the service is deployed by CodeDeploy: if its application or deployment group has an unusual name, say it as `codedeploy` in hoist.yaml".to_owned(),
+        ),
+        _ => {}
     }
     for one in read::list(&task, "containerDefinitions") {
         for variable in read::list(one, "environment") {

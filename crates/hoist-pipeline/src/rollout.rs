@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cancel::Cancel;
 use crate::deploy::record;
-use crate::event::{Events, ServiceOutcome, Step};
+use crate::event::{Events, ServiceOutcome, Step, StepTimer};
 use crate::failure::{Failure, Kind};
 use crate::image::Published;
 use crate::journal::{Journal, What};
@@ -16,7 +16,7 @@ use crate::provision::{self, Wanted};
 use crate::register::{self, Revision};
 use crate::table::tail;
 use crate::work::Work;
-use crate::{back, gate, resolve, resume, scaling, select, service, url, watch};
+use crate::{back, codedeploy, gate, resolve, resume, scaling, select, service, url, watch};
 
 /// Moves services, one or several at once.
 pub struct Mover<'a> {
@@ -268,6 +268,11 @@ impl Mover<'_> {
             Step::Deploy,
             format!("{} to {}", revision.name(), work.name()),
         );
+        if let Some(live) = live
+            && codedeploy::owns(live)
+        {
+            return self.by_codedeploy(ready, live, step, events).await;
+        }
         let mut began_with = None;
         let mut answer = None;
         let asked_at = jiff::Timestamp::now();
@@ -400,6 +405,42 @@ impl Mover<'_> {
         };
         let summary = watch::to_the_end(&watched, self.cancel, events).await?;
         step.finish(summary);
+        Ok(true)
+    }
+
+    /// A service that CodeDeploy owns: the task set that has the traffic tells what serves.
+    async fn by_codedeploy(
+        &self,
+        ready: &Ready,
+        live: &Value,
+        step: StepTimer,
+        events: &Events,
+    ) -> Result<bool, Failure> {
+        let (work, revision) = (&ready.work, &ready.revision);
+        let serves = hoist_aws::read::list(live, "taskSets")
+            .any(|set| set["status"] == "PRIMARY" && set["taskDefinition"] == *revision.arn);
+        if serves && !self.force {
+            step.skip(format!("{} serves already", revision.name()));
+            return Ok(false);
+        }
+        self.cancel.or(async { Ok(()) }).await?;
+        let deploying = What::Deploying {
+            cluster: work.cluster().to_owned(),
+            service: work.name().to_owned(),
+            task_definition: revision.arn.clone(),
+            created: false,
+        };
+        record(self.journal, deploying)?;
+        let blue = codedeploy::Blue {
+            aws: self.aws,
+            cluster: work.cluster(),
+            live,
+            revision: &revision.arn,
+            config: work.service.codedeploy.as_ref(),
+            pause: self.pause(),
+            timeout: self.timeout,
+        };
+        step.finish(blue.carry(self.cancel, events).await?);
         Ok(true)
     }
 

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use hoist_aws::{Client, Config, Environment, Overrides, Service, StaticCredentials};
 use serde_json::json;
 
+use crate::bootstrap::{State, Trust, Wish, bootstrap};
 use crate::event::Events;
 use crate::provision::{Wanted, provision};
-use crate::{ecr, register, service, url};
+use crate::schedules::{self, Fresh};
+use crate::{ecr, register, resolve, service, url, work};
 
 struct Moto {
     child: Child,
     client: Client,
+    url: String,
 }
 
 impl Moto {
@@ -47,7 +50,8 @@ impl Moto {
         };
         let client =
             Client::new(Config::load_from(Environment::default(), overrides).unwrap()).unwrap();
-        let moto = Moto { child, client };
+        let url = format!("http://127.0.0.1:{port}");
+        let moto = Moto { child, client, url };
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(
@@ -204,4 +208,109 @@ async fn moto_takes_every_call_of_a_deployment_and_an_unchanged_one_registers_no
             balancers["LoadBalancers"][0]["DNSName"].as_str().unwrap()
         )
     );
+}
+
+fn project(text: &str) -> hoist_project::Project {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hoist.yaml"), text).unwrap();
+    hoist_project::Project::load_with(folder.path(), None, &hoist_project::Variables::new())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn moto_has_what_a_first_deployment_needs_after_bootstrap_and_its_schedules_move() {
+    let moto = Moto::start();
+    let aws = &moto.client;
+    let project = project(
+        "app: shop
+services: { web: { port: 8080, health: /healthz, exec: true, task-role: shop-task, secrets: { TOKEN: /shop/token } } }
+schedules: { nightly: { rule: night }, report: { schedule: report } }
+",
+    );
+    let mut wish = Wish {
+        make: false,
+        trust: Some(Trust {
+            repository: "acme/shop".into(),
+            branch: "main".into(),
+            environment: None,
+        }),
+    };
+    let events = Events::new(Vec::new());
+    let lacks = async || {
+        let mut work = work::works(&project, "eu-central-1", &[]).unwrap().remove(0);
+        resolve::resolve(aws, &mut work, None, &events).await.err()
+    };
+    assert!(lacks().await.is_some());
+    let planned = bootstrap(aws, &project, &wish).await.unwrap();
+    assert!(planned.absent() > 10 && planned.lacking() == 0, "{planned}");
+    wish.make = true;
+    let made = bootstrap(aws, &project, &wish).await.unwrap();
+    assert_eq!(made.absent(), 0, "{made}");
+    assert!(lacks().await.is_none());
+    wish.make = false;
+    let again = bootstrap(aws, &project, &wish).await.unwrap();
+    // moto gives the service-linked role another name than AWS does.
+    let absent: Vec<&str> = again
+        .items
+        .iter()
+        .filter(|item| item.state != State::There)
+        .map(|item| item.what.as_str())
+        .filter(|what| !what.contains("AWSServiceRoleForECS"))
+        .collect();
+    assert!(absent.is_empty(), "{again}");
+    assert!(again.role.unwrap().ends_with(":role/shop-deploy"));
+
+    let ecs = async |operation: &'static str, body| aws.json(Service::Ecs, operation, body).await.unwrap();
+    let registered = ecs(
+        "RegisterTaskDefinition",
+        json!({ "family": "job", "containerDefinitions": [{ "name": "job", "image": "r/shop@sha256:old", "memory": 128 }] }),
+    )
+    .await;
+    let first = registered["taskDefinition"]["taskDefinitionArn"].clone();
+    let parameters = json!({ "TaskDefinitionArn": first, "TaskCount": 1 });
+    let target = json!({ "Id": "1", "Arn": "arn:aws:ecs:eu-central-1:123456789012:cluster/default",
+        "RoleArn": "arn:aws:iam::123456789012:role/x", "EcsParameters": parameters });
+    for (operation, body) in [
+        ("PutRule", json!({ "Name": "night", "ScheduleExpression": "rate(1 day)" })),
+        ("PutTargets", json!({ "Rule": "night", "Targets": [target] })),
+    ] {
+        aws.json(Service::Events, operation, body).await.unwrap();
+    }
+    let mut own = target.clone();
+    own.as_object_mut().unwrap().remove("Id");
+    let schedule = json!({ "ScheduleExpression": "rate(1 hour)", "FlexibleTimeWindow": { "Mode": "OFF" }, "Target": own,
+        "Description": "kept" });
+    let made = reqwest::Client::new()
+        .post(format!("{}/schedules/report", moto.url))
+        .header("authorization", "AWS4-HMAC-SHA256 Credential=a/20261123/eu-central-1/scheduler/aws4_request, SignedHeaders=host, Signature=0")
+        .body(schedule.to_string())
+        .send()
+        .await
+        .unwrap();
+    assert!(made.status().is_success(), "{}", made.status());
+    let fresh = Fresh {
+        image: Some("r/shop@sha256:new"),
+        tags: &[],
+        revisions: Vec::new(),
+        whole: true,
+        begins: true,
+    };
+    schedules::check(aws, &project.schedules, &fresh).await.unwrap();
+    for one in &project.schedules {
+        let moved = schedules::move_on(aws, one, &fresh, &events).await.unwrap().unwrap();
+        assert_eq!(moved.before, first.as_str().unwrap());
+        let runs = schedules::look(aws, one).await.unwrap().task_definition;
+        assert_ne!(runs, moved.before);
+        let described = crate::back::describe(aws, &runs).await.unwrap();
+        assert_eq!(described["containerDefinitions"][0]["image"], "r/shop@sha256:new");
+        schedules::put_back(aws, &moved).await.unwrap();
+        let runs = schedules::look(aws, one).await.unwrap().task_definition;
+        assert_eq!(runs, moved.before);
+    }
+    let kept = aws
+        .json(Service::Scheduler, "GetSchedule", json!({ "Name": "report" }))
+        .await
+        .unwrap();
+    assert_eq!(kept["Description"], "kept");
+    assert_eq!(kept["ScheduleExpression"], "rate(1 hour)");
 }

@@ -35,6 +35,9 @@ pub struct Found {
 /// A describe call was refused.
 pub async fn find(aws: &Client, service: &Value) -> Result<Option<Found>, Failure> {
     let refuse = |error: AwsError| refused("failed to look up the URL", &error);
+    if crate::service::is_express(service) {
+        return express(aws, service).await;
+    }
     let service = ServiceView::of(service);
     let mut balanced = false;
     for link in service.balancers() {
@@ -78,6 +81,29 @@ pub async fn find(aws: &Client, service: &Value) -> Result<Option<Found>, Failur
         url,
         internal: false,
     }))
+}
+
+/// The endpoint that ECS gave an Express service; a public one before a private one.
+async fn express(aws: &Client, service: &Value) -> Result<Option<Found>, Failure> {
+    let request = json!({ "serviceArn": service["serviceArn"] });
+    let described = aws
+        .json(Service::Ecs, "DescribeExpressGatewayService", request)
+        .await
+        .map_err(|error| refused("failed to look up the URL", &error))?;
+    let found = read::list(&described["service"], "activeConfigurations")
+        .flat_map(|configuration| read::list(configuration, "ingressPaths"))
+        .min_by_key(|path| path["accessType"] != "PUBLIC")
+        .map(|path| {
+            let endpoint = read::text(path, "endpoint");
+            Found {
+                url: match endpoint.contains("://") {
+                    true => endpoint.to_owned(),
+                    false => format!("https://{endpoint}/"),
+                },
+                internal: path["accessType"] != "PUBLIC",
+            }
+        });
+    Ok(found)
 }
 
 /// The URL of the listener that sends to `group`, else of the first one; HTTPS before HTTP.
@@ -296,5 +322,22 @@ mod tests {
         assert!(is_loopback("http://127.0.0.9:4077/healthz"));
         assert!(is_loopback("http://localhost/") && is_loopback("http://[::1]:80/"));
         assert!(!is_loopback("http://203.0.113.12:8080/") && !is_loopback("nonsense"));
+    }
+
+    #[tokio::test]
+    async fn an_express_service_is_at_the_endpoint_that_ecs_gave_it() {
+        let endpoint = crate::testing::Endpoint::answering(|_, _, _| {
+            (
+                200,
+                json!({ "service": { "activeConfigurations": [{ "ingressPaths": [
+                    { "accessType": "PRIVATE", "endpoint": "in.example" },
+                    { "accessType": "PUBLIC", "endpoint": "web.ecs.eu-central-1.on.aws" }] }] } }),
+            )
+        })
+        .await;
+        let service = json!({ "serviceArn": "arn:s", "resourceManagementType": "ECS" });
+        let found = find(&endpoint.client, &service).await.unwrap().unwrap();
+        assert_eq!(found.url, "https://web.ecs.eu-central-1.on.aws/");
+        assert!(!found.internal);
     }
 }

@@ -286,6 +286,8 @@ pub struct ServiceConfig {
     /// waiting for ECS's own circuit breaker: a number from 1, or `unlimited`. Default: 2 or a tenth of the desired count,
     /// whichever is more. Void once a task of the revision was healthy.
     pub failure_budget: Option<FailureBudget>,
+    /// How CodeDeploy deploys it, where CodeDeploy owns its deployments.
+    pub codedeploy: Option<CodeDeployConfig>,
     /// Environment variables. With a task definition they are added to those of the container.
     pub environment: Ordered<Text>,
     /// Secrets: environment variable to ARN of a secret or name of a parameter.
@@ -312,6 +314,21 @@ pub struct ServiceConfig {
     pub deregistration_delay: Option<u32>,
     /// Short form: whether `hoist exec` can run programs in the containers.
     pub exec: Option<bool>,
+}
+
+/// Where CodeDeploy knows a service, and what it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct CodeDeployConfig {
+    /// Application. Default: `AppECS-CLUSTER-SERVICE`.
+    pub application: Option<String>,
+    /// Deployment group. Default: `DgpECS-CLUSTER-SERVICE`.
+    pub group: Option<String>,
+    /// Deployment configuration, such as `CodeDeployDefault.ECSAllAtOnce`. Default: that of the deployment group.
+    pub config: Option<String>,
+    /// Appspec: a JSON or YAML file relative to hoist.yaml, into which the revision is put. Default: one for the service's own load
+    /// balancer, without hooks.
+    pub appspec: Option<String>,
 }
 
 /// How a short-form service is reached.

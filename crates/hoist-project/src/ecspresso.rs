@@ -12,7 +12,7 @@ use crate::template::Variables;
 pub(crate) const FILE_NAMES: [&str; 2] = ["ecspresso.yml", "ecspresso.yaml"];
 
 /// The keys that have a meaning here.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 9] = [
     "region",
     "cluster",
     "service",
@@ -20,6 +20,8 @@ const KNOWN: [&str; 7] = [
     "task_definition",
     "timeout",
     "required_version",
+    "appspec",
+    "codedeploy",
 ];
 
 /// The `hoist.yaml` that an ecspresso configuration stands for, and what of it is left out.
@@ -59,7 +61,6 @@ pub(crate) fn config(
                 "plugins" => {
                     "hoist has no plugins: their functions are refused where they are used"
                 }
-                "codedeploy" | "appspec" => "hoist deploys with ECS itself, not with CodeDeploy",
                 _ => "hoist does not know this key of ecspresso, and leaves it out",
             };
             warnings.push(document.warning(entry.key_span, what).label("left out"));
@@ -83,6 +84,20 @@ pub(crate) fn config(
         if let Some(value) = text_of(key) {
             yaml.push_str(&format!("    {ours}: {}\n", quoted(value)));
         }
+    }
+    let codedeploy = root.get("codedeploy");
+    let of = |key: &str| codedeploy.and_then(|node| node.get(key)?.as_str());
+    let told: Vec<String> = [
+        ("application", of("application_name")),
+        ("group", of("deployment_group_name")),
+        ("config", of("deployment_config_name")),
+        ("appspec", text_of("appspec")),
+    ]
+    .into_iter()
+    .filter_map(|(ours, value)| Some(format!("{ours}: {}", quoted(value?))))
+    .collect();
+    if !told.is_empty() {
+        yaml.push_str(&format!("    codedeploy: {{ {} }}\n", told.join(", ")));
     }
     Ok((yaml, warnings))
 }
@@ -273,6 +288,19 @@ mod tests {
             "{:?}",
             project.warnings
         );
+    }
+
+    #[test]
+    fn applications_of_codedeploy_are_taken_over() {
+        let task = r#"{ "family": "x", "containerDefinitions": [{ "name": "app", "image": "repo:1" }] }"#;
+        let config = format!("{CONFIG}codedeploy: {{ application_name: A, deployment_group_name: G }}\n");
+        let project = project(&config, task).unwrap();
+        let codedeploy = project.services[0].codedeploy.as_ref().unwrap();
+        assert_eq!(
+            (codedeploy.application.as_deref(), codedeploy.group.as_deref(), &codedeploy.appspec),
+            (Some("A"), Some("G"), &None)
+        );
+        assert!(project.warnings.is_empty(), "{:?}", project.warnings);
     }
 
     #[test]

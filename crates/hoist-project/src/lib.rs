@@ -42,7 +42,7 @@ pub use error::ProjectError;
 pub use project::Project;
 pub use release::Release;
 pub use schedule::{Schedule, Starter};
-pub use service::{Definition, Definitions, Service, TaskDefinition};
+pub use service::{CodeDeploy, Definition, Definitions, Service, TaskDefinition};
 pub use source::{Source, committed_at};
 pub use task::Task;
 pub use template::Variables;

@@ -34,6 +34,8 @@ pub struct Service {
     pub scaling: Option<ScalingConfig>,
     /// When a deployment is hopeless.
     pub failure_budget: Option<FailureBudget>,
+    /// How CodeDeploy deploys it.
+    pub codedeploy: Option<CodeDeploy>,
     /// Environment variables that are added to a verbatim task definition.
     pub environment: Vec<(String, String)>,
     /// Secrets that are added to a verbatim task definition.
@@ -43,6 +45,19 @@ pub struct Service {
     /// Names of the short form are made from these; the region is filled in later.
     app: String,
     app_environment: Option<String>,
+}
+
+/// Where CodeDeploy knows a service, and what it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodeDeploy {
+    /// Application, if it has not the usual name.
+    pub application: Option<String>,
+    /// Deployment group, if it has not the usual name.
+    pub group: Option<String>,
+    /// Deployment configuration, if not that of the group.
+    pub config: Option<String>,
+    /// Appspec, without our revision.
+    pub appspec: Option<Value>,
 }
 
 /// What a service is made from.
@@ -209,6 +224,16 @@ impl Service {
         if faults.problems.len() > before {
             return None;
         }
+        let codedeploy = config.codedeploy.as_ref().map(|given| CodeDeploy {
+            application: given.application.clone(),
+            group: given.group.clone(),
+            config: given.config.clone(),
+            appspec: given
+                .appspec
+                .as_ref()
+                .and_then(|path| document(faults, context, &format!("{at}/codedeploy/appspec"), path))
+                .map(|document| document.value().clone()),
+        });
         let definition = definition?;
         let of_service = |member: &str| match &definition {
             Definition::Files {
@@ -269,6 +294,7 @@ impl Service {
             url,
             scaling: config.scaling.clone(),
             failure_budget: config.failure_budget,
+            codedeploy,
             environment: plain(is_short, environment_of(config)),
             secrets: plain(is_short, config.secrets.0.clone()),
             definition,

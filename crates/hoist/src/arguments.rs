@@ -46,7 +46,7 @@ pub enum Command {
     /// Show what a deployment would change, cost and take
     Plan(Plan),
     /// Show what the services cost in a month
-    Cost(Look),
+    Cost(Cost),
     /// Build, test, push and register the task definitions; print their ARNs
     Register(Step),
     /// Let a deployment go on that waits in a PAUSE hook, or roll it back

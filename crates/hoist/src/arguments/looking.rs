@@ -24,6 +24,18 @@ pub struct Look {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "For vCPU, memory and storage of tasks that always run, at AWS's published prices or those of hoist.yaml. Without a region --offline takes\nus-east-1.\n\nExamples:\n  hoist cost -e production\n  hoist cost --offline --output json"
+)]
+pub struct Cost {
+    #[command(flatten)]
+    pub look: Look,
+    /// Only the definitions, without a call
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  hoist events -e production\n  hoist events --local --follow")]
 pub struct EventLog {
     #[command(flatten)]

@@ -55,9 +55,10 @@ impl Blue<'_> {
     /// Application and deployment group: as hoist.yaml says, else by the names that the console and AWS's action give them.
     fn place(&self) -> (String, String) {
         let of = |given: fn(&CodeDeploy) -> Option<&String>, start: &str| {
-            self.config.and_then(given).cloned().unwrap_or_else(|| {
-                format!("{start}-{}-{}", tail(self.cluster), self.service())
-            })
+            self.config
+                .and_then(given)
+                .cloned()
+                .unwrap_or_else(|| format!("{start}-{}-{}", tail(self.cluster), self.service()))
         };
         (
             of(|config| config.application.as_ref(), "AppECS"),
@@ -80,7 +81,9 @@ impl Blue<'_> {
             Step::Deploy,
             format!("CodeDeploy, application {application}, deployment group {group}"),
         );
-        let id = cancel.or(self.create(&application, &group, &appspec)).await?;
+        let id = cancel
+            .or(self.create(&application, &group, &appspec))
+            .await?;
         events.note(Step::Deploy, format!("deployment {id}"));
         match self.follow(&id, self.timeout, cancel, events).await? {
             (end, _) if read::text(&end, "status") == "Succeeded" => {
@@ -294,7 +297,10 @@ impl Blue<'_> {
     async fn failed(&self, end: &Value, last: &str, cancel: &Cancel, events: &Events) -> Failure {
         let back = read::text(&end["rollbackInfo"], "rollbackDeploymentId");
         if !back.is_empty() {
-            events.warn(Step::Deploy, format!("CodeDeploy rolls back: deployment {back}"));
+            events.warn(
+                Step::Deploy,
+                format!("CodeDeploy rolls back: deployment {back}"),
+            );
             if let Err(failure) = Box::pin(self.follow(back, WAY_BACK, cancel, events)).await {
                 return failure;
             }
@@ -304,7 +310,10 @@ impl Blue<'_> {
         let (kind, what) = match self.primary().await {
             Ok(primary) if primary != self.revision => (
                 Kind::RolledBack,
-                format!("{service}: {name} failed, and {} serves again", tail(&primary)),
+                format!(
+                    "{service}: {name} failed, and {} serves again",
+                    tail(&primary)
+                ),
             ),
             Ok(_) => (
                 Kind::NotRolledBack,
@@ -317,7 +326,11 @@ impl Blue<'_> {
         };
         let error = &end["errorInformation"];
         let lines = [
-            format!("{} {}", read::text(end, "status"), read::text(error, "code")),
+            format!(
+                "{} {}",
+                read::text(end, "status"),
+                read::text(error, "code")
+            ),
             read::text(error, "message").to_owned(),
             read::text(&end["rollbackInfo"], "rollbackMessage").to_owned(),
             last.to_owned(),
@@ -336,7 +349,8 @@ impl Blue<'_> {
             .aws
             .json(Service::CodeDeploy, "StopDeployment", request);
         match tokio::time::timeout(FAREWELL, asked).await {
-            Ok(Ok(_)) => failure.hint("CodeDeploy was asked to stop and to roll back; it goes on without hoist"),
+            Ok(Ok(_)) => failure
+                .hint("CodeDeploy was asked to stop and to roll back; it goes on without hoist"),
             Ok(Err(error)) => failure
                 .detail(error.to_string())
                 .hint("the stop could not be asked for: the deployment may go on"),
@@ -408,11 +422,13 @@ fn appspec(given: Option<&Value>, live: &Value, revision: &str) -> Result<String
             .map(|(_, value)| value)
     }
     let mut document = given.clone();
-    let resources = member(&mut document, "resources").ok_or_else(|| wrong("names no resources"))?;
+    let resources =
+        member(&mut document, "resources").ok_or_else(|| wrong("names no resources"))?;
     let mut found = false;
     for resource in resources.as_array_mut().into_iter().flatten() {
         for (_, target) in resource.as_object_mut().into_iter().flatten() {
-            let properties = member(target, "properties").ok_or_else(|| wrong("has a resource without properties"))?;
+            let properties = member(target, "properties")
+                .ok_or_else(|| wrong("has a resource without properties"))?;
             match member(properties, "taskdefinition") {
                 Some(place) => *place = json!(revision),
                 None => properties["TaskDefinition"] = json!(revision),
@@ -477,7 +493,10 @@ mod tests {
         .await
     }
 
-    async fn deployed(endpoint: &Endpoint, cancel: &Cancel) -> (Result<String, Failure>, Vec<String>) {
+    async fn deployed(
+        endpoint: &Endpoint,
+        cancel: &Cancel,
+    ) -> (Result<String, Failure>, Vec<String>) {
         let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let log = std::sync::Arc::clone(&lines);
         let events = Events::new(vec![Box::new(move |event| {
@@ -506,13 +525,23 @@ mod tests {
         let (_canceller, cancel) = cancellation();
         let (done, lines) = deployed(&endpoint, &cancel).await;
         assert_eq!(done.unwrap(), "web:2 serves");
-        for line in ["Install succeeded", "AllowTraffic inprogress", "green has 10 % of the traffic"] {
-            assert_eq!(lines.iter().filter(|said| *said == line).count(), 1, "{lines:?}");
+        for line in [
+            "Install succeeded",
+            "AllowTraffic inprogress",
+            "green has 10 % of the traffic",
+        ] {
+            assert_eq!(
+                lines.iter().filter(|said| *said == line).count(),
+                1,
+                "{lines:?}"
+            );
         }
         let asked = &endpoint.asked("CreateDeployment")[0];
         assert_eq!(asked["applicationName"], "AppECS-prod-web");
         assert_eq!(asked["deploymentGroupName"], "DgpECS-prod-web");
-        let content = asked["revision"]["appSpecContent"]["content"].as_str().unwrap();
+        let content = asked["revision"]["appSpecContent"]["content"]
+            .as_str()
+            .unwrap();
         assert_eq!(
             asked["revision"]["appSpecContent"]["sha256"],
             Digest::of(content.as_bytes()).hex()
@@ -530,7 +559,12 @@ mod tests {
         let failure = deployed(&endpoint, &cancel).await.0.unwrap_err();
         assert_eq!(failure.kind, Kind::RolledBack);
         assert_eq!(failure.message, "web: web:2 failed, and web:1 serves again");
-        assert!(failure.detail.unwrap().contains("too few tasks are healthy"));
+        assert!(
+            failure
+                .detail
+                .unwrap()
+                .contains("too few tasks are healthy")
+        );
         // Ours still having the traffic is no rollback, and another's having it no success.
         let stuck = ends("Stopped", NEW).await;
         let failure = deployed(&stuck, &cancel).await.0.unwrap_err();
@@ -559,7 +593,11 @@ mod tests {
             [json!({ "deploymentId": "d-1", "autoRollbackEnabled": true })]
         );
         let busy = Endpoint::answering(|_, _, _| {
-            refusal(400, "DeploymentLimitExceededException", "The Deployment Group already has an active Deployment")
+            refusal(
+                400,
+                "DeploymentLimitExceededException",
+                "The Deployment Group already has an active Deployment",
+            )
         })
         .await;
         let (_canceller, cancel) = cancellation();
@@ -574,9 +612,16 @@ mod tests {
             "hooks": [{ "BeforeInstall": "f" }] });
         let text = appspec(Some(&given), &live(), NEW).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(document["resources"][0]["web"]["properties"]["taskDefinition"], NEW);
+        assert_eq!(
+            document["resources"][0]["web"]["properties"]["taskDefinition"],
+            NEW
+        );
         assert_eq!(document["hooks"][0]["BeforeInstall"], "f");
-        for wrong in [json!({}), json!({ "Resources": [] }), json!({ "Resources": [{ "a": {} }] })] {
+        for wrong in [
+            json!({}),
+            json!({ "Resources": [] }),
+            json!({ "Resources": [{ "a": {} }] }),
+        ] {
             let failure = appspec(Some(&wrong), &live(), NEW).unwrap_err();
             assert_eq!(failure.kind, Kind::Configuration);
         }

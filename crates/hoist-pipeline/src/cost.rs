@@ -56,7 +56,14 @@ pub async fn cost(aws: &Client, project: &Project, only: &[String]) -> Result<Co
             None => work.task_definition.clone(),
         };
         let service = live.as_ref().unwrap_or(&work.service_definition);
-        services.push(bill(project, aws.region(), &work, &running, service, live.is_some()));
+        services.push(bill(
+            project,
+            aws.region(),
+            &work,
+            &running,
+            service,
+            live.is_some(),
+        ));
     }
     Ok(Costs { services })
 }
@@ -76,8 +83,10 @@ pub fn cost_of_definitions(
             let (task, service) = (&work.task_definition, &work.service_definition);
             let mut cost = bill(project, region, work, task, service, false);
             if work.is_live() {
-                cost.notes
-                    .push("its task definition is the one that runs, which only the account knows".to_owned());
+                cost.notes.push(
+                    "its task definition is the one that runs, which only the account knows"
+                        .to_owned(),
+                );
             }
             cost
         })
@@ -155,6 +164,9 @@ mod tests {
         assert!((web.dollars.unwrap() - 18.02).abs() < 0.01, "{web:?}");
         assert_eq!((web.tasks, web.live), (2, false));
         assert_eq!(other.dollars, None);
-        assert!(other.notes[0].contains("only the account knows"), "{other:?}");
+        assert!(
+            other.notes[0].contains("only the account knows"),
+            "{other:?}"
+        );
     }
 }

@@ -237,7 +237,9 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
     };
     let events = Events::new(Vec::new());
     let lacks = async || {
-        let mut work = work::works(&project, "eu-central-1", &[]).unwrap().remove(0);
+        let mut work = work::works(&project, "eu-central-1", &[])
+            .unwrap()
+            .remove(0);
         resolve::resolve(aws, &mut work, None, &events).await.err()
     };
     assert!(lacks().await.is_some());
@@ -260,7 +262,9 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
     assert!(absent.is_empty(), "{again}");
     assert!(again.role.unwrap().ends_with(":role/shop-deploy"));
 
-    let ecs = async |operation: &'static str, body| aws.json(Service::Ecs, operation, body).await.unwrap();
+    let ecs = async |operation: &'static str, body| {
+        aws.json(Service::Ecs, operation, body).await.unwrap()
+    };
     let registered = ecs(
         "RegisterTaskDefinition",
         json!({ "family": "job", "containerDefinitions": [{ "name": "job", "image": "r/shop@sha256:old", "memory": 128 }] }),
@@ -271,8 +275,14 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
     let target = json!({ "Id": "1", "Arn": "arn:aws:ecs:eu-central-1:123456789012:cluster/default",
         "RoleArn": "arn:aws:iam::123456789012:role/x", "EcsParameters": parameters });
     for (operation, body) in [
-        ("PutRule", json!({ "Name": "night", "ScheduleExpression": "rate(1 day)" })),
-        ("PutTargets", json!({ "Rule": "night", "Targets": [target] })),
+        (
+            "PutRule",
+            json!({ "Name": "night", "ScheduleExpression": "rate(1 day)" }),
+        ),
+        (
+            "PutTargets",
+            json!({ "Rule": "night", "Targets": [target] }),
+        ),
     ] {
         aws.json(Service::Events, operation, body).await.unwrap();
     }
@@ -295,20 +305,32 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
         whole: true,
         begins: true,
     };
-    schedules::check(aws, &project.schedules, &fresh).await.unwrap();
+    schedules::check(aws, &project.schedules, &fresh)
+        .await
+        .unwrap();
     for one in &project.schedules {
-        let moved = schedules::move_on(aws, one, &fresh, &events).await.unwrap().unwrap();
+        let moved = schedules::move_on(aws, one, &fresh, &events)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(moved.before, first.as_str().unwrap());
         let runs = schedules::look(aws, one).await.unwrap().task_definition;
         assert_ne!(runs, moved.before);
         let described = crate::back::describe(aws, &runs).await.unwrap();
-        assert_eq!(described["containerDefinitions"][0]["image"], "r/shop@sha256:new");
+        assert_eq!(
+            described["containerDefinitions"][0]["image"],
+            "r/shop@sha256:new"
+        );
         schedules::put_back(aws, &moved).await.unwrap();
         let runs = schedules::look(aws, one).await.unwrap().task_definition;
         assert_eq!(runs, moved.before);
     }
     let kept = aws
-        .json(Service::Scheduler, "GetSchedule", json!({ "Name": "report" }))
+        .json(
+            Service::Scheduler,
+            "GetSchedule",
+            json!({ "Name": "report" }),
+        )
         .await
         .unwrap();
     assert_eq!(kept["Description"], "kept");

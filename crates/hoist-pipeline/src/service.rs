@@ -339,7 +339,8 @@ pub fn is_express(live: &Value) -> bool {
 /// Source: botocore 1.44.5, `ecs/2014-11-13/service-2.json`, shape UpdateExpressGatewayServiceRequest.
 async fn update_express(aws: &Client, live: &Value, wanted: &Move) -> Result<Value, Failure> {
     let name = read::text(live, "serviceName");
-    let request = json!({ "serviceArn": live["serviceArn"], "taskDefinitionArn": wanted.task_definition });
+    let request =
+        json!({ "serviceArn": live["serviceArn"], "taskDefinitionArn": wanted.task_definition });
     aws.json(Service::Ecs, "UpdateExpressGatewayService", request)
         .await
         .map_err(|error| {
@@ -518,7 +519,8 @@ mod tests {
             other => refusal(400, "UnknownOperationException", other),
         })
         .await;
-        let live = json!({ "serviceName": "web", "serviceArn": "arn:s", "resourceManagementType": "ECS" });
+        let live =
+            json!({ "serviceName": "web", "serviceArn": "arn:s", "resourceManagementType": "ECS" });
         assert!(changes(&live, &json!({ "propagateTags": "SERVICE" })).is_empty());
         let wanted = Move {
             task_definition: "arn:web:2".to_owned(),

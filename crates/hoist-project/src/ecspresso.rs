@@ -292,12 +292,18 @@ mod tests {
 
     #[test]
     fn applications_of_codedeploy_are_taken_over() {
-        let task = r#"{ "family": "x", "containerDefinitions": [{ "name": "app", "image": "repo:1" }] }"#;
-        let config = format!("{CONFIG}codedeploy: {{ application_name: A, deployment_group_name: G }}\n");
+        let task =
+            r#"{ "family": "x", "containerDefinitions": [{ "name": "app", "image": "repo:1" }] }"#;
+        let config =
+            format!("{CONFIG}codedeploy: {{ application_name: A, deployment_group_name: G }}\n");
         let project = project(&config, task).unwrap();
         let codedeploy = project.services[0].codedeploy.as_ref().unwrap();
         assert_eq!(
-            (codedeploy.application.as_deref(), codedeploy.group.as_deref(), &codedeploy.appspec),
+            (
+                codedeploy.application.as_deref(),
+                codedeploy.group.as_deref(),
+                &codedeploy.appspec
+            ),
             (Some("A"), Some("G"), &None)
         );
         assert!(project.warnings.is_empty(), "{:?}", project.warnings);

@@ -231,7 +231,9 @@ impl Service {
             appspec: given
                 .appspec
                 .as_ref()
-                .and_then(|path| document(faults, context, &format!("{at}/codedeploy/appspec"), path))
+                .and_then(|path| {
+                    document(faults, context, &format!("{at}/codedeploy/appspec"), path)
+                })
                 .map(|document| document.value().clone()),
         });
         let definition = definition?;

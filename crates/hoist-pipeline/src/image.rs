@@ -9,6 +9,7 @@ use hoist_image::{
     BuildError, BuildEvent, BuildRequest, BuiltImage, NamedContext, RegistryCache, Secret,
     SecretSource, Workspace,
 };
+use hoist_oci::signing::SigningKey;
 use hoist_oci::{
     Compression, Digest, EarlyUploads, ExistingTag, How, ImageRef, Progress, ProgressEvent,
     PushOptions, Registry, RegistryError, RegistryOptions, Silent,
@@ -434,10 +435,17 @@ impl Builder<'_> {
         let found = self.cancel.or(ecr::find(aws, name)).await?;
         let tag = source.tag(&inputs.to_string());
         let inputs_tag = inputs_tag(&inputs);
+        let key = match &self.options.sign {
+            None => None,
+            Some(path) => Some(crate::image_push::signing_key(path)?),
+        };
         if let Some(repository) = &found
             && !self.options.no_cache
             && let Some(published) = self.reuse(repository, &inputs_tag, &tag).await?
         {
+            if let Some(key) = &key {
+                self.sign(repository, &published.digest, key).await?;
+            }
             return Ok(published);
         }
 
@@ -449,10 +457,6 @@ impl Builder<'_> {
                 lazy: self.project.image.test.is_none() && !self.options.sbom,
             }),
             _ => None,
-        };
-        let key = match &self.options.sign {
-            None => None,
-            Some(path) => Some(crate::image_push::signing_key(path)?),
         };
         // Layers of a repository that exists travel while they are compressed. Nothing names them before the tests have passed.
         let early = match &found {
@@ -514,14 +518,7 @@ impl Builder<'_> {
         };
         let mut attached = self.cancel.or(work).await?;
         if let Some(key) = &key {
-            let work = async {
-                let store = &self.workspace.store;
-                let signing = registry.sign(store, &target, &image.manifest.digest, key);
-                signing.await.map_err(|error| {
-                    Failure::because(Kind::Push, format!("failed to sign {name}"), &error)
-                })
-            };
-            self.cancel.or(work).await?;
+            self.sign(&repository, &image.manifest.digest, key).await?;
             attached.push_str(", signature");
         }
         step.finish(format!(
@@ -544,6 +541,24 @@ fn inputs_tag(inputs: &Digest) -> String {
 }
 
 impl Builder<'_> {
+    /// Signs an image in the repository, unless this key did.
+    async fn sign(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        key: &SigningKey,
+    ) -> Result<(), Failure> {
+        let (registry, target) = (registry(repository), target(repository)?);
+        let work = async {
+            let signing = registry.sign(&self.workspace.store, &target, digest, key);
+            signing.await.map_err(|error| {
+                let what = format!("failed to sign {}", self.project.repository());
+                Failure::because(Kind::Push, what, &error)
+            })
+        };
+        self.cancel.or(work).await.map(drop)
+    }
+
     /// Pushes what goes with an image: cache, packages, provenance. Tells what that was.
     async fn attach(
         &self,

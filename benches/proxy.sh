@@ -2,12 +2,13 @@
 # The embedded load balancer against nginx, side by side: the same client (wrk), the same target (nginx answering a small file of its
 # own), keep-alive on both sides, one round of each in turn.
 #
-#   benches/proxy.sh PROGRAM [ROUNDS [SECONDS [CONNECTIONS]]]
+#   benches/proxy.sh PROGRAM [ROUNDS [SECONDS [CONNECTIONS [get|post|rules]]]]
 #
-# PROGRAM is hoist; wrk, nginx and the AWS CLI have to be there. Prints requests a second of each round, the medians, and their ratio.
+# `post` sends bodies of 1 KiB; with `rules` the second of two rules leads to the target. PROGRAM is hoist; wrk, nginx and the AWS CLI have
+# to be there. Prints requests a second of each round, the medians, and their ratio.
 set -euo pipefail
 program=$(realpath "$1")
-rounds=${2:-5} seconds=${3:-5} connections=${4:-64}
+rounds=${2:-5} seconds=${3:-5} connections=${4:-64} kind=${5:-get}
 folder=$(mktemp -d)
 export HOIST_HOME="$folder/home" AWS_PAGER=
 finish() {
@@ -41,6 +42,11 @@ http {
   }
 }
 CONF
+case $kind in
+  post) printf 'wrk.method = "POST"\nwrk.body = string.rep("x", 1024)\n' > "$folder/wrk.lua" ;;
+  get | rules) printf '' > "$folder/wrk.lua" ;;
+  *) echo "what is $kind?" >&2; exit 2 ;;
+esac
 nginx -p "$folder" -c "$folder/nginx.conf"
 
 "$program" local start >/dev/null
@@ -51,13 +57,21 @@ vpc=$(aws ec2 describe-subnets --query 'Subnets[0].VpcId' --output text)
 balancer=$(aws elbv2 create-load-balancer --name bench --subnets $subnets --query 'LoadBalancers[0].LoadBalancerArn' --output text)
 group=$(aws elbv2 create-target-group --name bench --protocol HTTP --port 18081 --vpc-id "$vpc" --target-type ip \
   --health-check-interval-seconds 5 --health-check-timeout-seconds 2 --query 'TargetGroups[0].TargetGroupArn' --output text)
-aws elbv2 create-listener --load-balancer-arn "$balancer" --protocol HTTP --port 80 \
-  --default-actions "Type=forward,TargetGroupArn=$group" >/dev/null
+default="Type=forward,TargetGroupArn=$group"
+if [ "$kind" = rules ]; then default='Type=fixed-response,FixedResponseConfig={StatusCode=404}'; fi
+listener=$(aws elbv2 create-listener --load-balancer-arn "$balancer" --protocol HTTP --port 80 \
+  --default-actions "$default" --query 'Listeners[0].ListenerArn' --output text)
+if [ "$kind" = rules ]; then
+  for rule in '1 /none/*' '2 /*'; do
+    aws elbv2 create-rule --listener-arn "$listener" --priority "${rule% *}" --conditions "Field=path-pattern,Values=${rule#* }" \
+      --actions "Type=forward,TargetGroupArn=$group" >/dev/null
+  done
+fi
 aws elbv2 register-targets --target-group-arn "$group" --targets Id=127.0.0.1,Port=18081
 aws elbv2 wait target-in-service --target-group-arn "$group"
 name=$(aws elbv2 describe-load-balancers --names bench --query 'LoadBalancers[0].DNSName' --output text)
 
-load() { wrk -t2 "-c$connections" "-d${seconds}s" "$1" | tee -a "$folder/wrk.log" | awk '/Requests\/sec/ { print int($2) }'; }
+load() { wrk -t2 "-c$connections" "-d${seconds}s" -s "$folder/wrk.lua" "$1" | tee -a "$folder/wrk.log" | awk '/Requests\/sec/ { print int($2) }'; }
 median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 load "http://$name/" >/dev/null
 for round in $(seq "$rounds"); do

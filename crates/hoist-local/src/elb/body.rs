@@ -29,7 +29,8 @@ impl Activity {
         })
     }
 
-    fn touch(&self) {
+    /// Something moved now.
+    pub fn touch(&self) {
         let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.millis.store(millis, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! The short way through the load balancer, which most requests take: a GET or HEAD without a body that the default action forwards.
+//! The short way through the load balancer, which most requests take: those of HTTP/1.1 that are forwarded to a group without sticky
+//! sessions, and neither switch protocols nor wait to be asked for their body.
 //!
 //! Head and body go from one connection to the other as the bytes they came as; only the headers that a load balancer takes away or
 //! adds are touched. Whatever is not of this simple kind is handed over, with all that was read, to the long way ([`super::proxy`]),
@@ -6,26 +7,32 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use http::header::HeaderName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Activity;
 use super::framing::{Framing, Progress};
 use super::group::Group;
 use super::headers;
 use super::page;
 use super::proxy::Front;
-use super::rule::{Action, draw};
+use super::rule::{Action, Head, draw};
 
 /// A head may be so long here; longer ones are the long way's to judge.
 const HEAD: usize = 16 << 10;
 const HEADERS: usize = 64;
 /// How much is read at once.
 const CHUNK: usize = 16 << 10;
+/// The same of a body that is longer.
+const LARGE: usize = 128 << 10;
 
 /// How it ended.
 pub enum End {
@@ -60,6 +67,54 @@ struct Asked {
     length: usize,
     head_only: bool,
     close: bool,
+    body: Framing,
+    /// May be sent twice: it has no body, and a method that allows it.
+    replayable: bool,
+    group: Arc<Group>,
+}
+
+/// A head as it came, for the tests of rules.
+struct Raw<'a, 'h, 'b> {
+    request: &'a httparse::Request<'h, 'b>,
+}
+
+impl Raw<'_, '_, '_> {
+    fn target(&self) -> (&str, Option<&str>) {
+        let target = self.request.path.unwrap_or("/");
+        let target = target.split('#').next().unwrap_or(target);
+        match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        }
+    }
+}
+
+impl Head for Raw<'_, '_, '_> {
+    fn method(&self) -> &str {
+        self.request.method.unwrap_or_default()
+    }
+
+    fn host(&self) -> &str {
+        let mut headers = self.request.headers.iter();
+        let host = headers.find(|header| header.name.eq_ignore_ascii_case("host"));
+        host.and_then(|host| std::str::from_utf8(host.value).ok())
+            .unwrap_or_default()
+    }
+
+    fn path(&self) -> &str {
+        self.target().0
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.target().1
+    }
+
+    fn any(&self, name: &HeaderName, fits: &dyn Fn(&str) -> bool) -> bool {
+        self.request.headers.iter().any(|header| {
+            header.name.eq_ignore_ascii_case(name.as_str())
+                && std::str::from_utf8(header.value).is_ok_and(fits)
+        })
+    }
 }
 
 /// Serves requests of `peer` until one comes that is not simple.
@@ -73,14 +128,17 @@ pub async fn serve(
     let mut out: Vec<u8> = Vec::with_capacity(CHUNK);
     loop {
         // The next head. What waits here holds nothing up, so the listener may go.
-        let asked = loop {
-            out.clear();
-            match ask(&read, peer, &mut out) {
-                Judged::Simple(asked) => break asked,
-                Judged::Otherwise => return End::HandOver(client, read),
-                Judged::Partial => {}
+        let (asked, front) = loop {
+            let front = front();
+            if !read.is_empty() {
+                out.clear();
+                match ask(&read, peer, &front, &mut out) {
+                    Judged::Simple(asked) => break (asked, front),
+                    Judged::Otherwise => return End::HandOver(client, read),
+                    Judged::Partial => {}
+                }
             }
-            let idle = front().idle;
+            let idle = front.idle;
             let got = tokio::select! {
                 biased;
                 got = timeout(idle, client.read_buf(&mut read)) => got,
@@ -93,20 +151,10 @@ pub async fn serve(
                 _ => return End::Closed,
             }
         };
-        let front = front();
-        let group = match &front.rules.default {
-            Action::Forward(shares) if front.rules.rules.is_empty() => draw(shares).cloned(),
-            _ => None,
-        };
-        let Some(group) = group.filter(|group| group.settings().sticky.is_none()) else {
-            return End::HandOver(client, read);
-        };
         finish_head(&mut out, front.port);
-        match exchange(&front, &group, &mut client, &asked, &mut out).await {
-            Exchanged::Again if !asked.close && !closing.is_cancelled() => {
-                read.drain(..asked.length);
-            }
-            Exchanged::Again | Exchanged::Over => {
+        match exchange(&front, &mut client, asked, &mut read, &mut out).await {
+            Exchanged::Again { close } if !close && !closing.is_cancelled() => {}
+            Exchanged::Again { .. } | Exchanged::Over => {
                 let _ = client.shutdown().await;
                 return End::Closed;
             }
@@ -122,7 +170,7 @@ enum Judged {
 }
 
 /// Reads a head and writes the beginning of the one for the target. Anything unusual is for the long way.
-fn ask(read: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Judged {
+fn ask(read: &[u8], peer: SocketAddr, front: &Front, out: &mut Vec<u8>) -> Judged {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(read) {
@@ -130,11 +178,13 @@ fn ask(read: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Judged {
         Ok(httparse::Status::Partial) if read.len() < HEAD => return Judged::Partial,
         _ => return Judged::Otherwise,
     };
-    let (Some(method @ ("GET" | "HEAD")), Some(path), Some(1)) =
-        (request.method, request.path, request.version)
+    let (Some(method), Some(path), Some(1)) = (request.method, request.path, request.version)
     else {
         return Judged::Otherwise;
     };
+    if !METHODS.contains(&method) {
+        return Judged::Otherwise;
+    }
     if !path.starts_with('/') {
         return Judged::Otherwise;
     }
@@ -144,6 +194,7 @@ fn ask(read: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Judged {
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let (mut chain, mut traced): (Option<&str>, Option<&str>) = (None, None);
+    let mut body = Framing::Nothing;
     for header in request.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         // The first letter tells most of them from all that matter.
@@ -157,10 +208,23 @@ fn ask(read: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Judged {
                 }
                 _ => return Judged::Otherwise,
             },
-            Some(b'c') if is("content-length") => return Judged::Otherwise,
-            Some(b't') if is("transfer-encoding") || is("te") || is("trailer") => {
-                return Judged::Otherwise;
+            Some(b'c') if is("content-length") => {
+                let length = std::str::from_utf8(header.value).ok();
+                let digits = length.filter(|it| it.bytes().all(|digit| digit.is_ascii_digit()));
+                let length = digits.and_then(|it| it.parse().ok());
+                match (length, &body) {
+                    (Some(length), Framing::Nothing) => body = Framing::Length(length),
+                    // Two lengths, or one that is none, are the long way's to judge.
+                    _ => return Judged::Otherwise,
+                }
             }
+            Some(b't') if is("transfer-encoding") => match &body {
+                Framing::Nothing if header.value.eq_ignore_ascii_case(b"chunked") => {
+                    body = Framing::chunks();
+                }
+                _ => return Judged::Otherwise,
+            },
+            Some(b't') if is("te") || is("trailer") => return Judged::Otherwise,
             Some(b'u') if is("upgrade") => return Judged::Otherwise,
             Some(b'e') if is("expect") => return Judged::Otherwise,
             Some(b'k') if is("keep-alive") => continue,
@@ -199,6 +263,14 @@ fn ask(read: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Judged {
     if hosts != 1 {
         return Judged::Otherwise;
     }
+    let action = front.rules.action(&Raw { request: &request }, peer.ip());
+    let group = match action {
+        Action::Forward(shares) => draw(shares).cloned(),
+        _ => None,
+    };
+    let Some(group) = group.filter(|group| group.settings().sticky.is_none()) else {
+        return Judged::Otherwise;
+    };
     out.extend_from_slice(b"x-forwarded-for: ");
     if let Some(before) = chain.filter(|before| !before.is_empty()) {
         out.extend_from_slice(before.as_bytes());
@@ -207,12 +279,19 @@ fn ask(read: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Judged {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{}\r\nx-forwarded-proto: http\r\n", peer.ip());
     let _ = write!(out, "x-amzn-trace-id: {}\r\n", headers::trace(traced));
+    let bodyless = matches!(body, Framing::Nothing | Framing::Length(0));
     Judged::Simple(Asked {
         length,
         head_only: method == "HEAD",
         close,
+        replayable: bodyless && !matches!(method, "POST" | "PATCH"),
+        body,
+        group,
     })
 }
+
+/// Methods of this way. TRACE and CONNECT are refused, and others are rare.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 fn finish_head(out: &mut Vec<u8>, port: u16) {
     let _ = write!(out, "x-forwarded-port: {port}\r\n\r\n");
@@ -226,26 +305,37 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 enum Exchanged {
-    /// The response is whole, and the client may ask again.
-    Again,
+    /// The response is whole, and the client may ask again, unless it said that it will not.
+    Again { close: bool },
     /// The client's connection has to end.
     Over,
     /// No target has seen the request, or a connection that had rested was gone: the long way tries on.
     NotSent,
 }
 
+/// Sends a request, of which `read` holds the head and what came of the body, and whose new head is in `out`. Unless it was not sent,
+/// what belongs to it is gone from `read` afterwards.
 async fn exchange(
     front: &Front,
-    group: &Group,
     client: &mut TcpStream,
-    asked: &Asked,
+    mut asked: Asked,
+    read: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Exchanged {
-    let Some(in_flight) = group.choose(&[]) else {
+    let Some(in_flight) = asked.group.choose(&[]) else {
         return Exchanged::NotSent;
     };
+    // What has come of the body goes out with the head.
+    let Ok(Progress { used, done }) = asked.body.take(&read[asked.length..]) else {
+        return Exchanged::NotSent;
+    };
+    let uploaded = done || matches!(asked.body, Framing::Nothing | Framing::Length(0));
+    let end = asked.length + used;
+    out.extend_from_slice(&read[asked.length..end]);
     let pool = in_flight.pool().clone();
-    let rested = pool.take_rested(front.idle).filter(Rested::is_silent);
+    let rested = pool
+        .take_rested(!asked.replayable, front.idle)
+        .filter(Rested::is_silent);
     let reused = rested.is_some();
     let mut target = match rested {
         Some(rested) => rested.stream,
@@ -258,9 +348,16 @@ async fn exchange(
         },
     };
     let cut = pool.when_cut();
+    let carrying = async {
+        if uploaded {
+            carry(front.idle, &mut target, client, &asked, out).await
+        } else {
+            both_ways(front.idle, &mut target, client, &mut asked, out).await
+        }
+    };
     let carried = tokio::select! {
         biased;
-        carried = carry(front.idle, &mut target, client, asked, out) => carried,
+        carried = carrying => carried,
         () = cut.cancelled() => Carried::Broken,
     };
     match carried {
@@ -271,19 +368,99 @@ async fn exchange(
                     since: Instant::now(),
                 });
             }
-            Exchanged::Again
+            read.drain(..end);
+            Exchanged::Again { close: asked.close }
         }
-        Carried::Nothing(_) if reused => Exchanged::NotSent,
+        Carried::Nothing(_) if reused && asked.replayable => Exchanged::NotSent,
         Carried::Nothing(status) => {
-            answer(client, status, asked).await;
+            answer(client, status, &asked).await;
             Exchanged::Over
         }
         Carried::Silent => {
-            answer(client, StatusCode::GATEWAY_TIMEOUT, asked).await;
+            answer(client, StatusCode::GATEWAY_TIMEOUT, &asked).await;
+            Exchanged::Over
+        }
+        Carried::Bad => {
+            answer(client, StatusCode::BAD_GATEWAY, &asked).await;
             Exchanged::Over
         }
         Carried::ClosesClient | Carried::Broken => Exchanged::Over,
     }
+}
+
+/// Carries the rest of a request's body to the target while the response may come already.
+async fn both_ways(
+    idle: Duration,
+    target: &mut TcpStream,
+    client: &mut TcpStream,
+    asked: &mut Asked,
+    out: &mut Vec<u8>,
+) -> Carried {
+    let activity = Activity::new();
+    let mut body = std::mem::replace(&mut asked.body, Framing::Nothing);
+    if target.write_all(out).await.is_err() {
+        return Carried::Nothing(StatusCode::BAD_GATEWAY);
+    }
+    out.clear();
+    let (mut from_target, mut to_target) = target.split();
+    let (mut from_client, mut to_client) = client.split();
+    let upload = async {
+        let mut read: Vec<u8> = Vec::with_capacity(LARGE);
+        loop {
+            read.clear();
+            let Ok(1..) = from_client.read_buf(&mut read).await else {
+                return Uploaded::ClientGone;
+            };
+            activity.touch();
+            let Ok(progress) = body.take(&read) else {
+                return Uploaded::ClientGone;
+            };
+            if to_target.write_all(&read[..progress.used]).await.is_err() {
+                return Uploaded::Part;
+            }
+            if progress.done {
+                // A client that asks on before it has an answer is more than this way can follow.
+                return match progress.used == read.len() {
+                    true => Uploaded::Whole,
+                    false => Uploaded::Part,
+                };
+            }
+        }
+    };
+    let download = receive(
+        idle,
+        Some(&activity),
+        &mut from_target,
+        &mut to_client,
+        asked,
+        out,
+    );
+    tokio::pin!(upload, download);
+    let mut uploaded = None;
+    loop {
+        tokio::select! {
+            biased;
+            carried = &mut download => return match carried {
+                // Answered before it had the whole request: neither connection can go on.
+                Carried::Whole { .. } if uploaded != Some(Uploaded::Whole) => Carried::ClosesClient,
+                carried => carried,
+            },
+            ended = &mut upload, if uploaded.is_none() => match ended {
+                Uploaded::ClientGone => return Carried::Broken,
+                ended => uploaded = Some(ended),
+            },
+        }
+    }
+}
+
+/// How the rest of a request's body went.
+#[derive(PartialEq)]
+enum Uploaded {
+    Whole,
+    /// The target takes no more, but may still have something to say; or there was more than the body.
+    Part,
+    /// The client is gone, or sends what is no body.
+    ClientGone,
 }
 
 /// An answer of the load balancer itself; the connection ends after it.
@@ -307,11 +484,13 @@ enum Carried {
     Nothing(StatusCode),
     /// The target said nothing for too long.
     Silent,
+    /// What it said cannot be understood; nothing of it has gone to the client.
+    Bad,
     /// It broke in the middle.
     Broken,
 }
 
-/// Sends the head in `out` and carries the response to the client.
+/// Sends what is in `out` and carries the response to the client.
 async fn carry(
     idle: Duration,
     target: &mut TcpStream,
@@ -322,19 +501,47 @@ async fn carry(
     if target.write_all(out).await.is_err() {
         return Carried::Nothing(StatusCode::BAD_GATEWAY);
     }
+    receive(idle, None, target, client, asked, out).await
+}
+
+/// Reads, unless nothing moves for too long: since the other side has last moved, too.
+async fn hear(
+    idle: Duration,
+    activity: Option<&Activity>,
+    from: &mut (impl AsyncRead + Unpin),
+    read: &mut Vec<u8>,
+) -> Option<io::Result<usize>> {
+    loop {
+        match timeout(idle, from.read_buf(read)).await {
+            Ok(got) => return Some(got),
+            Err(_) if activity.is_some_and(|it| it.last().elapsed() < idle) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Carries a response to the client.
+async fn receive(
+    idle: Duration,
+    activity: Option<&Activity>,
+    target: &mut (impl AsyncRead + Unpin),
+    client: &mut (impl AsyncWrite + Unpin),
+    asked: &Asked,
+    out: &mut Vec<u8>,
+) -> Carried {
     let mut read: Vec<u8> = Vec::with_capacity(CHUNK);
     let (length, mut framing, mut reusable) = loop {
-        match timeout(idle, target.read_buf(&mut read)).await {
-            Err(_) => return Carried::Silent,
-            Ok(Ok(1..)) => {}
-            Ok(_) if read.is_empty() => return Carried::Nothing(StatusCode::BAD_GATEWAY),
-            Ok(_) => return bad(client, asked).await,
+        match hear(idle, activity, target, &mut read).await {
+            None => return Carried::Silent,
+            Some(Ok(1..)) => {}
+            Some(_) if read.is_empty() => return Carried::Nothing(StatusCode::BAD_GATEWAY),
+            Some(_) => return Carried::Bad,
         }
         out.clear();
         match head(&mut read, asked, out) {
             Some(Some(done)) => break done,
             Some(None) if read.len() < 4 * HEAD => {}
-            _ => return bad(client, asked).await,
+            _ => return Carried::Bad,
         }
     };
     let mut done = match framing.take(&read[length..]) {
@@ -344,16 +551,19 @@ async fn carry(
             reusable &= length + used == read.len();
             done
         }
-        Err(_) => return bad(client, asked).await,
+        Err(_) => return Carried::Bad,
     };
     if client.write_all(out).await.is_err() {
         return Carried::Broken;
     }
+    if !done && matches!(framing, Framing::Length(left) if left > CHUNK as u64) {
+        read = Vec::with_capacity(LARGE);
+    }
     while !done {
         read.clear();
-        match timeout(idle, target.read_buf(&mut read)).await {
-            Ok(Ok(0)) if matches!(framing, Framing::UntilClose) => return Carried::ClosesClient,
-            Ok(Ok(1..)) => {}
+        match hear(idle, activity, target, &mut read).await {
+            Some(Ok(0)) if matches!(framing, Framing::UntilClose) => return Carried::ClosesClient,
+            Some(Ok(1..)) => {}
             _ => return Carried::Broken,
         }
         let Ok(progress) = framing.take(&read) else {
@@ -366,12 +576,6 @@ async fn carry(
         done = progress.done;
     }
     Carried::Whole { reusable }
-}
-
-/// The target's answer cannot be understood; nothing of it has gone to the client.
-async fn bad(client: &mut TcpStream, asked: &Asked) -> Carried {
-    answer(client, StatusCode::BAD_GATEWAY, asked).await;
-    Carried::Broken
 }
 
 /// Reads the head of a response and writes the one for the client: its length, how its body is framed, and whether the connection may

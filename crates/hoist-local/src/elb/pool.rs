@@ -188,12 +188,17 @@ impl Pool {
         self.rested.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection of the short way that was used last.
-    pub fn take_rested(&self, idle_timeout: Duration) -> Option<Rested> {
+    /// Takes the connection of the short way that was used last. `careful` takes only one that was in use a moment ago.
+    pub fn take_rested(&self, careful: bool, idle_timeout: Duration) -> Option<Rested> {
         let mut rested = self.rested();
         let newest = rested.pop()?;
-        if newest.since().elapsed() >= idle_timeout {
+        let rests = newest.since().elapsed();
+        if rests >= idle_timeout {
             rested.clear();
+            return None;
+        }
+        if careful && rests > TRUSTED {
+            rested.push(newest);
             return None;
         }
         Some(newest)

@@ -283,7 +283,7 @@ mod tests {
     use crate::elb::dial::Direct;
     use crate::elb::group::{Algorithm, Pace, Settings, Surroundings};
     use crate::elb::listen::{Listener, Speech};
-    use crate::elb::rule::Share;
+    use crate::elb::rule::{Share, Test};
 
     /// A target that says itself what happens to the `n`th connection.
     async fn target<F: Future<Output = ()> + Send>(
@@ -520,6 +520,155 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
+    /// Answers with what it was sent, as it comes, in chunks.
+    async fn echo(_: usize, mut stream: BufReader<TcpStream>) {
+        head(&mut stream).await;
+        let begin = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(begin).await.unwrap();
+        let mut left = 10;
+        while left > 0 {
+            let mut buffer = [0; 10];
+            let read = stream.read(&mut buffer).await.unwrap();
+            left -= read;
+            let chunk = [format!("{read:x}\r\n").as_bytes(), &buffer[..read], b"\r\n"].concat();
+            stream.write_all(&chunk).await.unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        // Until the other side has seen all of it.
+        let _ = stream.read_u8().await;
+    }
+
+    #[tokio::test]
+    async fn a_response_comes_while_the_request_is_still_being_sent() {
+        let (listener, _group) = balance(target(echo).await, LONG).await;
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\n01234")
+            .await
+            .unwrap();
+        let mut seen = String::new();
+        for (said, more) in [("01234\r\n", &b"56789"[..]), ("56789\r\n0\r\n\r\n", b"")] {
+            while !seen.contains(said) {
+                let mut buffer = [0; 1024];
+                let read = client.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "{seen}");
+                seen.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+            client.write_all(more).await.unwrap();
+        }
+        assert!(seen.starts_with("HTTP/1.1 200 "), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn uploads_of_every_framing_arrive_whole_and_the_connection_serves_on() {
+        let sink = |_, mut stream: BufReader<TcpStream>| async move {
+            // Says how many bytes came behind the head, up to the `!` that ends every body here.
+            while head(&mut stream).await {
+                let mut body = Vec::new();
+                while !body.ends_with(b"!") {
+                    body.push(stream.read_u8().await.unwrap());
+                }
+                let said = body
+                    .iter()
+                    .filter(|byte| **byte == b'x')
+                    .count()
+                    .to_string();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{said}",
+                    said.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if !body.starts_with(b"x") {
+                    // The end of a chunked body.
+                    let mut end = [0; 7];
+                    stream.read_exact(&mut end).await.unwrap();
+                }
+            }
+        };
+        let (listener, _group) = balance(target(sink).await, LONG).await;
+        let mut client = BufReader::new(TcpStream::connect(listener.address()).await.unwrap());
+        let large = "x".repeat(300_000);
+        for (framing, body, count) in [
+            ("content-length: 4".to_owned(), "xxx!".to_owned(), 3),
+            (
+                format!("content-length: {}", large.len() + 1),
+                format!("{large}!"),
+                large.len(),
+            ),
+            (
+                "transfer-encoding: chunked".to_owned(),
+                "4\r\nxxxx\r\n2\r\nx!\r\n0\r\n\r\n".to_owned(),
+                5,
+            ),
+            ("content-length: 2".to_owned(), "x!".to_owned(), 1),
+        ] {
+            let request = format!("PUT /x HTTP/1.1\r\nhost: h\r\n{framing}\r\n\r\n{body}");
+            client.write_all(request.as_bytes()).await.unwrap();
+            assert!(head(&mut client).await, "{framing}");
+            let mut answer = vec![0; count.to_string().len()];
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(
+                String::from_utf8(answer).unwrap(),
+                count.to_string(),
+                "{framing}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn rules_lead_the_short_way_too() {
+        let answer = |text: &'static [u8]| {
+            move |_, mut stream: BufReader<TcpStream>| async move {
+                while head(&mut stream).await {
+                    stream.write_all(text).await.unwrap();
+                }
+            }
+        };
+        let (listener, default) = balance(target(answer(OK)).await, LONG).await;
+        let other: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nother";
+        let (_, ruled) = balance(target(answer(other)).await, LONG).await;
+        let forward = |group: &Arc<Group>| {
+            Action::Forward(vec![Share {
+                group: group.clone(),
+                weight: 1,
+            }])
+        };
+        let rules = Rules {
+            rules: vec![(
+                vec![
+                    Test::Path(vec!["/x*".into()]),
+                    Test::Header {
+                        name: http::HeaderName::from_static("x-stage"),
+                        values: vec!["blue".into()],
+                    },
+                    Test::Query(vec![(Some("a".into()), "1".into())]),
+                    Test::Host(vec!["h".into()]),
+                    Test::Method(vec!["GET".into()]),
+                ],
+                forward(&ruled),
+            )],
+            default: forward(&default),
+        };
+        listener.set(rules, LONG);
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        for (target, stage, said) in [
+            ("/x?a=1", "Blue", "other"),
+            ("/x?a=2", "blue", "ok"),
+            ("/x?a=1", "red", "ok"),
+        ] {
+            let request =
+                format!("GET {target} HTTP/1.1\r\nhost: H:80\r\nX-Stage: {stage}\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut seen = String::new();
+            while !seen.ends_with(&format!("\r\n\r\n{said}")) {
+                let mut buffer = [0; 1024];
+                let read = client.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "{target} {stage}: {seen}");
+                seen.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+        }
     }
 
     #[tokio::test]

@@ -21,12 +21,46 @@ pub struct Rules {
 
 impl Rules {
     /// The action of the first rule whose tests all pass.
-    pub fn action(&self, request: &Parts, peer: IpAddr) -> &Action {
+    pub fn action(&self, request: &dyn Head, peer: IpAddr) -> &Action {
         let matching = self
             .rules
             .iter()
             .find(|(tests, _)| tests.iter().all(|test| test.passes(request, peer)));
         matching.map_or(&self.default, |(_, action)| action)
+    }
+}
+
+/// What tests look at of a request, however far it has been read.
+pub trait Head {
+    fn method(&self) -> &str;
+    /// The host that the client asked for, with its port if it named one.
+    fn host(&self) -> &str;
+    fn path(&self) -> &str;
+    fn query(&self) -> Option<&str>;
+    /// Whether a header of that name has a value that fits.
+    fn any(&self, name: &HeaderName, fits: &dyn Fn(&str) -> bool) -> bool;
+}
+
+impl Head for Parts {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn host(&self) -> &str {
+        host(self)
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    fn any(&self, name: &HeaderName, fits: &dyn Fn(&str) -> bool) -> bool {
+        let mut sent = self.headers.get_all(name).iter();
+        sent.any(|value| value.to_str().is_ok_and(fits))
     }
 }
 
@@ -47,32 +81,23 @@ pub enum Test {
 }
 
 impl Test {
-    fn passes(&self, request: &Parts, peer: IpAddr) -> bool {
+    fn passes(&self, request: &dyn Head, peer: IpAddr) -> bool {
         match self {
             Self::Host(patterns) => {
-                let host = host(request).to_ascii_lowercase();
+                let host = request.host().to_ascii_lowercase();
                 let host = without_port(&host);
                 patterns.iter().any(|pattern| wild(pattern, host))
             }
-            Self::Path(patterns) => patterns
-                .iter()
-                .any(|pattern| wild(pattern, request.uri.path())),
-            Self::Method(methods) => methods
-                .iter()
-                .any(|method| method == request.method.as_str()),
-            Self::Header { name, values } => request
-                .headers
-                .get_all(name)
-                .iter()
-                .filter_map(|sent| sent.to_str().ok())
-                .any(|sent| {
-                    let sent = sent.to_ascii_lowercase();
-                    values
-                        .iter()
-                        .any(|pattern| wild(&pattern.to_ascii_lowercase(), &sent))
-                }),
+            Self::Path(patterns) => patterns.iter().any(|pattern| wild(pattern, request.path())),
+            Self::Method(methods) => methods.iter().any(|method| method == request.method()),
+            Self::Header { name, values } => request.any(name, &|sent| {
+                let sent = sent.to_ascii_lowercase();
+                values
+                    .iter()
+                    .any(|pattern| wild(&pattern.to_ascii_lowercase(), &sent))
+            }),
             Self::Query(wanted) => {
-                let query = request.uri.query().unwrap_or_default().as_bytes();
+                let query = request.query().unwrap_or_default().as_bytes();
                 form_urlencoded::parse(query).any(|(key, value)| {
                     let (key, value) = (key.to_lowercase(), value.to_lowercase());
                     wanted.iter().any(|(k, v)| {

@@ -216,6 +216,69 @@ impl AwsError {
         }
     }
 
+    /// The same once more, for another who waited for the same call. What it was caused by is kept as text.
+    #[must_use]
+    pub fn again(&self) -> AwsError {
+        match self {
+            AwsError::Service {
+                service,
+                operation,
+                code,
+                message,
+                status,
+                request_id,
+            } => AwsError::Service {
+                service: *service,
+                operation: operation.clone(),
+                code: code.clone(),
+                message: message.clone(),
+                status: *status,
+                request_id: request_id.clone(),
+            },
+            AwsError::Credentials {
+                reason,
+                tried,
+                hint,
+            } => AwsError::Credentials {
+                reason: reason.clone(),
+                tried: tried.clone(),
+                hint: hint.clone(),
+            },
+            AwsError::Transport {
+                service,
+                operation,
+                endpoint,
+                kind,
+                source,
+            } => AwsError::Transport {
+                service: *service,
+                operation: operation.clone(),
+                endpoint: endpoint.clone(),
+                kind: *kind,
+                source: source.to_string().into(),
+            },
+            AwsError::Decode {
+                service,
+                operation,
+                reason,
+            } => AwsError::Decode {
+                service: *service,
+                operation: operation.clone(),
+                reason: reason.clone(),
+            },
+            AwsError::Config(error) => AwsError::Credentials {
+                reason: error.to_string(),
+                tried: Vec::new(),
+                hint: error.hint(),
+            },
+        }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        self.is_throttling() || crate::retry::is_transient(self)
+    }
+
     /// Whether the service asked to slow down.
     pub fn is_throttling(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
-//! A token bucket per group of calls, at the rates that ECS publishes, so that a release of many services is not throttled.
-//! See <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html>.
+//! A token bucket per group of calls, at the rates that ECS and Elastic Load Balancing publish, so that a release of many services is not
+//! throttled. See <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html> and
+//! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -19,9 +20,6 @@ struct Limit {
 
 /// The published limit of a call, where there is one.
 fn limit(service: Service, operation: &str) -> Option<Limit> {
-    if service != Service::Ecs {
-        return None;
-    }
     let of = |group, burst: u32, per_second: u32| {
         Some(Limit {
             group,
@@ -29,6 +27,12 @@ fn limit(service: Service, operation: &str) -> Option<Limit> {
             per_second: per_second.into(),
         })
     };
+    if service == Service::Elbv2 && operation.starts_with("Describe") {
+        return of("load balancer reads", 40, 10);
+    }
+    if service != Service::Ecs {
+        return None;
+    }
     match operation {
         "RegisterTaskDefinition" | "DeregisterTaskDefinition" | "DeleteTaskDefinitions" => {
             of("task definition writes", 20, 1)
@@ -161,10 +165,6 @@ mod tests {
     fn calls_without_a_published_limit_are_not_held() {
         let buckets = Buckets::default();
         let now = Instant::now();
-        assert!((0..1000).all(|_| {
-            buckets
-                .take(Service::Elbv2, "DescribeTargetHealth", now)
-                .is_zero()
-        }));
+        assert!((0..1000).all(|_| { buckets.take(Service::Ecr, "DescribeImages", now).is_zero() }));
     }
 }

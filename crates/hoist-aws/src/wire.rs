@@ -129,6 +129,7 @@ impl Wire {
                 Auth::Keys(keys) => Some(keys.clone()),
                 Auth::Chain(chain) => Some(chain.get().await?),
             };
+            let skew = self.skew.load(Ordering::Relaxed);
             let failure = match self.attempt(call, &endpoint, keys.as_ref()).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -139,7 +140,7 @@ impl Wire {
                 server_time,
             } = *failure;
             tracing::debug!(service = %call.service, operation = call.operation, %error, "attempt failed");
-            if !clock_corrected && self.correct_clock(&error, server_time) {
+            if !clock_corrected && self.correct_clock(&error, server_time, skew) {
                 clock_corrected = true;
                 continue;
             }
@@ -171,8 +172,9 @@ impl Wire {
         }
     }
 
-    /// Corrects the clock when the service refused a signature for its time. True when the correction changed.
-    fn correct_clock(&self, error: &AwsError, server_time: Option<Timestamp>) -> bool {
+    /// Corrects the clock when the service refused a signature for its time. True when the correction is another one than `skew`, with which
+    /// was signed: a call that was sent at the same time may have corrected it.
+    fn correct_clock(&self, error: &AwsError, server_time: Option<Timestamp>, skew: i64) -> bool {
         let (Some(code), Some(message), Some(server)) =
             (error.code(), error.message(), server_time)
         else {
@@ -191,7 +193,7 @@ impl Wire {
         }
         let seen = self.now().duration_until(server).as_secs();
         if seen.abs() <= SKEW_TOLERANCE_SECONDS {
-            return false;
+            return self.skew.load(Ordering::Relaxed) != skew;
         }
         let offset = Timestamp::now().duration_until(server).as_secs();
         self.skew.store(offset, Ordering::Relaxed);

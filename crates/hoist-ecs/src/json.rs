@@ -197,7 +197,7 @@ impl Reader<'_> {
                     return Err(self.problem(
                         self.word_span(),
                         "expected `,` or `}`",
-                        "a comma is missing before this",
+                        "needs a comma before this",
                     ));
                 }
             }
@@ -238,7 +238,7 @@ impl Reader<'_> {
                     return Err(self.problem(
                         self.word_span(),
                         "expected `,` or `]`",
-                        "a comma is missing before this",
+                        "needs a comma before this",
                     ));
                 }
             }
@@ -401,7 +401,11 @@ impl Reader<'_> {
         let text = &self.text[span.start..span.end];
         match number(text) {
             Ok(number) => Ok(Kind::Number(number)),
-            Err(why) => Err(self.problem(span, format!("`{text}` {why}"), "")),
+            Err(why) => Err(self.problem(
+                span,
+                format!("`{text}` {why}"),
+                "expected a number of 64 bits",
+            )),
         }
     }
 
@@ -464,6 +468,7 @@ pub(crate) fn twice(name: &str, text: &str, key: &str, first: Span, second: Span
         )
         .label("the second one")
         .related(text, first, "the first one")
+        .help("remove one of the two")
         .docs("duplicate-key"),
     )
 }

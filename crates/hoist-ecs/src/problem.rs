@@ -65,6 +65,17 @@ struct Excerpt {
     related: Option<(usize, usize)>,
 }
 
+/// What to do, where a label says what is needed.
+fn fix_in(label: &str) -> Option<String> {
+    let needs = label
+        .strip_prefix("needs ")
+        .map(|what| format!("add {what}"));
+    let expected = label
+        .strip_prefix("expected ")
+        .map(|what| format!("write {what}"));
+    needs.or(expected)
+}
+
 impl Problem {
     /// A problem at `span` of `text`, which is the content of `file`.
     pub fn new(
@@ -95,9 +106,12 @@ impl Problem {
         problem
     }
 
-    /// Says what stands beside the marked text.
+    /// Says what stands beside the marked text. Where that says what is needed, it is the fix too, for readers who see no excerpt.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = visible(&label.into());
+        if self.help.is_none() {
+            self.help = fix_in(&self.label);
+        }
         self
     }
 

@@ -113,10 +113,14 @@ impl<'a> Reader<'a> {
                         let indent = text.len() - text.trim_start_matches([' ', '\t']).len();
                         text[..indent].contains('\t')
                     });
-                    if tab {
-                        problem.help =
-                            Some("indent with spaces: YAML does not allow tabs there".to_owned());
-                    }
+                    problem.help = Some(
+                        if tab {
+                            "indent with spaces: YAML does not allow tabs there"
+                        } else {
+                            "close every bracket and quote, and put a text with special characters in double quotes"
+                        }
+                        .to_owned(),
+                    );
                     return Err(problem);
                 }
             }

@@ -18,6 +18,7 @@ use crate::journal::{Journal, What};
 use crate::release;
 use crate::rollout::{Mover, Ready};
 use crate::schedules::Fresh;
+use crate::together::Together;
 use crate::work::{self, Work};
 use crate::{back, existing, gate, resume, select, service, telemetry, url};
 
@@ -333,6 +334,7 @@ impl Run<'_> {
         }
         let mover = Mover {
             aws: request.aws,
+            together: Together::new(request.aws.clone()),
             embedded: request.embedded,
             project: request.project,
             count: request.count,

@@ -157,6 +157,7 @@ mod tests {
     use crate::failure::Kind;
     use crate::journal::Journal;
     use crate::testing::{Endpoint, refusal};
+    use crate::together::Together;
     use crate::watch::to_the_end;
     use jiff::Timestamp;
     use serde_json::{Value, json};
@@ -170,8 +171,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let journal = Journal::open(&home.path().join("journal")).unwrap();
         let (definition, answer) = (json!({}), json!({}));
+        let together = Together::new(endpoint.client.clone());
         let watched = Watched {
             aws: &endpoint.client,
+            together: &together,
             embedded: false,
             cluster: "c",
             service: "web",

@@ -69,6 +69,7 @@ mod tasks;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod together;
 mod trace;
 mod url;
 mod watch;
@@ -102,4 +103,5 @@ pub use scale::scale;
 pub use select::{one, some};
 pub use status::{DeploymentStatus, ServiceStatus, Status, status};
 pub use tasks::{TaskStatus, Tasks, tasks};
+pub use together::{Together, Watcher};
 pub use work::{Work, check, project_failure, project_warnings, works};

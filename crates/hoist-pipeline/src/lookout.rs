@@ -8,15 +8,20 @@ use hoist_aws::{AwsError, Service, read};
 use hoist_rollout::{
     ContainerFacts, Due, Intent, Observation, Progress, Rollout, Timing, Verdict, due, judge,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::observe::{Asks, Observer};
+use crate::observe::{Asks, FEW, Observer};
 
 /// Time between two looks at the embedded AWS, which has no limits to keep.
 const EMBEDDED: Duration = Duration::from_millis(150);
 /// Time between two looks when the end may come at any moment: with the calls themselves, it is told within a second.
-const NEAR: Duration = Duration::from_millis(750);
+const NEAR: Duration = Duration::from_millis(850);
+/// With more than [`FEW`] services, the time between two looks at each grows by this for each, so that their heartbeats (one call for ten of
+/// them) take less than half of what ECS lets in a second (20).
+const OF_MANY: Duration = Duration::from_millis(11);
+/// The same for the embedded AWS, which has no limits but the machine's.
+const EMBEDDED_OF_MANY: Duration = Duration::from_millis(3);
 /// Time between two looks while things are on their way.
 const SOON: Duration = Duration::from_secs(4);
 /// The longest time between two looks, so that events are told as they happen.
@@ -70,6 +75,13 @@ impl<'a, A: Asks> Lookout<'a, A> {
         }
     }
 
+    /// Expects ECS to take a task without health checks for healthy at once, as the embedded one does at its own pace.
+    #[must_use]
+    pub fn without_settling(mut self) -> Lookout<'a, A> {
+        self.has_checks = true;
+        self
+    }
+
     /// All that was seen so far.
     pub fn rollout(&self) -> &Rollout {
         &self.rollout
@@ -105,16 +117,37 @@ impl<'a, A: Asks> Lookout<'a, A> {
         let timing = self.timing.unwrap_or_default();
         let now = self.aws.now();
         let left = self.rollout.intent.started + self.rollout.intent.timeout;
+        let watching = self.aws.watching();
+        let near = self.near(watching);
         let pause = match due(&self.rollout, &timing, now) {
-            _ if self.is_embedded => EMBEDDED,
-            _ if self.failed => SOON,
-            Due::Near => NEAR,
-            Due::Soon => SOON,
-            Due::After(time) => Duration::try_from(time).unwrap_or(NEAR).clamp(NEAR, QUIET),
+            _ if self.is_embedded => near,
+            _ if self.failed => SOON.max(near),
+            Due::Near => near,
+            Due::Soon => SOON.max(near),
+            Due::After(time) => Duration::try_from(time)
+                .unwrap_or(near)
+                .clamp(near, QUIET.max(near)),
+        };
+        let pause = if watching > 1 {
+            together(now, pause, near)
+        } else {
+            pause
         };
         // The end of the time is an end like any other.
         let left = Duration::try_from(now.duration_until(left)).unwrap_or_default();
         pause.min(left.max(Duration::from_millis(1)))
+    }
+
+    /// Time between two looks when the end may come at any moment, and so many watch.
+    fn near(&self, watching: usize) -> Duration {
+        let watching = u32::try_from(watching).unwrap_or(u32::MAX);
+        if self.is_embedded {
+            EMBEDDED.max(EMBEDDED_OF_MANY.saturating_mul(watching))
+        } else if watching as usize > FEW {
+            NEAR.max(OF_MANY.saturating_mul(watching))
+        } else {
+            NEAR
+        }
     }
 
     /// Asks for the settings that decide how long things take. What cannot be had is taken to take no time.
@@ -171,6 +204,19 @@ impl<'a, A: Asks> Lookout<'a, A> {
     }
 }
 
+/// A pause that ends at one of the moments at which all look, so that they can ask in one call: those are `tick` apart. It is never longer
+/// than `pause` unless that ends before the next of them.
+fn together(now: Timestamp, pause: Duration, tick: Duration) -> Duration {
+    let (now, pause, tick) = (
+        u128::try_from(now.as_millisecond()).unwrap_or_default(),
+        pause.as_millis(),
+        tick.as_millis().max(1),
+    );
+    let next = (now / tick + 1) * tick;
+    let then = ((now + pause) / tick * tick).max(next);
+    Duration::from_millis(u64::try_from(then - now).unwrap_or_default())
+}
+
 /// What UpdateService or CreateService answered, read into what is looked for: the deployment's id, and when it was made.
 pub fn note_answer(intent: &mut Intent, answer: &Value) {
     let primary =
@@ -179,5 +225,25 @@ pub fn note_answer(intent: &mut Intent, answer: &Value) {
         intent.deployment_id = primary["id"].as_str().map(str::to_owned);
         // By the clock of ECS: ours may be wrong.
         intent.made_at = read::moment(primary, "createdAt");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_look_together_look_at_the_same_moments() {
+        let at = |millis: i64| Timestamp::from_millisecond(1_764_000_000_000 + millis).unwrap();
+        let pause = |now, millis| {
+            let pause = Duration::from_millis(millis);
+            together(at(now), pause, Duration::from_millis(750)).as_millis()
+        };
+        assert_eq!(
+            (pause(0, 750), pause(1, 750), pause(749, 750)),
+            (750, 749, 1)
+        );
+        assert_eq!((pause(0, 4_000), pause(740, 4_000)), (3_750, 3_760));
+        assert_eq!(pause(100, 10), 650);
     }
 }

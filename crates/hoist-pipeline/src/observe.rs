@@ -1,7 +1,7 @@
 //! Looks at a rollout: which calls are made, and when which of them is due.
 //!
-//! One DescribeServices is the heartbeat. Everything else is read when the heartbeat shows a change, when something that it does not show
-//! is on its way (a task that starts, a target that is checked), and now and then in case a change was missed.
+//! One DescribeServices is the heartbeat. Everything else is read when the heartbeat shows a change that concerns it, when something that it
+//! does not show is on its way (a task that starts, a target that is checked), and now and then in case a change was missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,10 @@ const TASKS_A_CALL: usize = 100;
 const REFRESH: SignedDuration = SignedDuration::from_secs(30);
 /// Tasks that start and targets that are checked are read this often, whatever the heartbeat says.
 const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(4);
+/// So many services can be watched as if each were the only one: one DescribeServices call is the heartbeat of all.
+pub const FEW: usize = 10;
+/// With more of them, the targets of each are read so much more rarely that half of what Elastic Load Balancing lets in a second (10) is kept.
+const OF_MANY: SignedDuration = SignedDuration::from_millis(200);
 
 /// Who answers: a client of AWS, or a simulation of it.
 pub trait Asks {
@@ -43,6 +47,11 @@ pub trait Asks {
 
     /// The time that observations are stamped with.
     fn now(&self) -> Timestamp;
+
+    /// How many watch by the same limits, this one included.
+    fn watching(&self) -> usize {
+        1
+    }
 }
 
 impl Asks for Client {
@@ -80,10 +89,14 @@ pub struct Observer<'a, A> {
     knows_deployments: Option<bool>,
     /// Stopped tasks that were described once; nothing about them changes any more.
     done: BTreeSet<String>,
+    /// Tasks that had not stopped when they were described.
+    active: BTreeSet<String>,
     /// The task definition of each service revision: it never changes.
     revisions: BTreeMap<String, String>,
-    /// What the last whole look was at, and when.
-    whole: Option<(Heartbeat, Timestamp)>,
+    /// The last heartbeat after which all was read that it called for.
+    last: Option<Heartbeat>,
+    /// When everything was read.
+    whole_at: Option<Timestamp>,
     tasks_at: Timestamp,
     targets_at: Timestamp,
 }
@@ -99,6 +112,28 @@ struct Heartbeat {
     deployments: Vec<Beat>,
     newest_event: String,
     current: String,
+}
+
+/// What a heartbeat shows that the last one did not.
+#[derive(Clone, Copy)]
+struct Change {
+    any: bool,
+    /// Of the deployments: which there are, their states, their failures.
+    outcome: bool,
+    /// The number of tasks that failed.
+    failures: bool,
+    /// A new event.
+    events: bool,
+}
+
+impl Change {
+    /// As if everything had changed.
+    const ALL: Change = Change {
+        any: true,
+        outcome: true,
+        failures: true,
+        events: true,
+    };
 }
 
 impl Heartbeat {
@@ -127,6 +162,27 @@ impl Heartbeat {
         }
     }
 
+    /// What changed since `last`.
+    fn since(&self, last: &Heartbeat) -> Change {
+        let outcome = |beat: &Heartbeat| -> Vec<(String, String, String, i64)> {
+            let all = beat.deployments.iter();
+            all.map(|(id, status, state, [.., failed], _)| {
+                (id.clone(), status.clone(), state.clone(), *failed)
+            })
+            .collect()
+        };
+        let failed = |beat: &Heartbeat| -> i64 {
+            let all = beat.deployments.iter();
+            all.map(|(.., [.., failed], _)| *failed).sum()
+        };
+        Change {
+            any: self != last,
+            outcome: outcome(self) != outcome(last) || self.current != last.current,
+            failures: failed(self) != failed(last),
+            events: self.newest_event != last.newest_event,
+        }
+    }
+
     /// Whether the entries of `deployments` say that something has ended.
     fn has_ended(&self) -> bool {
         self.deployments.iter().any(|(_, status, state, ..)| {
@@ -150,8 +206,10 @@ impl<'a, A: Asks> Observer<'a, A> {
             definition,
             knows_deployments: None,
             done: BTreeSet::new(),
+            active: BTreeSet::new(),
             revisions: BTreeMap::new(),
-            whole: None,
+            last: None,
+            whole_at: None,
             tasks_at: Timestamp::MIN,
             targets_at: Timestamp::MIN,
         }
@@ -170,13 +228,19 @@ impl<'a, A: Asks> Observer<'a, A> {
             return Ok(());
         };
         let now = self.aws.now();
-        let has_changed = self
-            .whole
-            .as_ref()
-            .is_none_or(|(last, at)| *last != heartbeat || at.duration_until(now) >= REFRESH);
+        let is_whole = self
+            .whole_at
+            .is_none_or(|at| at.duration_until(now) >= REFRESH);
+        let change = match &self.last {
+            Some(last) if !is_whole => heartbeat.since(last),
+            _ => Change::ALL,
+        };
         let is_over = rollout.has_ended() || heartbeat.has_ended();
         let mut has_ended = rollout.has_ended();
-        if has_changed || is_over {
+        let ours = rollout.our_deployment();
+        // Only the service deployment tells in which stage it is.
+        let is_staged = ours.is_some_and(|ours| !ours.stage.is_empty());
+        if change.outcome || change.any && is_staged || ours.is_none() || is_over {
             let from = seen.len();
             self.deployments(rollout, seen).await?;
             has_ended |= rollout.would_end(&seen[from..]);
@@ -188,12 +252,27 @@ impl<'a, A: Asks> Observer<'a, A> {
                 }
             }
         }
-        let is_due = |last: Timestamp| last.duration_until(now) >= ON_THE_WAY;
-        if has_changed || has_ended || rollout.awaits_tasks() && is_due(self.tasks_at) {
-            self.tasks(seen).await?;
+        let watching = self.aws.watching();
+        let is_crowd = watching > FEW;
+        let crowd = OF_MANY * i32::try_from(watching).unwrap_or(i32::MAX);
+        let is_due = |last: Timestamp, every| last.duration_until(now) >= every;
+        if change.any || has_ended {
+            let desired: &[&str] = if change.failures || has_ended {
+                &["RUNNING", "STOPPED"]
+            } else {
+                &["RUNNING"]
+            };
+            self.tasks(desired, seen).await?;
+            self.tasks_at = now;
+        } else if rollout.awaits_tasks() && is_due(self.tasks_at, ON_THE_WAY) {
+            // There is none that the heartbeat would not have shown.
+            self.tasks(&[], seen).await?;
             self.tasks_at = now;
         }
-        if has_changed || has_ended || rollout.awaits_targets() && is_due(self.targets_at) {
+        if change.events && !is_crowd
+            || has_ended
+            || rollout.awaits_targets() && is_due(self.targets_at, ON_THE_WAY.max(crowd))
+        {
             let groups = seen.iter().rev().find_map(|seen| match seen {
                 Observation::Service(service) => Some(service.groups()),
                 _ => None,
@@ -203,8 +282,9 @@ impl<'a, A: Asks> Observer<'a, A> {
             }
             self.targets_at = now;
         }
-        if has_changed {
-            self.whole = Some((heartbeat, now));
+        self.last = Some(heartbeat);
+        if is_whole {
+            self.whole_at = Some(now);
         }
         Ok(())
     }
@@ -309,9 +389,14 @@ impl<'a, A: Asks> Observer<'a, A> {
         }
     }
 
-    async fn tasks(&mut self, seen: &mut Vec<Observation>) -> Result<(), AwsError> {
-        let mut arns: Vec<String> = Vec::new();
-        for desired in ["RUNNING", "STOPPED"] {
+    /// Describes the tasks that are known and have not stopped, and those of these desired states.
+    async fn tasks(
+        &mut self,
+        desired: &[&str],
+        seen: &mut Vec<Observation>,
+    ) -> Result<(), AwsError> {
+        let mut arns: Vec<String> = self.active.iter().cloned().collect();
+        for desired in desired {
             let mut next = Value::Null;
             loop {
                 let mut request = json!({ "cluster": self.cluster, "serviceName": self.service, "desiredStatus": desired });
@@ -329,7 +414,7 @@ impl<'a, A: Asks> Observer<'a, A> {
                 }
             }
         }
-        // A task that was stopped between the two calls is in both lists.
+        // What is known is in the lists too, and a task that was stopped between the two calls is in both.
         arns.sort();
         arns.dedup();
         for some in arns.chunks(TASKS_A_CALL) {
@@ -345,9 +430,16 @@ impl<'a, A: Asks> Observer<'a, A> {
             for task in read::tasks(&described) {
                 let task = task_seen(&task, at);
                 if task.is_stopped() {
+                    self.active.remove(&task.arn);
                     self.done.insert(task.arn.clone());
+                } else {
+                    self.active.insert(task.arn.clone());
                 }
                 seen.push(Observation::Task(task));
+            }
+            // ECS forgets a task an hour after it stopped.
+            for failure in read::list(&described, "failures") {
+                self.active.remove(read::text(failure, "arn"));
             }
         }
         Ok(())

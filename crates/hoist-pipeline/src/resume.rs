@@ -260,6 +260,7 @@ async fn watch_on(
         .map(|(_, digest)| digest.to_owned());
     let watched = watch::Watched {
         aws: mover.aws,
+        together: &mover.together,
         embedded: mover.embedded,
         cluster: &last.cluster,
         service: &last.service,

@@ -15,12 +15,15 @@ use crate::journal::{Journal, What};
 use crate::provision::{self, Wanted};
 use crate::register::{self, Revision};
 use crate::table::tail;
+use crate::together::Together;
 use crate::work::Work;
 use crate::{back, codedeploy, gate, resolve, resume, scaling, select, service, url, watch};
 
 /// Moves services, one or several at once.
 pub struct Mover<'a> {
     pub aws: &'a Client,
+    /// The same client for all that watch at the same time.
+    pub together: Together,
     pub embedded: bool,
     pub project: &'a Project,
     /// Number of tasks, if it is to be set.
@@ -384,6 +387,7 @@ impl Mover<'_> {
             .map(str::to_owned);
         let watched = watch::Watched {
             aws,
+            together: &self.together,
             embedded: self.embedded,
             cluster: work.cluster(),
             service: work.name(),

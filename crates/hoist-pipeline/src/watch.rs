@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hoist_aws::{AwsError, Client, read};
+use hoist_aws::{AwsError, Client, Service as AwsService, read};
 use hoist_project::{FailureBudget, Unlimited};
 use hoist_rollout::{
     Budget, ContainerFacts, Hopeless, Intent, Progress, Rollout, Verdict, diagnose,
@@ -19,6 +19,7 @@ use crate::journal::{Journal, What};
 use crate::lookout::{Lookout, note_answer};
 use crate::refusal::{has_code, refused};
 use crate::service;
+use crate::together::Together;
 
 /// How long a call that changes the service may still take once the signal has come. With the farewell it stays below 7 s.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -30,6 +31,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// One rollout to watch.
 pub struct Watched<'a> {
     pub aws: &'a Client,
+    /// The same client, as those share it who watch at the same time.
+    pub together: &'a Together,
     pub embedded: bool,
     pub cluster: &'a str,
     pub service: &'a str,
@@ -68,14 +71,20 @@ pub async fn to_the_end(
     cancel: &Cancel,
     events: &Events,
 ) -> Result<String, Failure> {
+    let _watcher = watched.together.watch();
+    // With the limits of AWS, the embedded one is looked at like any.
+    let is_unlimited = watched.embedded && !watched.aws.config().keeps_to_limits(AwsService::Ecs);
     let mut lookout = Lookout::new(
-        watched.aws,
+        watched.together,
         watched.cluster,
         watched.service,
         watched.definition,
         intent(watched),
-        watched.embedded,
+        is_unlimited,
     );
+    if watched.embedded {
+        lookout = lookout.without_settling();
+    }
     let mut blind_since: Option<Instant> = None;
     let mut last_news = Instant::now();
     let mut rollback_asked = false;
@@ -137,7 +146,14 @@ pub async fn to_the_end(
             }
             end => {
                 learn_health_path(&mut lookout).await;
-                return Err(ended(end, lookout.rollout(), watched, events));
+                let is_stuck = matches!(end, Verdict::Failed { .. } | Verdict::Stopped { .. });
+                let failure = ended(end, lookout.rollout(), watched, events);
+                let is_first = watched.created && watched.previous.is_none();
+                return Err(if is_stuck && is_first {
+                    left_or_scaled_down(failure, &lookout, watched, cancel, events).await
+                } else {
+                    failure
+                });
             }
         }
         tokio::select! {
@@ -170,7 +186,7 @@ fn tell(news: &[Progress], watched: &Watched<'_>, events: &Events) {
 /// rollback, whose end is then watched.
 async fn give_up(
     hopeless: &Hopeless,
-    lookout: &mut Lookout<'_, Client>,
+    lookout: &mut Lookout<'_, Together>,
     watched: &Watched<'_>,
     cancel: &Cancel,
     events: &Events,
@@ -220,7 +236,7 @@ async fn give_up(
 /// tasks; any other is left as it is.
 async fn left_or_scaled_down(
     failure: Failure,
-    lookout: &Lookout<'_, Client>,
+    lookout: &Lookout<'_, Together>,
     watched: &Watched<'_>,
     cancel: &Cancel,
     events: &Events,
@@ -252,7 +268,7 @@ async fn left_or_scaled_down(
     }
 }
 
-async fn learn_health_path(lookout: &mut Lookout<'_, Client>) {
+async fn learn_health_path(lookout: &mut Lookout<'_, Together>) {
     // A diagnosis without the path is better than none in time.
     let _ = tokio::time::timeout(GRACE, lookout.learn_health_path()).await;
 }

@@ -31,7 +31,7 @@ pub(crate) fn release(faults: &mut Faults<'_>, services: &[&str], config: &Confi
         "parallel",
         given.parallel,
         1,
-        50,
+        200,
     );
     let tasks: Vec<&str> = config.tasks.iter().map(|(key, _)| key).collect();
     for (index, name) in given.before.iter().enumerate() {

@@ -97,6 +97,13 @@ pub fn due(rollout: &Rollout, timing: &Timing, now: Timestamp) -> Due {
     if missing || rollout.our_tasks().filter(is_alive).count() == 0 && service.desired > 0 {
         return Due::Soon;
     }
+    let starts = rollout
+        .our_tasks()
+        .filter(is_alive)
+        .any(|task| !task.is_running());
+    if is_balanced && starts && primary.running < service.desired {
+        return Due::After(CHECKED);
+    }
     if !is_balanced && rollout.our_tasks().all(|task| task.health == "UNKNOWN") {
         let settled = rollout
             .our_tasks()
@@ -108,6 +115,8 @@ pub fn due(rollout: &Rollout, timing: &Timing, now: Timestamp) -> Due {
     Due::Near
 }
 
+/// A task that does not run yet is not the last step: it is registered with the target group then, and checked.
+const CHECKED: SignedDuration = SignedDuration::from_millis(1_750);
 /// What is further away than this is not near.
 const SOON: SignedDuration = SignedDuration::from_secs(5);
 

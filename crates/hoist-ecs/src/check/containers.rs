@@ -36,7 +36,7 @@ pub(super) fn check(findings: &mut Findings, root: &Node, built: Option<&str>) {
             opening(&all[LIMIT]),
             message,
             "the 11th",
-            "",
+            "move some of them to a service of their own",
         );
     }
     names(findings, all);
@@ -222,7 +222,7 @@ fn resources(findings: &mut Findings, root: &Node, all: &[Node]) {
                     node.span,
                     message,
                     "exceeds the task's `cpu`",
-                    "",
+                    "give the containers less, or the task a larger `cpu`",
                 );
                 return;
             }
@@ -238,7 +238,7 @@ fn resources(findings: &mut Findings, root: &Node, all: &[Node]) {
                 node.span,
                 message,
                 "exceeds the task's `memory`",
-                "",
+                "give the containers less, or the task a larger `memory`",
             );
             return;
         }

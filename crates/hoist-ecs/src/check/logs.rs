@@ -136,7 +136,7 @@ fn awslogs(findings: &mut Findings, log: &Node, driver: &Node) {
             node.span,
             "`mode` is `blocking` or `non-blocking`",
             "",
-            "",
+            "write \"non-blocking\", or remove it: that is the default",
         );
     }
     if let (Some(size), Some("blocking")) = (

@@ -46,7 +46,7 @@ pub(super) fn check(findings: &mut Findings, root: &Node, task: Option<&Node>) {
             opening(&balancers[5]),
             message,
             "the 6th",
-            "",
+            "remove what is beyond",
         );
     }
     for balancer in balancers {
@@ -202,7 +202,7 @@ fn limit(findings: &mut Findings, list: &Node, what: &str, most: usize) {
             beyond.span,
             message,
             "beyond the limit",
-            "",
+            "remove what is beyond",
         );
     }
 }

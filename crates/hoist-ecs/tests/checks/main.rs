@@ -274,6 +274,34 @@ fn every_check_has_its_anchor_in_the_documentation() {
 }
 
 #[test]
+fn more_than_a_hundred_bad_definitions_are_each_told_with_file_line_column_and_fix() {
+    let tables: [(&str, &str, &[Case]); 3] = [
+        ("task.json", TASK, TASK_CASES),
+        ("task.yaml", YAML, YAML_CASES),
+        ("service.json", SERVICE, SERVICE_CASES),
+    ];
+    let (mut refused, mut wrong) = (0, String::new());
+    for (name, good, cases) in tables {
+        for case in cases {
+            let text = changed(good, case.change);
+            let problems = match name {
+                "service.json" => service_problems(&text),
+                _ => task_problems(name, &text),
+            };
+            refused += usize::from(problems.iter().any(Problem::is_error));
+            for problem in problems {
+                let is_placed = problem.file == name && problem.line > 0 && problem.column > 0;
+                if !is_placed || problem.help.is_none() || problem.docs.is_none() {
+                    wrong += &format!("{:?}: {}\n", case.change, line(&problem));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(refused >= 100, "{refused}");
+}
+
+#[test]
 fn every_check_is_shown_by_a_bad_definition() {
     let tables = [TASK_CASES, SERVICE_CASES, YAML_CASES];
     let all: Vec<&str> = tables
@@ -303,7 +331,7 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("  \"family\": \"web\",\n", ""),
-        expect: &["1:1 error required-key: `family` is missing from the definition"],
+        expect: &["1:1 error required-key: `family` is missing from the definition (add `family`)"],
     },
     Case {
         change: ("\"family\": \"web\"", "\"family\": \"\""),
@@ -314,7 +342,7 @@ const TASK_CASES: &[Case] = &[
     Case {
         change: ("\"family\": \"web\"", "\"famly\": \"web\""),
         expect: &[
-            "1:1 error required-key: `family` is missing from the definition",
+            "1:1 error required-key: `family` is missing from the definition (add `family`)",
             "2:3 warning unknown-key: ECS is not known to have a key `famly` here (did you mean `family`?)",
         ],
     },
@@ -457,7 +485,7 @@ const TASK_CASES: &[Case] = &[
     Case {
         change: ("\"sizeInGiB\": 30", "\"sizeInGiB\": 20"),
         expect: &[
-            "9:38 error ephemeral-storage: `sizeInGiB` is 20, and ECS takes 21 to 200 GiB (20 is what a task has without asking)",
+            "9:38 error ephemeral-storage: `sizeInGiB` is 20, and ECS takes 21 to 200 GiB (20 is what a task has without asking) (write 21 to 200)",
         ],
     },
     Case {
@@ -469,7 +497,7 @@ const TASK_CASES: &[Case] = &[
     Case {
         change: ("\"sizeInGiB\": 30", "\"size\": 30"),
         expect: &[
-            "9:3 error required-key: `sizeInGiB` is missing from `ephemeralStorage`",
+            "9:3 error required-key: `sizeInGiB` is missing from `ephemeralStorage` (add `sizeInGiB`)",
             "9:25 warning unknown-key: ECS is not known to have a key `size` here (did you mean `sizeInGiB`?)",
         ],
     },
@@ -518,7 +546,7 @@ const TASK_CASES: &[Case] = &[
             "\"sourceVolume\": \"data\", \"containerPath\": \"/data\"",
             "\"sourceVolume\": \"data\"",
         ),
-        expect: &["20:23 error volumes: the volume is mounted nowhere"],
+        expect: &["20:23 error volumes: the volume is mounted nowhere (add `containerPath`)"],
     },
     Case {
         change: ("\"name\": \"init\"", "\"name\": \"web\""),
@@ -538,7 +566,7 @@ const TASK_CASES: &[Case] = &[
         change: ("{ \"name\": \"init\", ", "{ "),
         expect: &[
             "21:40 error depends-on: there is no container `init` to wait for (there is `web`)",
-            "29:5 error container-name: the container has no name",
+            "29:5 error container-name: the container has no name (add `name`)",
         ],
     },
     Case {
@@ -586,7 +614,7 @@ const TASK_CASES: &[Case] = &[
     Case {
         change: ("\"memory\": 384", "\"memory\": 500"),
         expect: &[
-            "29:75 error container-memory: the containers ask for 564 MiB together, and the task has 512",
+            "29:75 error container-memory: the containers ask for 564 MiB together, and the task has 512 (give the containers less, or the task a larger `memory`)",
         ],
     },
     Case {
@@ -601,7 +629,7 @@ const TASK_CASES: &[Case] = &[
     Case {
         change: ("\"memory\": 384", "\"memory\": 384, \"cpu\": 512"),
         expect: &[
-            "16:29 error container-memory: the containers ask for 512 CPU units together, and the task has 256",
+            "16:29 error container-memory: the containers ask for 512 CPU units together, and the task has 256 (give the containers less, or the task a larger `cpu`)",
         ],
     },
     Case {
@@ -615,7 +643,7 @@ const TASK_CASES: &[Case] = &[
             "\"containerPort\": 8080, \"hostPort\": 8080",
             "\"containerPort\": 70000",
         ),
-        expect: &["17:43 error ports: 70000 is no port"],
+        expect: &["17:43 error ports: 70000 is no port (write 1 to 65535)"],
     },
     Case {
         change: (
@@ -710,12 +738,12 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("{ \"name\": \"LOG\", ", "{ "),
-        expect: &["18:23 error environment: an environment variable without a name"],
+        expect: &["18:23 error environment: an environment variable without a name (add `name`)"],
     },
     Case {
         change: ("\"valueFrom\": \"/web/token\"", "\"value\": \"hunter2\""),
         expect: &[
-            "19:19 error required-key: `valueFrom` is missing from an item of `secrets`",
+            "19:19 error required-key: `valueFrom` is missing from an item of `secrets` (add `valueFrom`)",
             "19:38 warning unknown-key: ECS is not known to have a key `value` here (did you mean `valueFrom`?)",
         ],
     },
@@ -772,7 +800,9 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("\"stopTimeout\": 30", "\"stopTimeout\": 300"),
-        expect: &["22:22 error stop-timeout: `stopTimeout` is 300, and ECS takes 2 to 120 seconds"],
+        expect: &[
+            "22:22 error stop-timeout: `stopTimeout` is 300, and ECS takes 2 to 120 seconds (write 2 to 120)",
+        ],
     },
     Case {
         change: ("\"stopTimeout\": 30", "\"stopTimout\": 30"),
@@ -782,7 +812,9 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("\"interval\": 10", "\"interval\": 1"),
-        expect: &["23:70 error health-check: `interval` is 1, and ECS takes 5 to 300 seconds"],
+        expect: &[
+            "23:70 error health-check: `interval` is 1, and ECS takes 5 to 300 seconds (write 5 to 300)",
+        ],
     },
     Case {
         change: ("\"timeout\": 5", "\"timeout\": 60"),
@@ -792,12 +824,14 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("\"retries\": 3", "\"retries\": 0"),
-        expect: &["23:99 error health-check: `retries` is 0, and ECS takes 1 to 10"],
+        expect: &[
+            "23:99 error health-check: `retries` is 0, and ECS takes 1 to 10 (write 1 to 10)",
+        ],
     },
     Case {
         change: ("\"retries\": 3", "\"startPeriod\": 400"),
         expect: &[
-            "23:103 error health-check: `startPeriod` is 400, and ECS takes 0 to 300 seconds",
+            "23:103 error health-check: `startPeriod` is 400, and ECS takes 0 to 300 seconds (write 0 to 300)",
         ],
     },
     Case {
@@ -835,7 +869,9 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("\"command\": [\"CMD\", \"/bin/check\"], ", ""),
-        expect: &["23:7 error required-key: `command` is missing from `healthCheck`"],
+        expect: &[
+            "23:7 error required-key: `command` is missing from `healthCheck` (add `command`)",
+        ],
     },
     Case {
         change: ("\"awslogs-group\": \"/ecs/web\", ", ""),
@@ -876,7 +912,9 @@ const TASK_CASES: &[Case] = &[
             "\"awslogs-group\": \"/ecs/web\"",
             "\"awslogs-group\": \"/ecs/web\", \"mode\": \"fast\"",
         ),
-        expect: &["26:59 error log-options: `mode` is `blocking` or `non-blocking`"],
+        expect: &[
+            "26:59 error log-options: `mode` is `blocking` or `non-blocking` (write \"non-blocking\", or remove it: that is the default)",
+        ],
     },
     Case {
         change: ("\"logDriver\": \"awslogs\"", "\"logDriver\": \"json-file\""),
@@ -924,14 +962,16 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("\"essential\": true,\n", "\"essential\": true\n"),
-        expect: &["16:7 error syntax: expected `,` or `}`"],
+        expect: &["16:7 error syntax: expected `,` or `}` (add a comma before this)"],
     },
     Case {
         change: (
             "\"essential\": true,",
             "\"essential\": true, \"essential\": false,",
         ),
-        expect: &["15:26 error duplicate-key: the key `essential` stands twice"],
+        expect: &[
+            "15:26 error duplicate-key: the key `essential` stands twice (remove one of the two)",
+        ],
     },
     Case {
         change: (
@@ -944,7 +984,9 @@ const TASK_CASES: &[Case] = &[
     },
     Case {
         change: ("\"memory\": 384,", "\"memory\": 99999999999999999999,"),
-        expect: &["16:17 error syntax: `99999999999999999999` does not fit into 64 bits"],
+        expect: &[
+            "16:17 error syntax: `99999999999999999999` does not fit into 64 bits (write a number of 64 bits)",
+        ],
     },
     Case {
         change: ("\"image\": \"busybox:1\"", "\"image\": {{ env.IMAGE }}"),
@@ -1009,7 +1051,9 @@ const SERVICE_CASES: &[Case] = &[
     },
     Case {
         change: ("\"desiredCount\": 2", "\"desiredCount\": -1"),
-        expect: &["4:19 error service-size: `desiredCount` is -1, and ECS takes 0 to 5000 tasks"],
+        expect: &[
+            "4:19 error service-size: `desiredCount` is -1, and ECS takes 0 to 5000 tasks (write 0 to 5000)",
+        ],
     },
     Case {
         change: ("\"desiredCount\": 2", "\"desiredCount\": \"2\""),
@@ -1034,12 +1078,14 @@ const SERVICE_CASES: &[Case] = &[
     },
     Case {
         change: ("\"subnets\": [\"subnet-1\", \"subnet-2\"], ", ""),
-        expect: &["6:5 error required-key: `subnets` is missing from `awsvpcConfiguration`"],
+        expect: &[
+            "6:5 error required-key: `subnets` is missing from `awsvpcConfiguration` (add `subnets`)",
+        ],
     },
     Case {
         change: ("\"subnets\"", "\"subnet\""),
         expect: &[
-            "6:5 error required-key: `subnets` is missing from `awsvpcConfiguration`",
+            "6:5 error required-key: `subnets` is missing from `awsvpcConfiguration` (add `subnets`)",
             "6:30 warning unknown-key: ECS is not known to have a key `subnet` here (did you mean `subnets`?)",
         ],
     },
@@ -1068,7 +1114,7 @@ const SERVICE_CASES: &[Case] = &[
             "[\"sg-1\", \"sg-2\", \"sg-3\", \"sg-4\", \"sg-5\", \"sg-6\"]",
         ),
         expect: &[
-            "6:126 error network-configuration: there are 6 security groups, and ECS takes 5",
+            "6:126 error network-configuration: there are 6 security groups, and ECS takes 5 (remove what is beyond)",
         ],
     },
     Case {
@@ -1079,7 +1125,9 @@ const SERVICE_CASES: &[Case] = &[
     },
     Case {
         change: ("\"containerName\": \"web\", ", ""),
-        expect: &["8:21 error load-balancer: the load balancer names no container"],
+        expect: &[
+            "8:21 error load-balancer: the load balancer names no container (add `containerName`)",
+        ],
     },
     Case {
         change: ("\"containerPort\": 8080", "\"containerPort\": 80"),
@@ -1089,11 +1137,15 @@ const SERVICE_CASES: &[Case] = &[
     },
     Case {
         change: (", \"containerPort\": 8080", ""),
-        expect: &["8:21 error load-balancer: the load balancer names no port of the container"],
+        expect: &[
+            "8:21 error load-balancer: the load balancer names no port of the container (add `containerPort`)",
+        ],
     },
     Case {
         change: ("\"targetGroupArn\": \"arn:tg\", ", ""),
-        expect: &["8:21 error load-balancer: the load balancer names no target group"],
+        expect: &[
+            "8:21 error load-balancer: the load balancer names no target group (add `targetGroupArn`)",
+        ],
     },
     Case {
         change: (
@@ -1110,7 +1162,7 @@ const SERVICE_CASES: &[Case] = &[
             "\"minimumHealthyPercent\": 150",
         ),
         expect: &[
-            "11:30 error deployment-percent: `minimumHealthyPercent` is 150, and ECS takes 0 to 100 percent",
+            "11:30 error deployment-percent: `minimumHealthyPercent` is 150, and ECS takes 0 to 100 percent (write 0 to 100)",
         ],
     },
     Case {
@@ -1128,7 +1180,7 @@ const SERVICE_CASES: &[Case] = &[
     Case {
         change: ("\"maximumPercent\": 200", "\"maximumPercent\": 50"),
         expect: &[
-            "12:23 error deployment-percent: `maximumPercent` is 50, and ECS takes 100 or more percent",
+            "12:23 error deployment-percent: `maximumPercent` is 50, and ECS takes 100 or more percent (write 100 or more)",
         ],
     },
     Case {
@@ -1145,14 +1197,18 @@ const SERVICE_CASES: &[Case] = &[
     },
     Case {
         change: ("\"enable\": true, ", ""),
-        expect: &["10:5 error required-key: `enable` is missing from `deploymentCircuitBreaker`"],
+        expect: &[
+            "10:5 error required-key: `enable` is missing from `deploymentCircuitBreaker` (add `enable`)",
+        ],
     },
     Case {
         change: (
             "\"rollback\": true",
             "\"rollback\": true, \"thresholdConfiguration\": { \"type\": \"BOUNDED_PERCENT\", \"value\": 200 }",
         ),
-        expect: &["10:133 error circuit-breaker: `value` is 200, and ECS takes 1 to 100"],
+        expect: &[
+            "10:133 error circuit-breaker: `value` is 200, and ECS takes 1 to 100 (write 1 to 100)",
+        ],
     },
     Case {
         change: (
@@ -1160,7 +1216,7 @@ const SERVICE_CASES: &[Case] = &[
             "\"maximumPercent\": 200, \"strategy\": \"CANARY\", \"canaryConfiguration\": { \"canaryPercent\": 0.01 }",
         ),
         expect: &[
-            "12:92 error deployment-configuration: `canaryPercent` is 0.01, and ECS takes 0.1 to 100",
+            "12:92 error deployment-configuration: `canaryPercent` is 0.01, and ECS takes 0.1 to 100 (write 0.1 to 100)",
         ],
     },
     Case {
@@ -1178,7 +1234,7 @@ const SERVICE_CASES: &[Case] = &[
             "\"maximumPercent\": 200, \"bakeTimeInMinutes\": 9999",
         ),
         expect: &[
-            "12:49 error deployment-configuration: `bakeTimeInMinutes` is 9999, and ECS takes 0 to 1440 minutes",
+            "12:49 error deployment-configuration: `bakeTimeInMinutes` is 9999, and ECS takes 0 to 1440 minutes (write 0 to 1440)",
         ],
     },
     Case {
@@ -1196,7 +1252,7 @@ const SERVICE_CASES: &[Case] = &[
             "\"healthCheckGracePeriodSeconds\": -5",
         ),
         expect: &[
-            "14:36 error service-size: `healthCheckGracePeriodSeconds` is -5, and ECS takes 0 or more seconds",
+            "14:36 error service-size: `healthCheckGracePeriodSeconds` is -5, and ECS takes 0 or more seconds (write 0 or more)",
         ],
     },
 ];
@@ -1210,7 +1266,7 @@ const YAML_CASES: &[Case] = &[
     },
     Case {
         change: ("cpu: \"256\"", "cpu: \"256\"\ncpu: \"512\""),
-        expect: &["6:1 error duplicate-key: the key `cpu` stands twice"],
+        expect: &["6:1 error duplicate-key: the key `cpu` stands twice (remove one of the two)"],
     },
     Case {
         change: ("memory: \"512\"", "memory: \"9 GB\""),
@@ -1236,7 +1292,7 @@ const YAML_CASES: &[Case] = &[
     },
     Case {
         change: ("containerPort: 8080", "containerPort: 0"),
-        expect: &["13:24 error ports: 0 is no port"],
+        expect: &["13:24 error ports: 0 is no port (write 1 to 65535)"],
     },
     Case {
         change: ("value: \"1\"", "value: 1"),
@@ -1251,7 +1307,7 @@ const YAML_CASES: &[Case] = &[
     Case {
         change: ("value: \"1\"", "value: yes: no"),
         expect: &[
-            "15:30 error syntax: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'",
+            "15:30 error syntax: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}' (close every bracket and quote, and put a text with special characters in double quotes)",
         ],
     },
     Case {
@@ -1262,7 +1318,9 @@ const YAML_CASES: &[Case] = &[
     },
     Case {
         change: ("image: web:1", "image: *missing"),
-        expect: &["9:12 error syntax: not valid YAML: while parsing node, found unknown anchor"],
+        expect: &[
+            "9:12 error syntax: not valid YAML: while parsing node, found unknown anchor (close every bracket and quote, and put a text with special characters in double quotes)",
+        ],
     },
     Case {
         change: ("memory: \"512\"", "memory: \"512\"\n---\nfamily: b"),
@@ -1273,7 +1331,7 @@ const YAML_CASES: &[Case] = &[
     Case {
         change: ("    name: web", "    name: \"web"),
         expect: &[
-            "15:28 error syntax: not valid YAML: invalid trailing content after double-quoted scalar",
+            "15:28 error syntax: not valid YAML: invalid trailing content after double-quoted scalar (close every bracket and quote, and put a text with special characters in double quotes)",
         ],
     },
     Case {

@@ -1,5 +1,5 @@
 //! Tasks that only the scheduler knows: for load tests. They get an address, start at once, pass every check, and run until they
-//! are stopped; there is no image, no network and no process behind them.
+//! are stopped; there is no image, no network and no process behind them. Of faults they know those of pulls.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +15,7 @@ use hoist_runtime::{
 use tokio::net::TcpStream;
 
 use super::crew::Crew;
+use super::images::PullError;
 use crate::ids;
 
 /// Answers the commands about tasks; all others are carried out as ever.
@@ -43,6 +44,13 @@ impl Simulated {
                     attachments: Vec::new(),
                 });
             }
+            Command::PullImage {
+                task, container, ..
+            } if crew.ctx.faults.pull() => tell(Event::PullFailed {
+                task,
+                container,
+                reason: format!("CannotPullContainerError: {}", PullError::Fault),
+            }),
             Command::PullImage {
                 task,
                 container,

@@ -179,6 +179,8 @@ impl Registry {
     ) -> Result<Response, RegistryError> {
         let client = self.client()?;
         let mut attempt = 1;
+        // Who is asked to slow down is heard later: those attempts have a bound of their own.
+        let mut throttled = 0;
         let mut authorised = 0;
         loop {
             let built = request(client).build();
@@ -201,6 +203,14 @@ impl Registry {
                         return Err(refusal(response, doing, endpoint, with_credentials).await);
                     }
                     authorised += 1;
+                    continue;
+                }
+                Ok(response)
+                    if response.status() == StatusCode::TOO_MANY_REQUESTS
+                        && throttled < self.options.retries.saturating_mul(2) =>
+                {
+                    throttled += 1;
+                    tokio::time::sleep(self.pause(throttled, Some(&response))).await;
                     continue;
                 }
                 Ok(response)

@@ -16,13 +16,32 @@ pub struct Tally {
     pub heartbeats: u64,
     /// Virtual seconds watched.
     pub seconds: u64,
-    /// The longest time, in milliseconds, from the end of a service deployment to the verdict.
-    pub worst_lag: u64,
+    /// Calls and seconds of the rollouts that came to their end by themselves.
+    pub by_themselves: (u64, u64),
+    /// How long after the end of each service deployment the verdict was given, in milliseconds.
+    pub lags: Vec<u64>,
     /// Rollouts that the failure budget ended.
     pub hopeless: u64,
 }
 
 impl Tally {
+    /// The lag, in milliseconds, that this share of the verdicts kept below; 0 without any.
+    pub fn lag(&self, share: f64) -> u64 {
+        let mut all = self.lags.clone();
+        all.sort_unstable();
+        let nth = (all.len() as f64 * share) as usize;
+        all.get(nth.min(all.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Calls a second of watching: of all rollouts, and of those that came to their end by themselves.
+    pub fn pace(&self) -> (f64, f64) {
+        let of = |calls: u64, seconds: u64| calls as f64 / seconds.max(1) as f64;
+        let (calls, seconds) = self.by_themselves;
+        (of(self.calls, self.seconds), of(calls, seconds))
+    }
+
     /// Whether rollouts ended well and badly.
     pub fn is_varied(&self) -> bool {
         self.ends.contains_key("succeeded") && self.ends.len() >= 3
@@ -39,7 +58,9 @@ impl std::ops::AddAssign for Tally {
         self.calls += other.calls;
         self.heartbeats += other.heartbeats;
         self.seconds += other.seconds;
-        self.worst_lag = self.worst_lag.max(other.worst_lag);
+        self.by_themselves.0 += other.by_themselves.0;
+        self.by_themselves.1 += other.by_themselves.1;
+        self.lags.extend(other.lags);
         self.hopeless += other.hopeless;
     }
 }
@@ -48,7 +69,7 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} stories, {} verdicts, {:?}, {} hopeless; {} calls ({} heartbeats) in {} s of watching; worst lag {} ms",
+            "{} stories, {} verdicts, {:?}, {} hopeless; {} calls ({} heartbeats) in {} s of watching({:.2} a second, {:.2} where all went its way); lags of {}: half below {} ms, 99 % below {} ms, all below {} ms",
             self.stories,
             self.judged,
             self.ends,
@@ -56,7 +77,12 @@ impl std::fmt::Display for Tally {
             self.calls,
             self.heartbeats,
             self.seconds,
-            self.worst_lag
+            self.pace().0,
+            self.pace().1,
+            self.lags.len(),
+            self.lag(0.5),
+            self.lag(0.99),
+            self.lag(1.0),
         )
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hoist_aws::{Client, Config, ConfigError, Environment, Overrides, StaticCredentials};
 use hoist_local::control::{self, StartOptions};
+use hoist_local::{Limiting, Settings};
 use hoist_pipeline::{Failure, Kind};
 
 use super::local;
@@ -56,6 +57,10 @@ fn embedded(region: Option<String>) -> Result<Config, Failure> {
             secret_access_key: value("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
             session_token: None,
         }),
+        // Whoever asks for the limits of AWS wants to see how a deployment keeps to them.
+        keep_to_limits: Settings::load(&home)
+            .ok()
+            .map(|settings| settings.limits == Limiting::Aws),
         ..Overrides::default()
     };
     Config::load_from(Environment::default(), overrides).map_err(|error| bad_config(&error))

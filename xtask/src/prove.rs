@@ -44,6 +44,24 @@ const CAMPAIGNS: &[Campaign] = &[
         size: ("HOIST_STORIES", "2000"),
     },
     Campaign {
+        name: "kills",
+        shows: "a deployment killed at any of its calls and run again makes one revision and one service deployment, and says what became of it",
+        test: ["hoist", "campaign", "killed_at_any_call"],
+        size: ("HOIST_KILLS", "all"),
+    },
+    Campaign {
+        name: "faults",
+        shows: "with 30 % of the calls throttled, 10 % failing and 5 % reset no deployment ends with a wrong word",
+        test: ["hoist", "campaign", "an_endpoint_that_throttles"],
+        size: ("HOIST_DEPLOYMENTS", "200"),
+    },
+    Campaign {
+        name: "release",
+        shows: "a release of many services keeps to half of what the published limits let in, and tells each end within 5 s",
+        test: ["hoist", "campaign", "a_release_of_many"],
+        size: ("HOIST_SERVICES", "200"),
+    },
+    Campaign {
         name: "dockerfiles",
         shows: "hoist's engine, BuildKit and buildah make the same images of the same Dockerfiles",
         test: ["hoist-image", "building", "three_engines"],

@@ -4,6 +4,8 @@
 //! thousand; `HOIST_FUZZ_SECONDS` makes it that long for each reader (`cargo xtask prove readers`), and `HOIST_FUZZ_KEEP` names a folder where new inputs are
 //! kept. The corpus in `tests/corpus` comes first.
 
+#![allow(clippy::print_stdout, reason = "a campaign says what it came to")]
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -443,7 +445,8 @@ fn layers(outside: &str) -> Vec<Vec<u8>> {
         archive.append(&header, content).unwrap();
     };
     use tar::EntryType as Kind;
-    let sets: [&[(Kind, &str, &str, &[u8])]; 5] = [
+    type Entry<'a> = (Kind, &'a str, &'a str, &'a [u8]);
+    let sets: [&[Entry<'_>]; 5] = [
         &[
             (Kind::Directory, "d/", "", b""),
             (Kind::Regular, "d/f", "", b"text"),

@@ -37,7 +37,7 @@ impl Registry {
         key: &SigningKey,
     ) -> Result<bool, SignError> {
         let repository = to.bare();
-        let tag = repository.with_tag(&format!("sha256-{}.sig", digest.hex()));
+        let tag = repository.with_tag(format!("sha256-{}.sig", digest.hex()));
         let content = payload(&repository.to_string(), digest);
         let mut layers: Vec<Descriptor> = match self.manifest(&tag).await {
             Ok((_, manifest)) => serde_json::from_slice::<Manifest>(&manifest)

@@ -1,7 +1,7 @@
-"""Fills an AWS with services, and writes the request that `api.sh` repeats; see there.
+"""Fills an AWS with services, and writes the requests that `api.sh` repeats; see there.
 
     api.py fill SERVICES TASKS     clusters, a task definition, services of so many tasks each; waits until all of them run
-    api.py request FILE            a signed DescribeServices of one of them, as a script for wrk
+    api.py requests FILE SERVICES  a signed DescribeServices of each of them, as a script for wrk; good for five minutes
 """
 
 import concurrent.futures
@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 import time
+import urllib.parse
 
 import boto3
 import botocore.auth
@@ -48,19 +49,33 @@ def fill(services, tasks):
     print(f"{services} services of {tasks} tasks: created in {made:.1f} s, all running after {time.monotonic() - begun:.1f} s")
 
 
-def request(path):
-    body = '{"cluster": "load", "services": ["service-7"]}'
-    headers = {
-        "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.DescribeServices",
-        "Content-Type": "application/x-amz-json-1.1",
-    }
-    asked = botocore.awsrequest.AWSRequest("POST", URL, headers, body)
+def requests(path, services):
+    """Every service is asked for in turn, each time with its own signature."""
     credentials = boto3.Session().get_credentials()
-    botocore.auth.SigV4Auth(credentials, "ecs", os.environ.get("AWS_DEFAULT_REGION", "us-east-1")).add_auth(asked)
-    lines = ['wrk.method = "POST"', f"wrk.body = [[{body}]]"]
-    lines += [f'wrk.headers["{name}"] = [[{value}]]' for name, value in asked.headers.items()]
-    # An answer that is no answer must not count as one.
-    lines += ["bad = 0", "function response(status, headers, body)", "  if status ~= 200 then wrk.thread:stop() end", "end"]
+    signer = botocore.auth.SigV4Auth(credentials, "ecs", os.environ.get("AWS_DEFAULT_REGION", "us-east-1"))
+    lines = ["local asked = {"]
+    for number in range(services):
+        body = f'{{"cluster": "load", "services": ["service-{number}"]}}'
+        headers = {
+            "Host": urllib.parse.urlsplit(URL).netloc,
+            "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.DescribeServices",
+            "Content-Type": "application/x-amz-json-1.1",
+        }
+        asked = botocore.awsrequest.AWSRequest("POST", URL + "/", headers, body)
+        signer.add_auth(asked)
+        headers = ", ".join(f'["{name}"] = "{value}"' for name, value in asked.headers.items())
+        lines.append(f"  {{ [[{body}]], {{ {headers} }} }},")
+    lines += [
+        "}",
+        "local ready, last = {}, 0",
+        "function init()",
+        '  for number, it in ipairs(asked) do ready[number] = wrk.format("POST", "/", it[2], it[1]) end',
+        "end",
+        "function request()",
+        "  last = last % #ready + 1",
+        "  return ready[last]",
+        "end",
+    ]
     pathlib.Path(path).write_text("\n".join(lines) + "\n")
 
 
@@ -68,4 +83,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "fill":
         fill(int(sys.argv[2]), int(sys.argv[3]))
     else:
-        request(sys.argv[2])
+        requests(sys.argv[2], int(sys.argv[3]))

@@ -53,3 +53,66 @@ class Rest(Case):
         self.addCleanup(self.ecs.delete_account_setting, name="fargateTaskRetirementWaitPeriod")
         settings = self.ecs.list_account_settings(name="fargateTaskRetirementWaitPeriod")["settings"]
         self.assertEqual([it["value"] for it in settings], ["14"])
+
+    def test_tasks_of_services_are_protected_and_standalone_ones_are_not(self):
+        cluster = self.cluster()
+        family = self.register(container={"image": "127.0.0.1:1/none"})["family"]
+        shape = {"taskDefinition": family, "launchType": "FARGATE", "networkConfiguration": self.network()}
+        alone = self.ecs.run_task(cluster=cluster, **shape)["tasks"][0]["taskArn"]
+        answer = self.ecs.update_task_protection(cluster=cluster, tasks=[alone, "0" * 32], protectionEnabled=True)
+        self.assertEqual(answer["protectedTasks"], [])
+        self.assertEqual([it["reason"] for it in answer["failures"]], ["TASK_NOT_VALID", "MISSING"])
+        self.ecs.create_service(cluster=cluster, serviceName="web", desiredCount=1, **shape)
+        task = self.until("a task", lambda: self.ecs.list_tasks(cluster=cluster, serviceName="web")["taskArns"])[0]
+        answer = self.ecs.update_task_protection(cluster=cluster, tasks=[task], protectionEnabled=True, expiresInMinutes=60)
+        # It may have failed meanwhile: its image is nowhere.
+        if answer["protectedTasks"]:
+            self.assertEqual(answer["protectedTasks"][0]["taskArn"], task)
+            self.assertTrue(answer["protectedTasks"][0]["expirationDate"])
+        for minutes in (0, 2881):
+            self.refused(
+                "InvalidParameterException", "expiresInMinutes must be between 1 and 2880.", self.ecs.update_task_protection,
+                cluster=cluster, tasks=[task], protectionEnabled=True, expiresInMinutes=minutes,
+            )
+        answer = self.ecs.get_task_protection(cluster=cluster)
+        self.assertNotIn(alone, [it["taskArn"] for it in answer["protectedTasks"]])
+
+    def test_a_service_of_an_external_controller_has_task_sets(self):
+        cluster = self.cluster()
+        family = self.register()["family"]
+        service = self.ecs.create_service(
+            cluster=cluster, serviceName="web", desiredCount=2, deploymentController={"type": "EXTERNAL"},
+        )["service"]
+        self.assertEqual((service["deployments"], service["taskSets"]), ([], []))
+        self.assertNotIn("taskDefinition", service)
+        ours = {"cluster": cluster, "service": "web"}
+        made = self.ecs.create_task_set(
+            **ours, taskDefinition=family, launchType="FARGATE", networkConfiguration=self.network(), externalId="one",
+            scale={"value": 0, "unit": "PERCENT"},
+        )["taskSet"]
+        self.assertEqual((made["status"], made["computedDesiredCount"], made["externalId"]), ("ACTIVE", 0, "one"))
+        self.assertRegex(made["taskSetArn"], rf"^arn:aws:ecs:us-east-1:000000000000:task-set/{cluster}/web/ecs-svc/\d{{19}}$")
+        first = self.ecs.update_service_primary_task_set(**ours, primaryTaskSet=made["id"])["taskSet"]
+        self.assertEqual(first["status"], "PRIMARY")
+        shown = self.ecs.describe_services(cluster=cluster, services=["web"])["services"][0]
+        self.assertEqual([it["id"] for it in shown["taskSets"]], [made["id"]])
+        self.assertEqual(shown["taskDefinition"], made["taskDefinition"])
+        steady = lambda: self.ecs.describe_task_sets(**ours)["taskSets"][0]["stabilityStatus"] == "STEADY_STATE"
+        self.until("the set's steady state", steady)
+        scaled = self.ecs.update_task_set(**ours, taskSet=made["taskSetArn"], scale={"value": 50, "unit": "PERCENT"})["taskSet"]
+        self.assertEqual((scaled["computedDesiredCount"], scaled["stabilityStatus"]), (1, "STABILIZING"))
+        self.refused(
+            "InvalidParameterException", "The task set cannot be deleted while it is scaled above 0.",
+            self.ecs.delete_task_set, **ours, taskSet=made["id"],
+        )
+        gone = self.ecs.delete_task_set(**ours, taskSet=made["id"], force=True)["taskSet"]
+        self.assertEqual(gone["status"], "DRAINING")
+        self.until("the set's end", lambda: not self.ecs.describe_task_sets(**ours)["taskSets"])
+        self.refused(
+            "TaskSetNotFoundException", "The specified task set does not exist.",
+            self.ecs.update_task_set, **ours, taskSet=made["id"], scale={"value": 1, "unit": "PERCENT"},
+        )
+        self.refused(
+            "InvalidParameterException", "Unable to update task definition on services with an EXTERNAL deployment controller.",
+            self.ecs.update_service, **ours, taskDefinition=family,
+        )

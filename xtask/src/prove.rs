@@ -35,7 +35,7 @@ const CAMPAIGNS: &[Campaign] = &[
             "scheduler",
             "simulation::whatever_the_strategy",
         ],
-        size: ("HOIST_SCHEDULES", "200000"),
+        size: ("HOIST_SCHEDULES", "1000000"),
     },
     Campaign {
         name: "judge",

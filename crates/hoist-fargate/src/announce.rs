@@ -16,6 +16,12 @@ impl Turn<'_> {
         self.announce_whole(service, message);
     }
 
+    /// Writes an event about a task set of the service.
+    pub fn announce_set(&mut self, service: &mut Service, set: &str, what: &str) {
+        let message = ["(service ", &service.name, ", taskSet ", set, ") ", what].concat();
+        self.announce_whole(service, message);
+    }
+
     fn announce_whole(&mut self, service: &mut Service, message: String) {
         let id = self.world.settings.ids.uuid();
         self.world.touch(Kind::Settings, "");
@@ -83,7 +89,13 @@ impl Turn<'_> {
     }
 
     /// Writes that tasks were started, `replaced` of them in place of unhealthy ones.
-    pub fn announce_started(&mut self, service: &mut Service, ids: &[String], replaced: u32) {
+    pub fn announce_started(
+        &mut self,
+        service: &mut Service,
+        set: Option<&str>,
+        ids: &[String],
+        replaced: u32,
+    ) {
         if ids.is_empty() {
             return;
         }
@@ -91,7 +103,10 @@ impl Turn<'_> {
         if replaced > 0 {
             what += &format!(" Amazon ECS replaced {replaced} tasks due to an unhealthy status.");
         }
-        self.announce(service, &what);
+        match set {
+            Some(set) => self.announce_set(service, set, &what),
+            None => self.announce(service, &what),
+        }
     }
 
     /// Writes that tasks were stopped: those that ran by name, those that did not in number.

@@ -33,8 +33,13 @@ impl Turn<'_> {
             Action::DeleteService => self.delete_service(region, request),
             Action::RunTask => self.run_task(region, request),
             Action::StopTask => self.stop_task_call(region, request),
+            Action::UpdateTaskProtection => self.protect_tasks(region, request),
             Action::StopServiceDeployment => self.stop_service_deployment(request),
             Action::ContinueServiceDeployment => self.continue_service_deployment(request),
+            Action::CreateTaskSet => self.create_task_set(region, request),
+            Action::UpdateTaskSet => self.update_task_set(region, request),
+            Action::DeleteTaskSet => self.delete_task_set(region, request),
+            Action::UpdateServicePrimaryTaskSet => self.update_primary_task_set(region, request),
             Action::TagResource => self.change_tags(request, |tags| {
                 let new = request.get("tags").and_then(Value::as_array);
                 for tag in new.into_iter().flatten() {
@@ -207,7 +212,7 @@ impl Turn<'_> {
         Ok(Answer::TaskDefinition(arn))
     }
 
-    fn usable_definition(&self, region: &str, name: &str) -> Result<&TaskDefinition, Refusal> {
+    pub fn usable_definition(&self, region: &str, name: &str) -> Result<&TaskDefinition, Refusal> {
         let definition = self
             .world
             .find_task_definition(region, name)
@@ -243,12 +248,18 @@ impl Turn<'_> {
             }
             _ => {}
         }
-        let definition = self
-            .usable_definition(region, required(request, "taskDefinition")?)?
-            .arn
-            .clone();
         let mut kept = Request::new();
         request::keep(&mut kept, request);
+        let is_external = kept
+            .get("deploymentController")
+            .is_some_and(|it| it["type"] == "EXTERNAL");
+        let definition = match is_external {
+            true => Arn::new(),
+            false => self
+                .usable_definition(region, required(request, "taskDefinition")?)?
+                .arn
+                .clone(),
+        };
         let mut service = Service {
             arn: self
                 .world
@@ -264,7 +275,9 @@ impl Turn<'_> {
             ..Service::default()
         };
         self.read_settings(&mut service, &definition, kept)?;
-        self.begin(&mut service);
+        if !is_external {
+            self.begin(&mut service);
+        }
         let arn = service.arn.clone();
         self.world.touch(Kind::Service, &arn);
         self.world.services.insert(arn.clone(), service);
@@ -298,7 +311,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn find_active_service(&self, region: &str, request: &Request) -> Result<Arn, Refusal> {
+    pub fn find_active_service(&self, region: &str, request: &Request) -> Result<Arn, Refusal> {
         let cluster = self.world.find_cluster(region, text(request, "cluster"))?;
         let service = self
             .world
@@ -319,6 +332,9 @@ impl Turn<'_> {
             Some(name) => Some(self.usable_definition(region, name)?.arn.clone()),
             None => None,
         };
+        if let Some(service) = self.world.service(&arn) {
+            self.refuse_reshaping(service, request)?;
+        }
         let (key, mut service) = self.take_service(&arn)?;
         let updated = self.update(&mut service, definition, request);
         self.world.services.put(key, service);
@@ -338,7 +354,7 @@ impl Turn<'_> {
         Ok(Answer::Service(arn))
     }
 
-    fn take_service(&mut self, arn: &str) -> Result<(Key, Box<Service>), Refusal> {
+    pub fn take_service(&mut self, arn: &str) -> Result<(Key, Box<Service>), Refusal> {
         let services = &mut self.world.services;
         let found = services
             .key(arn)
@@ -363,8 +379,10 @@ impl Turn<'_> {
         if let Some(count) = number(request, "desiredCount") {
             service.desired_count = count;
         }
-        if reshaped || flag(request, "forceNewDeployment") || service.task_definition != definition
-        {
+        let is_new = reshaped
+            || flag(request, "forceNewDeployment")
+            || service.task_definition != definition;
+        if is_new && !service.is_external() {
             service.task_definition = definition;
             self.begin(service);
         }
@@ -395,6 +413,7 @@ impl Turn<'_> {
         );
         service.status = ServiceStatus::Draining;
         service.desired_count = 0;
+        self.drop_sets(&mut service);
         for deployment in &mut service.deployments {
             deployment.desired_count = 0;
             deployment.launch_after = None;
@@ -495,6 +514,41 @@ impl Turn<'_> {
         let reason = text(request, "reason").unwrap_or("Task stopped by user");
         self.stop_task(&arn, StopCode::UserInitiated, reason);
         Ok(Answer::Tasks(vec![arn]))
+    }
+
+    /// Protects tasks of services from being stopped for a deployment or to scale in, 2 h if the call does not say how long, or ends
+    /// that. Leaves out tasks for which that is not possible.
+    fn protect_tasks(&mut self, region: &str, request: &Request) -> Answered {
+        let cluster = self.world.find_cluster(region, text(request, "cluster"))?;
+        let minutes = number(request, "expiresInMinutes").unwrap_or(120);
+        if !(1..=2880).contains(&minutes) {
+            return Err(Refusal::invalid(
+                "expiresInMinutes must be between 1 and 2880.",
+            ));
+        }
+        let until =
+            flag(request, "protectionEnabled").then(|| self.now + u64::from(minutes) * 60_000);
+        let named = request.get("tasks").and_then(Value::as_array);
+        let arns: Vec<Arn> = named
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter_map(|name| self.world.find_task(cluster, name))
+            .filter(|task| task.status != TaskStatus::Stopped && task.service.is_some())
+            .filter(|task| until.is_none() || !self.world.is_held_up(task))
+            .map(|task| task.arn.clone())
+            .collect();
+        for arn in &arns {
+            if let Some((key, mut task)) = self.world.take_task(arn) {
+                task.protected_until = until;
+                self.world.tasks.put(key, task);
+                self.world.tasks.touch(key);
+                self.queue_task(arn);
+            }
+            let service = self.world.task(arn).and_then(|it| it.service.clone());
+            self.queue_service(service.as_deref().unwrap_or_default());
+        }
+        Ok(Answer::Tasks(arns))
     }
 
     fn stop_service_deployment(&mut self, request: &Request) -> Answered {

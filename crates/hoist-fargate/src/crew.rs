@@ -14,6 +14,8 @@ pub(crate) struct Seen {
     pub status: TaskStatus,
     pub healthy: bool,
     pub unhealthy: bool,
+    /// It is not to be stopped for a deployment or to scale in.
+    pub protected: bool,
 }
 
 /// The tasks of a service.
@@ -102,6 +104,7 @@ impl Turn<'_> {
                     status: it.status,
                     healthy: it.healthy,
                     unhealthy: it.unhealthy_at.is_some(),
+                    protected: it.protected_until.is_some(),
                 });
             } else {
                 crew.others.push((deployment, it.status));

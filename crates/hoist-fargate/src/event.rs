@@ -155,8 +155,14 @@ pub enum Action {
     DeleteService,
     RunTask,
     StopTask,
+    /// `tasks`, of a service all, are protected until `expiresInMinutes` is over, or not any more.
+    UpdateTaskProtection,
     StopServiceDeployment,
     ContinueServiceDeployment,
+    CreateTaskSet,
+    UpdateTaskSet,
+    DeleteTaskSet,
+    UpdateServicePrimaryTaskSet,
     TagResource,
     UntagResource,
 }
@@ -167,9 +173,13 @@ pub enum Answer {
     Cluster(Arn),
     TaskDefinition(Arn),
     Service(Arn),
-    /// Tasks of RunTask, or the one of StopTask.
+    /// Tasks of RunTask, the one of StopTask, or those whose protection UpdateTaskProtection has set.
     Tasks(Vec<Arn>),
     ServiceDeployment(Arn),
+    TaskSet {
+        service: Arn,
+        id: String,
+    },
     /// TagResource, UntagResource.
     Nothing,
 }

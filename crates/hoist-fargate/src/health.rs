@@ -17,7 +17,7 @@ impl Turn<'_> {
         {
             return;
         }
-        let Some(definition) = self.world.task_definitions.get(&task.task_definition) else {
+        let Some(definition) = self.world.definition_of(task) else {
             return;
         };
         for container in &mut task.containers {
@@ -43,8 +43,7 @@ impl Turn<'_> {
         };
         let check = self
             .world
-            .task_definitions
-            .get(&task.task_definition)
+            .definition_of(&task)
             .and_then(|it| check_of(it, name))
             .map(|it| (it.interval, it.start_period, it.retries));
         let now = self.now;
@@ -53,6 +52,7 @@ impl Turn<'_> {
             && container.checking
             && container.status == ContainerStatus::Running
         {
+            let before = container.health;
             container.checking = false;
             if !container.stopping {
                 container.next_check_at = Some(now + interval);
@@ -70,19 +70,23 @@ impl Turn<'_> {
                     container.health = Health::Unhealthy;
                 }
             }
+            let changed = container.health != before;
             let health = self.health_of(&task);
             if health != task.health {
                 task.health = health;
                 task.version += 1;
             }
-            self.queue_task(arn);
+            if changed {
+                self.world.tasks.touch(key);
+            }
+            self.queues.tasks.insert(key);
         }
         self.world.tasks.put(key, task);
     }
 
     /// The health of a task: that of its essential containers that have a check.
     fn health_of(&self, task: &Task) -> Health {
-        let Some(definition) = self.world.task_definitions.get(&task.task_definition) else {
+        let Some(definition) = self.world.definition_of(task) else {
             return Health::Unknown;
         };
         let mut healths = task
@@ -103,6 +107,9 @@ impl Turn<'_> {
 
     /// Notes when a task of a service is healthy for the first time, and when it is found unhealthy after its grace period.
     pub fn judge(&mut self, task: &mut Task) {
+        if task.protected_until.is_some_and(|at| at <= self.now) {
+            task.protected_until = None;
+        }
         let Some(service) = &task.service else { return };
         task.healthy = self.world.is_healthy(task, self.now);
         if !task.is_wanted() || task.status != TaskStatus::Running || task.unhealthy_at.is_some() {
@@ -162,14 +169,11 @@ impl crate::World {
         {
             return false;
         }
-        let checked = self
-            .task_definitions
-            .get(&task.task_definition)
-            .is_some_and(|it| {
-                it.containers
-                    .iter()
-                    .any(|it| it.essential && it.health_check.is_some())
-            });
+        let checked = self.definition_of(task).is_some_and(|it| {
+            it.containers
+                .iter()
+                .any(|it| it.essential && it.health_check.is_some())
+        });
         if checked {
             return task.health == Health::Healthy;
         }

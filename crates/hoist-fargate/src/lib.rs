@@ -48,6 +48,7 @@ mod request;
 mod rolling;
 mod rollout;
 mod service;
+mod sets;
 mod stages;
 mod step;
 mod table;
@@ -70,6 +71,7 @@ pub use service::{
     LoadBalancer, RevisionSummary, Rollback, RolloutState, Service, ServiceDeployment,
     ServiceDeploymentStatus, ServiceEvent, ServiceRevision, ServiceStatus, ThresholdKind,
 };
+pub use sets::{TaskSet, TaskSetStatus};
 pub use step::{call, step};
 pub use task::{
     Container, ContainerStatus, Health, StopCode, Target, TargetState, Task, TaskStatus,

@@ -83,6 +83,7 @@ impl Turn<'_> {
             region: birth.region.to_owned(),
             cluster: birth.cluster.to_owned(),
             task_definition: birth.definition.to_owned(),
+            definition: self.world.task_definitions.key(birth.definition),
             group: birth.group,
             started_by: birth.started_by,
             service: birth.service.clone(),
@@ -98,7 +99,6 @@ impl Turn<'_> {
             capacity_provider: birth.provider,
             ..Task::default()
         };
-        self.world.touch(Kind::Task, &arn);
         let key = self.world.tasks.insert(arn.clone(), task);
         if let Some(service) = birth.service {
             let crowd = self.world.crowds.entry(service).or_default();
@@ -143,6 +143,7 @@ impl Turn<'_> {
         task.stopping_at = Some(self.now);
         task.version += 1;
         task.healthy = false;
+        self.world.touch(Kind::Task, &task.arn);
         self.queue_task(&task.arn);
         if let Some(service) = &task.service {
             self.queue_service(service);
@@ -347,7 +348,7 @@ impl Turn<'_> {
 
     /// Starts what `dependsOn` allows; a dependency that can never be met any more fails the task.
     fn start_containers(&mut self, task: &mut Task) {
-        let Some(definition) = self.world.task_definitions.get(&task.task_definition) else {
+        let Some(definition) = self.world.definition_of(task) else {
             return;
         };
         let mut broken = None;
@@ -416,7 +417,7 @@ impl Turn<'_> {
 
     /// Stops what nothing that still runs depends on.
     fn stop_containers(&mut self, task: &mut Task) {
-        let Some(definition) = self.world.task_definitions.get(&task.task_definition) else {
+        let Some(definition) = self.world.definition_of(task) else {
             return;
         };
         let stoppable: Vec<(String, Millis)> = task
@@ -461,6 +462,7 @@ impl Turn<'_> {
         {
             it.pulled = true;
             it.image_digest = digest.clone();
+            self.world.tasks.touch(key);
             self.queue_task(arn);
             self.pin(&task, container, digest);
         }
@@ -470,8 +472,7 @@ impl Turn<'_> {
     pub fn container_started(&mut self, task: &mut Task, name: &str, runtime_id: String) -> bool {
         let check = self
             .world
-            .task_definitions
-            .get(&task.task_definition)
+            .definition_of(task)
             .and_then(|it| it.container(name))
             .and_then(|it| it.health_check.as_ref())
             .map(|it| it.interval);
@@ -540,7 +541,7 @@ impl Turn<'_> {
                 }
             }
             TaskStatus::Activating if task.is_wanted() => {
-                if let Some(definition) = self.world.task_definitions.get(&task.task_definition) {
+                if let Some(definition) = self.world.definition_of(task) {
                     for container in &task.containers {
                         let timeout = definition
                             .container(&container.name)
@@ -575,6 +576,9 @@ impl Turn<'_> {
         }
         if task.is_wanted() {
             for at in task.containers.iter().filter_map(|it| it.next_check_at) {
+                times.push(at);
+            }
+            if let Some(at) = task.protected_until {
                 times.push(at);
             }
         }

@@ -30,6 +30,7 @@ impl Turn<'_> {
         match service.status {
             ServiceStatus::Inactive => {}
             ServiceStatus::Draining => self.drain(service, &mut crew),
+            ServiceStatus::Active if service.is_external() => self.keep_sets(service, &mut crew),
             ServiceStatus::Active => self.roll(service, &mut crew),
         }
         self.count(service, &crew);
@@ -66,6 +67,7 @@ impl Turn<'_> {
         if !crew.has_stopping() {
             service.status = ServiceStatus::Inactive;
             service.deployments.clear();
+            self.drop_sets(service);
             service.deleted_at = Some(self.now);
         }
     }
@@ -97,7 +99,7 @@ impl Turn<'_> {
         self.conclude(service, crew);
     }
 
-    fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
+    pub fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
         let seen = crew.tasks.remove(index);
         let Some(mut task) = self.world.tasks.take(seen.key) else {
             return;
@@ -123,8 +125,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Stops up to `most` tasks that `which` picks, the oldest first; of healthy ones only as many as the minimum allows. Returns
-    /// how many.
+    /// Stops up to `most` tasks that `which` picks, the oldest first; of healthy ones only as many as the minimum allows, and of
+    /// protected ones those that are unhealthy. Returns how many.
     fn stop_some(
         &mut self,
         service: &Service,
@@ -137,7 +139,8 @@ impl Turn<'_> {
         let mut index = 0;
         while stopped < most && index < crew.tasks.len() {
             let seen = &crew.tasks[index];
-            if which(seen) && (!seen.healthy || crew.healthy() > lower) {
+            let spared = seen.protected && !seen.unhealthy;
+            if which(seen) && !spared && (!seen.healthy || crew.healthy() > lower) {
                 self.stop_one(crew, index, service);
                 stopped += 1;
             } else {
@@ -155,7 +158,7 @@ impl Turn<'_> {
                 .at(it.key)
                 .and_then(|it| it.availability_zone.as_deref())
         };
-        let ours = |it: &&Seen| it.deployment == 0 && !it.unhealthy;
+        let ours = |it: &&Seen| it.deployment == 0 && !it.unhealthy && !it.protected;
         let beside = |one: &Seen| {
             let its = zone(one);
             crew.tasks
@@ -340,7 +343,7 @@ impl Turn<'_> {
         }
     }
 
-    fn launch_for(&mut self, service: &mut Service, index: usize, count: u32, crew: &mut Crew) {
+    pub fn launch_for(&mut self, service: &mut Service, index: usize, count: u32, crew: &mut Crew) {
         if count == 0 {
             return;
         }
@@ -379,6 +382,7 @@ impl Turn<'_> {
                 status: TaskStatus::Provisioning,
                 healthy: false,
                 unhealthy: false,
+                protected: false,
             });
             ids.push(id);
         }
@@ -387,7 +391,8 @@ impl Turn<'_> {
         deployment.launch_after = None;
         deployment.updated_at = self.now;
         service.steady = false;
-        self.announce_started(service, &ids, replaced);
+        let set = service.is_external().then_some(deployment_id);
+        self.announce_started(service, set.as_deref(), &ids, replaced);
     }
 
     /// The members of a deployment's tasks. They are the same for all, unless the service's tags go with them: those can change.
@@ -416,7 +421,7 @@ impl Turn<'_> {
         shaped
     }
 
-    fn announce_unhealthy_tasks(&mut self, service: &mut Service) {
+    pub fn announce_unhealthy_tasks(&mut self, service: &mut Service) {
         let news: Vec<Key> = self
             .world
             .live_tasks_of(&service.arn)

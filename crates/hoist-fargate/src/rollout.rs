@@ -201,13 +201,16 @@ impl Turn<'_> {
             },
         );
         let left = service.deployments.len() > 2 || service.course.is_some();
-        // Traffic that is not where it should be is brought there first.
-        let is_split = match (&standing, service.traffic.holder()) {
-            (Some(standing), Some(_)) => {
-                Traffic::of(&service.traffic.production, standing) < ALL_TRAFFIC
-            }
-            _ => service.traffic.production.len() > 1,
-        };
+        // Traffic that is not where it should be is brought there first, that of the test rule, too.
+        let is_split = service.unsettled
+            || standing
+                .as_ref()
+                .or(service.traffic.holder())
+                .filter(|_| !service.traffic.production.is_empty())
+                .is_some_and(|it| {
+                    Traffic::of(&service.traffic.production, it) < ALL_TRAFFIC
+                        || Traffic::of(&service.traffic.test, it) < ALL_TRAFFIC
+                });
         service.course = (shifts || is_split || service.course.is_some()).then(|| Course {
             strategy: service.configuration.strategy,
             step: service.configuration.step,
@@ -420,8 +423,7 @@ impl Turn<'_> {
     pub fn pin(&mut self, task: &Task, container: &str, digest: Option<String>) {
         let pinned = self
             .world
-            .task_definitions
-            .get(&task.task_definition)
+            .definition_of(task)
             .and_then(|it| it.container(container))
             .is_some_and(|it| it.pinned);
         if let (true, Some(digest), Some(arn)) = (pinned, digest, &task.revision)

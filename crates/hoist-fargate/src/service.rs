@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Arn, Course, DeploymentAlarms, EarlySuccess, Hook, HookRun, LifecycleStage, Members, Millis,
-    Strategy, Traffic,
+    Strategy, TaskSet, Traffic,
 };
 
 /// `status` of a service.
@@ -231,6 +231,9 @@ pub struct Service {
     pub grace_period: Millis,
     /// The PRIMARY first, then older ones that still have tasks, newest first.
     pub deployments: Vec<Deployment>,
+    /// Of a service with the EXTERNAL deployment controller, in the order in which they were made; `deployments` has an inner entry for
+    /// each, at the same place, that is not shown.
+    pub task_sets: Vec<TaskSet>,
     /// Newest first, at most 100.
     pub events: VecDeque<ServiceEvent>,
     pub created_at: Millis,
@@ -249,6 +252,8 @@ pub struct Service {
     pub course: Option<Course>,
     /// Inner: how many shifts of traffic were asked for.
     pub shifts: u64,
+    /// Inner: the last of them is not known to be in place, so `traffic` says what was asked for.
+    pub unsettled: bool,
     /// `clientToken` of CreateService: the same call again gets the same answer.
     pub client_token: Option<String>,
     /// Inner: the newest revision whose deployment was COMPLETED, where a rollback goes.

@@ -10,8 +10,8 @@ use crate::rollout::GivenUp;
 use crate::step::Turn;
 use crate::world::Kind;
 use crate::{
-    Command, Course, HookAction, HookAnswer, HookRun, HookStatus, LifecycleStage, Millis, Refusal,
-    RolloutState, RuleWeights, Service, Share, Shift, Strategy, Traffic,
+    Arn, Command, Course, Deployment, HookAction, HookAnswer, HookRun, HookStatus, LifecycleStage, Millis, Refusal,
+    RolloutState, RuleWeights, Service, ServiceDeploymentStatus, Share, Shift, Strategy, Traffic,
 };
 
 /// "A stage lasts at most 24 h, a deployment 30 days" (facts).
@@ -27,12 +27,19 @@ impl Turn<'_> {
     pub fn pursue(&mut self, service: &mut Service, crew: &Crew) -> bool {
         let primary = service.current_revision.clone();
         while let Some(course) = &service.course {
-            let overdue = !course.back
-                && (self.now >= course.since + LONGEST_STAGE
-                    || self.now >= course.began + LONGEST_DEPLOYMENT);
-            if overdue {
+            let overdue = self.now >= course.since + LONGEST_STAGE
+                || self.now >= course.began + LONGEST_DEPLOYMENT;
+            if overdue && !course.back {
                 self.give_up(service, GivenUp::Timeout);
                 break;
+            }
+            if overdue {
+                // There is nowhere else to go: the deployment has ended, and the service goes on trying.
+                self.end_in_flight(
+                    service,
+                    ServiceDeploymentStatus::RollbackFailed,
+                    "The service deployment failed, and rolling it back took too long.",
+                );
             }
             if !self.is_done(service, crew) {
                 break;
@@ -58,7 +65,7 @@ impl Turn<'_> {
             .flatten()
             .chain(course.bake_until)
             .chain(course.try_again_at)
-            .chain(limits.into_iter().filter(|_| !course.back))
+            .chain(limits)
             .filter(|at| *at > self.now)
             .min()
     }
@@ -72,12 +79,11 @@ impl Turn<'_> {
         match stage {
             LifecycleStage::ReconcileService => {
                 let standing = course.standing.clone();
+                // Where nothing stands any more, the next revision comes in its place.
+                let holder = standing.clone().or(service.traffic.holder().cloned());
                 is_standing_up(service, crew)
-                    && self.shift_to(service, standing.as_deref())
-                    && (standing.is_none()
-                        || service.deployments[1..]
-                            .iter()
-                            .all(|it| Some(&it.revision) == standing.as_ref()))
+                    && self.shift_to(service, holder.as_deref())
+                    && is_alone(service, standing.as_ref())
                     && self.hooks_allow(service)
             }
             LifecycleStage::ScaleUp => is_scaled_up(service, crew),
@@ -384,6 +390,7 @@ impl Turn<'_> {
             return true;
         }
         service.shifts += 1;
+        service.unsettled = true;
         let number = service.shifts;
         course.shift = Shift::Underway(number);
         self.commands.push(Command::ShiftTraffic {
@@ -454,6 +461,10 @@ impl Turn<'_> {
         };
         let now = self.now;
         let mut given_up = false;
+        if number == service.shifts && refused.is_none() {
+            service.unsettled = false;
+            self.world.touch(Kind::Service, arn);
+        }
         if let Some(course) = &mut service.course
             && course.shift == Shift::Underway(number)
         {
@@ -593,6 +604,13 @@ fn is_standing_up(service: &Service, crew: &Crew) -> bool {
     place.is_none_or(|place| {
         crew.count(|it| it.deployment == place && it.healthy) >= service.desired_count
     })
+}
+
+/// No revision but the standing one is left beside the PRIMARY. If it is gone itself, what is left serves until the PRIMARY does.
+fn is_alone(service: &Service, standing: Option<&Arn>) -> bool {
+    let others = &service.deployments[1..];
+    let stands = |it: &Deployment| Some(&it.revision) == standing;
+    !others.iter().any(stands) || others.iter().all(stands)
 }
 
 /// The PRIMARY has all its tasks, and all are healthy.

@@ -1,12 +1,12 @@
 //! The step: one event in, commands out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::table::Key;
-use crate::world::{Kind, Sleeper};
+use crate::world::{Kind, Queues, Sleeper};
 use crate::{
-    Answer, Arn, Call, Command, ContainerStatus, Course, Event, Millis, Refusal, Service, StopCode,
-    Task, TaskStatus, Traffic, World,
+    Answer, Arn, Call, Command, ContainerStatus, Course, Deployment, Event, Millis, Refusal,
+    Service, StopCode, Task, TaskStatus, Traffic, World,
 };
 
 /// Lets `event` happen at `now` (milliseconds since the Unix epoch; never less than before) and returns what is to be done.
@@ -15,9 +15,7 @@ use crate::{
 pub fn step(world: &mut World, event: Event, now: Millis) -> Vec<Command> {
     let mut turn = Turn::new(world, now);
     turn.happen(event);
-    turn.wake_the_due();
-    turn.work();
-    turn.commands
+    turn.finish()
 }
 
 /// [`step`] for an API call: its answer apart from the commands.
@@ -27,9 +25,7 @@ pub fn step(world: &mut World, event: Event, now: Millis) -> Vec<Command> {
 pub fn call(world: &mut World, call: Call, now: Millis) -> (Result<Answer, Refusal>, Vec<Command>) {
     let mut turn = Turn::new(world, now);
     let answer = turn.call(&call);
-    turn.wake_the_due();
-    turn.work();
-    (answer, turn.commands)
+    (answer, turn.finish())
 }
 
 /// One step in the making.
@@ -37,10 +33,8 @@ pub(crate) struct Turn<'w> {
     pub world: &'w mut World,
     pub now: Millis,
     pub commands: Vec<Command>,
-    /// Tasks that may go on.
-    tasks: BTreeSet<Key>,
-    /// Services to look after.
-    services: BTreeSet<Key>,
+    /// Tasks that may go on, and services to look after.
+    pub queues: Queues,
     /// Targets registered in this step and not announced yet, by service and target group.
     pub registered: BTreeMap<(Arn, Arn), u32>,
     /// Targets deregistered in this step, by service and target group.
@@ -51,12 +45,12 @@ pub(crate) struct Turn<'w> {
 
 impl<'w> Turn<'w> {
     fn new(world: &'w mut World, now: Millis) -> Self {
+        let queues = std::mem::take(&mut world.queues);
         Turn {
             world,
             now,
             commands: Vec::new(),
-            tasks: BTreeSet::new(),
-            services: BTreeSet::new(),
+            queues,
             registered: BTreeMap::new(),
             deregistered: BTreeMap::new(),
             draining: BTreeMap::new(),
@@ -65,28 +59,40 @@ impl<'w> Turn<'w> {
 
     /// Has the task go on, and its service look at it, before the step ends.
     pub fn queue_task(&mut self, task: &str) {
-        self.tasks.extend(self.world.tasks.key(task));
+        if let Some(key) = self.world.tasks.key(task) {
+            self.queues.tasks.insert(key);
+        }
     }
 
     /// Has the service looked after before the step ends.
     pub fn queue_service(&mut self, service: &str) {
-        self.services.extend(self.world.services.key(service));
+        if let Some(key) = self.world.services.key(service) {
+            self.queues.services.insert(key);
+        }
+    }
+
+    /// Does what is due and what follows from it, and gives out the commands.
+    fn finish(mut self) -> Vec<Command> {
+        self.wake_the_due();
+        self.work();
+        self.world.queues = self.queues;
+        self.commands
     }
 
     fn wake_the_due(&mut self) {
         while let Some(due) = self.world.take_due(self.now) {
             match due {
-                Sleeper::Task(key) => self.tasks.insert(key),
-                Sleeper::Service(key) => self.services.insert(key),
+                Sleeper::Task(key) => self.queues.tasks.insert(key),
+                Sleeper::Service(key) => self.queues.services.insert(key),
             };
         }
     }
 
     fn work(&mut self) {
         loop {
-            if let Some(key) = self.tasks.pop_first() {
+            if let Some(key) = self.queues.tasks.pop_first() {
                 self.go_on(key);
-            } else if let Some(key) = self.services.pop_first() {
+            } else if let Some(key) = self.queues.services.pop_first() {
                 self.look_after(key);
             } else {
                 return;
@@ -103,10 +109,13 @@ impl<'w> Turn<'w> {
             return;
         }
         let before = facets(&task);
+        let kept = what_lasts(&task);
         self.advance(&mut task);
         let alarm = self.next_alarm(&task);
         self.world.wake(Sleeper::Task(key), alarm);
-        self.world.touch(Kind::Task, &task.arn);
+        if kept != what_lasts(&task) {
+            self.world.tasks.touch(key);
+        }
         if let Some(service) = &task.service
             && before != facets(&task)
         {
@@ -128,7 +137,7 @@ impl<'w> Turn<'w> {
         let alarm = self.service_alarm(&service);
         self.world.wake(Sleeper::Service(key), alarm);
         if Fingerprint::of(&service) != before {
-            self.world.touch(Kind::Service, &service.arn);
+            self.world.services.touch(key);
         }
         self.forget_the_dead(&service.arn);
         self.world.services.put(key, service);
@@ -154,7 +163,6 @@ impl<'w> Turn<'w> {
             return;
         };
         self.world.wake(Sleeper::Task(key), None);
-        self.world.touch(Kind::Task, &task.arn);
         if let Some(service) = &task.service
             && let Some(crowd) = self.world.crowds.get_mut(service)
         {
@@ -170,7 +178,6 @@ impl<'w> Turn<'w> {
         if let Some(key) = self.world.services.remove(&service.arn) {
             self.world.wake(Sleeper::Service(key), None);
         }
-        self.world.touch(Kind::Service, &service.arn);
     }
 
     /// Runs `change` on a task that has not stopped, and lets it go on if `change` says that it changed something.
@@ -179,7 +186,8 @@ impl<'w> Turn<'w> {
             return;
         };
         if task.status != TaskStatus::Stopped && change(self, &mut task) {
-            self.tasks.insert(key);
+            self.queues.tasks.insert(key);
+            self.world.tasks.touch(key);
         }
         self.world.tasks.put(key, task);
     }
@@ -403,15 +411,23 @@ impl<'w> Turn<'w> {
             .map(|it| it.arn.clone())
             .collect();
         for service in services {
-            if let Some(revision) = self
-                .world
-                .services
-                .get(&service)
-                .and_then(|it| it.primary())
-                .map(|it| it.revision.clone())
-                && !self.is_resolved(&revision)
-            {
-                self.resolve_images(&revision);
+            let record = self.world.services.get(&service);
+            let revisions: Vec<Arn> = match record {
+                Some(it) if it.is_external() => it
+                    .deployments
+                    .iter()
+                    .map(|it| it.revision.clone())
+                    .collect(),
+                other => other
+                    .and_then(|it| it.primary())
+                    .map(|it| it.revision.clone())
+                    .into_iter()
+                    .collect(),
+            };
+            for revision in revisions {
+                if !self.is_resolved(&revision) {
+                    self.resolve_images(&revision);
+                }
             }
             if let Some(key) = self.world.services.key(&service)
                 && let Some(mut record) = self.world.services.take(key)
@@ -427,7 +443,7 @@ impl<'w> Turn<'w> {
 
 /// What a service must look at again when it changes in one of its tasks. Where exactly a task is before or after RUNNING is its own
 /// business.
-fn facets(task: &Task) -> (u8, bool, bool, bool) {
+fn facets(task: &Task) -> (u8, bool, bool, bool, bool) {
     let part = match task.status {
         TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => 0,
         TaskStatus::Running => 1,
@@ -439,6 +455,19 @@ fn facets(task: &Task) -> (u8, bool, bool, bool) {
         task.is_wanted(),
         task.healthy,
         task.unhealthy_at.is_some(),
+        task.protected_until.is_some(),
+    )
+}
+
+/// What shows that going on changed a task in a way that is to be kept. When a check is due, and whether one runs, nobody asks after
+/// a restart; what else an event changes, it touches.
+fn what_lasts(task: &Task) -> (u64, bool, bool, bool, bool) {
+    (
+        task.version,
+        task.healthy,
+        task.healthy_at.is_some(),
+        task.unhealthy_at.is_some(),
+        task.protected_until.is_some(),
     )
 }
 
@@ -446,13 +475,15 @@ fn facets(task: &Task) -> (u8, bool, bool, bool) {
 #[derive(PartialEq)]
 struct Fingerprint {
     numbers: [u64; 6],
-    deployments: Vec<[u64; 12]>,
+    /// The PRIMARY and the next; further ones are rare.
+    deployments: [[u64; 12]; 2],
+    more: Vec<[u64; 12]>,
     course: Option<(Course, Traffic)>,
 }
 
 impl Fingerprint {
     fn of(service: &Service) -> Self {
-        let time = |at: Option<Millis>| at.unwrap_or(0);
+        let mut numbers = service.deployments.iter().map(numbers_of);
         Fingerprint {
             course: service
                 .course
@@ -465,30 +496,31 @@ impl Fingerprint {
                 u64::from(service.pending_count),
                 u64::from(service.steady) * 2
                     + u64::from(service.current_service_deployment.is_some()),
-                service.announced.len() as u64,
+                ((service.announced.len() as u64) << 32) + service.deployments.len() as u64,
             ],
-            deployments: service
-                .deployments
-                .iter()
-                .map(|it| {
-                    [
-                        it.status as u64,
-                        it.rollout_state as u64,
-                        u64::from(it.desired_count),
-                        u64::from(it.running_count),
-                        u64::from(it.pending_count),
-                        u64::from(it.failed_tasks),
-                        u64::from(it.failures_in_a_row),
-                        u64::from(it.is_rollback),
-                        u64::from(it.unreplaced),
-                        time(it.launch_after),
-                        time(it.settled_at),
-                        it.updated_at,
-                    ]
-                })
-                .collect(),
+            deployments: [(); 2].map(|()| numbers.next().unwrap_or_default()),
+            more: numbers.collect(),
         }
     }
+}
+
+fn numbers_of(deployment: &Deployment) -> [u64; 12] {
+    let time = |at: Option<Millis>| at.unwrap_or(0);
+    let it = deployment;
+    [
+        it.status as u64,
+        it.rollout_state as u64,
+        u64::from(it.desired_count),
+        u64::from(it.running_count),
+        u64::from(it.pending_count),
+        u64::from(it.failed_tasks),
+        u64::from(it.failures_in_a_row),
+        u64::from(it.is_rollback),
+        u64::from(it.unreplaced),
+        time(it.launch_after),
+        time(it.settled_at),
+        it.updated_at,
+    ]
 }
 
 const RESTARTED: &str = "The host that ran this task was restarted";

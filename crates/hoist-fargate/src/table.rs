@@ -9,22 +9,31 @@ use std::sync::Arc;
 
 /// The place of a record in its [`Table`], the same as long as the record is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key(u32);
+pub struct Key(u32);
 
 impl Key {
     /// As an index into what is kept beside a table.
-    pub fn index(self) -> usize {
+    #[inline]
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
+
+/// So many bytes of an ARN are hashed: its end, where ARNs differ.
+const TAIL: usize = 40;
 
 /// A hash of ARNs that is quick and the same in every run. Whoever makes ARNs collide slows only their own scheduler.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Quick(u64);
 
 impl Hasher for Quick {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
+        let tail = bytes.len().saturating_sub(TAIL);
+        if tail > 0 {
+            self.write_u64(bytes.len() as u64);
+        }
+        let (words, rest) = bytes[tail..].as_chunks::<8>();
         for word in words {
             self.write_u64(u64::from_le_bytes(*word));
         }
@@ -35,14 +44,17 @@ impl Hasher for Quick {
         }
     }
 
+    #[inline]
     fn write_u8(&mut self, byte: u8) {
         self.write_u64(u64::from(byte));
     }
 
+    #[inline]
     fn write_u64(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         self.0 ^ (self.0 >> 32)
     }
@@ -55,58 +67,102 @@ pub(crate) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 #[derive(Clone, Debug)]
 pub(crate) struct Table<T> {
     places: Vec<Option<Box<T>>>,
+    names: Vec<Option<Arc<str>>>,
     free: Vec<Key>,
     keys: QuickMap<Arc<str>, Key>,
     sorted: BTreeMap<Arc<str>, Key>,
+    changes: Changes,
+}
+
+/// What changed since it was last asked for.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    /// The places of changed records, each once.
+    keys: Vec<Key>,
+    is_in: Vec<bool>,
+    /// The ARNs of dropped records.
+    dropped: Vec<Arc<str>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
         Table {
             places: Vec::new(),
+            names: Vec::new(),
             free: Vec::new(),
             keys: QuickMap::default(),
             sorted: BTreeMap::new(),
+            changes: Changes::default(),
         }
     }
 }
 
 impl<T> Table<T> {
     /// The place of the record of that ARN.
+    #[inline]
     pub fn key(&self, arn: &str) -> Option<Key> {
         self.keys.get(arn).copied()
     }
 
     /// The record of that ARN.
+    #[inline]
     pub fn get(&self, arn: &str) -> Option<&T> {
         self.at(self.key(arn)?)
     }
 
     /// The record of that ARN, to change it.
+    #[inline]
     pub fn get_mut(&mut self, arn: &str) -> Option<&mut T> {
         self.at_mut(self.key(arn)?)
     }
 
     /// The record at that place; `None` while it is [taken](Table::take).
+    #[inline]
     pub fn at(&self, key: Key) -> Option<&T> {
         self.places.get(key.index())?.as_deref()
     }
 
     /// The record at that place, to change it.
+    #[inline]
     pub fn at_mut(&mut self, key: Key) -> Option<&mut T> {
         self.places.get_mut(key.index())?.as_deref_mut()
     }
 
     /// Takes a record out of its place, to be [put back](Table::put) before anyone else looks.
+    #[inline]
     pub fn take(&mut self, key: Key) -> Option<Box<T>> {
         self.places.get_mut(key.index())?.take()
     }
 
     /// Puts a record back into its place.
+    #[inline]
     pub fn put(&mut self, key: Key, record: Box<T>) {
         if let Some(place) = self.places.get_mut(key.index()) {
             *place = Some(record);
         }
+    }
+
+    /// Notes that the record at that place changed.
+    #[inline]
+    pub fn touch(&mut self, key: Key) {
+        let changes = &mut self.changes;
+        if changes.is_in.len() <= key.index() {
+            changes.is_in.resize(key.index() + 1, false);
+        }
+        if !std::mem::replace(&mut changes.is_in[key.index()], true) {
+            changes.keys.push(key);
+        }
+    }
+
+    /// The ARNs of the records that were kept, touched or dropped since the last time, each once.
+    pub fn take_changed(&mut self) -> Vec<Arc<str>> {
+        let mut changed = std::mem::take(&mut self.changes.dropped);
+        changed.retain(|arn| !self.keys.contains_key(arn));
+        for key in self.changes.keys.drain(..) {
+            self.changes.is_in[key.index()] = false;
+            changed.extend(self.names.get(key.index()).cloned().flatten());
+        }
+        changed
     }
 
     /// Keeps a record under its ARN, in place of the old one if there is one.
@@ -116,15 +172,18 @@ impl<T> Table<T> {
             None => {
                 let key = self.free.pop().unwrap_or_else(|| {
                     self.places.push(None);
+                    self.names.push(None);
                     Key(self.places.len() as u32 - 1)
                 });
                 let arn: Arc<str> = arn.into();
+                self.names[key.index()] = Some(arn.clone());
                 self.keys.insert(arn.clone(), key);
                 self.sorted.insert(arn, key);
                 key
             }
         };
         self.put(key, Box::new(record));
+        self.touch(key);
         key
     }
 
@@ -133,8 +192,15 @@ impl<T> Table<T> {
         let key = self.keys.remove(arn)?;
         self.sorted.remove(arn);
         self.take(key);
+        let name = self.names[key.index()].take();
+        self.changes.dropped.extend(name);
         self.free.push(key);
         Some(key)
+    }
+
+    /// Every record, to change it.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.places.iter_mut().filter_map(Option::as_deref_mut)
     }
 
     /// Every record with its place, in the order of the ARNs.
@@ -173,5 +239,31 @@ mod tests {
             b,
             "the place is used again"
         );
+    }
+
+    #[test]
+    fn changes_are_told_once_and_what_was_dropped_by_its_old_name() {
+        let mut table = Table::default();
+        let told = |table: &mut Table<u8>| -> Vec<String> {
+            let mut names: Vec<String> = table
+                .take_changed()
+                .iter()
+                .map(|it| it.to_string())
+                .collect();
+            names.sort();
+            names
+        };
+        let a = table.insert("a".to_owned(), 1);
+        table.insert("b".to_owned(), 2);
+        table.touch(a);
+        assert_eq!(told(&mut table), ["a", "b"]);
+        assert_eq!(told(&mut table), [""; 0]);
+        table.touch(a);
+        table.remove("a");
+        table.insert("c".to_owned(), 3);
+        assert_eq!(told(&mut table), ["a", "c"]);
+        table.remove("b");
+        table.insert("b".to_owned(), 4);
+        assert_eq!(told(&mut table), ["b"]);
     }
 }

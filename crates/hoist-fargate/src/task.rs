@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::table::Key;
 use crate::{Arn, Members, Millis};
 
 /// Where a task is in its life (`lastStatus`, and `desiredStatus` with only `Running` and `Stopped`).
@@ -247,6 +248,8 @@ pub struct Task {
     /// The members of RunTask or of the service that shape the task, verbatim: `networkConfiguration`, `overrides`, `tags`,
     /// `launchType`, `platformVersion`, `enableExecuteCommand`, `capacityProviderStrategy`, …
     pub request: Members,
+    /// Neither scaling in nor a deployment stops it before this time (`protectionEnabled`, `expirationDate`).
+    pub protected_until: Option<Millis>,
     /// Inner: it counts as healthy now.
     pub healthy: bool,
     /// Inner: when it was first healthy.
@@ -255,6 +258,9 @@ pub struct Task {
     pub unhealthy_at: Option<Millis>,
     /// Inner: `stopped_reason` for when it is stopped because of `unhealthy_at`.
     pub unhealthy_reason: Option<String>,
+    /// Derived: the place of its definition; definitions stay for ever.
+    #[serde(skip)]
+    pub definition: Option<Key>,
     /// Inner: since when it is in `status`.
     pub status_since: Millis,
     /// Inner: its network was answered for (made or failed).
@@ -295,6 +301,7 @@ impl Task {
     }
 
     /// Whether it is meant to run: nobody has decided to stop it.
+    #[inline]
     pub fn is_wanted(&self) -> bool {
         self.desired_status == TaskStatus::Running
     }

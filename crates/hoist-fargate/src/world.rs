@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Ids;
 use crate::table::{Key, QuickMap, Table};
 use crate::{
-    Arn, Cluster, Millis, Pace, Refusal, Service, ServiceDeployment, ServiceRevision, Task,
-    TaskDefinition, TaskStatus,
+    Arn, Cluster, Millis, Pace, Refusal, RolloutState, Service, ServiceDeployment, ServiceRevision,
+    Task, TaskDefinition, TaskStatus,
 };
 
 /// The kinds of records, for a table each.
@@ -96,9 +96,37 @@ pub struct World {
 
     // What follows is derived and not stored.
     pub(crate) crowds: QuickMap<Arn, Crowd>,
-    /// The records that changed, each once.
-    dirty: [QuickMap<Arn, ()>; Kind::ALL.len()],
+    /// The settings changed; the tables know what of them did.
+    changed: bool,
     alarms: Alarms,
+    /// What a step works with, kept for its room.
+    pub(crate) queues: Queues,
+}
+
+/// The tasks and services that a step has yet to look at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queues {
+    pub tasks: Queue,
+    pub services: Queue,
+}
+
+/// Places, each once, the last first out of a list that is short nearly always.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue(Vec<Key>);
+
+impl Queue {
+    /// Adds a place if it is not in it.
+    pub fn insert(&mut self, key: Key) {
+        // The least is last.
+        if let Err(index) = self.0.binary_search_by(|it| key.cmp(it)) {
+            self.0.insert(index, key);
+        }
+    }
+
+    /// Takes the least place.
+    pub fn pop_first(&mut self) -> Option<Key> {
+        self.0.pop()
+    }
 }
 
 /// The tasks of one service.
@@ -201,6 +229,11 @@ impl World {
             };
             read.map_err(|source| RestoreError { kind, key, source })?;
         }
+        for task in world.tasks.values_mut() {
+            task.definition = world.task_definitions.key(&task.task_definition);
+        }
+        // What was read is on disk already.
+        world.take_changed();
         for (key, task) in world.tasks.iter() {
             if let Some(service) = &task.service {
                 let crowd = world.crowds.entry(service.clone()).or_default();
@@ -230,8 +263,20 @@ impl World {
     /// [`World::record`] itself, later.
     pub fn take_changed(&mut self) -> Vec<(Kind, Arn)> {
         let mut changed = Vec::new();
-        for (kind, keys) in Kind::ALL.into_iter().zip(&mut self.dirty) {
-            changed.extend(keys.drain().map(|(key, ())| (kind, key)));
+        if mem::take(&mut self.changed) {
+            changed.push((Kind::Settings, Arn::new()));
+        }
+        for kind in Kind::ALL {
+            let arns = match kind {
+                Kind::Settings => continue,
+                Kind::Cluster => self.clusters.take_changed(),
+                Kind::TaskDefinition => self.task_definitions.take_changed(),
+                Kind::Service => self.services.take_changed(),
+                Kind::ServiceDeployment => self.service_deployments.take_changed(),
+                Kind::ServiceRevision => self.service_revisions.take_changed(),
+                Kind::Task => self.tasks.take_changed(),
+            };
+            changed.extend(arns.iter().map(|arn| (kind, Arn::from(&**arn))));
         }
         changed
     }
@@ -370,6 +415,28 @@ impl World {
         self.tasks.get(arn)
     }
 
+    /// The definition of a task.
+    #[inline]
+    pub(crate) fn definition_of<'w>(&'w self, task: &Task) -> Option<&'w TaskDefinition> {
+        match task.definition {
+            Some(key) => self.task_definitions.at(key),
+            None => self.task_definitions.get(&task.task_definition),
+        }
+    }
+
+    /// Whether protected tasks of an older revision keep the deployment of a task's service from its end: no further task is then
+    /// protected (`DEPLOYMENT_BLOCKED`).
+    pub fn is_held_up(&self, task: &Task) -> bool {
+        let service = task.service.as_ref().and_then(|arn| self.service(arn));
+        let Some((service, primary)) = service.and_then(|it| Some((it, it.primary()?))) else {
+            return false;
+        };
+        primary.rollout_state == RolloutState::InProgress
+            && self.live_tasks_of(&service.arn).any(|(_, it)| {
+                it.protected_until.is_some() && it.revision.as_ref() != Some(&primary.revision)
+            })
+    }
+
     /// The active cluster that a request names: by name, by ARN, or `default`.
     ///
     /// # Errors
@@ -430,11 +497,16 @@ impl World {
         Some((key, self.tasks.take(key)?))
     }
 
-    /// Notes that a record changed.
-    pub(crate) fn touch(&mut self, kind: Kind, key: &str) {
-        let keys = &mut self.dirty[kind as usize];
-        if !keys.contains_key(key) {
-            keys.insert(key.to_owned(), ());
+    /// Notes that a record changed. One that is not there yet is noted when it is kept, one that is gone was when it was dropped.
+    pub(crate) fn touch(&mut self, kind: Kind, arn: &str) {
+        match kind {
+            Kind::Settings => self.changed = true,
+            Kind::Cluster => touch(&mut self.clusters, arn),
+            Kind::TaskDefinition => touch(&mut self.task_definitions, arn),
+            Kind::Service => touch(&mut self.services, arn),
+            Kind::ServiceDeployment => touch(&mut self.service_deployments, arn),
+            Kind::ServiceRevision => touch(&mut self.service_revisions, arn),
+            Kind::Task => touch(&mut self.tasks, arn),
         }
     }
 
@@ -446,6 +518,12 @@ impl World {
     /// Takes one whose alarm is due.
     pub(crate) fn take_due(&mut self, now: Millis) -> Option<Sleeper> {
         self.alarms.take_first_due(now)
+    }
+}
+
+fn touch<T>(table: &mut Table<T>, arn: &str) {
+    if let Some(key) = table.key(arn) {
+        table.touch(key);
     }
 }
 

@@ -5,6 +5,7 @@ use hoist_runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::acm::Certificates;
+use crate::api::Ready;
 use crate::clock::{self, Millis};
 use crate::driver::Driver;
 use crate::ec2::Ec2;
@@ -49,6 +50,8 @@ pub struct Inner {
     pub faults: Faults,
     /// How many calls are answered.
     pub limits: Limits,
+    /// Answers that were read of it and are still good.
+    pub ready: Ready,
     /// The scheduler of ECS.
     pub driver: Driver,
     /// What runs containers.

@@ -201,6 +201,12 @@ impl Faults {
         dice.spec.clone()
     }
 
+    /// Whether anything goes wrong on purpose.
+    pub fn any(&self) -> bool {
+        let dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !dice.spec.is_none()
+    }
+
     /// What happens to a call of a service (its signing name, or `registry`).
     pub fn call(&self, service: &str) -> Option<Fault> {
         let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);

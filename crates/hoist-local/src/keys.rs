@@ -1,6 +1,7 @@
 //! The key pairs that this instance issued: the root pair of the home, and those of IAM users and STS sessions.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,14 @@ pub struct Key {
 pub struct Keys {
     root: Arc<Key>,
     issued: Table<Key>,
+    signing: Arc<RwLock<HashMap<Scope, [u8; 32]>>>,
 }
+
+/// What a signing key is derived for: key id, date, region, service.
+type Scope = (String, String, String, String);
+
+/// So many signing keys are remembered at most.
+const REMEMBERED: usize = 256;
 
 impl Keys {
     /// The keys of a home; makes the root pair if there is none.
@@ -47,6 +55,7 @@ impl Keys {
         Ok(Keys {
             root: Arc::new(root(home)?),
             issued: state.table("keys"),
+            signing: Arc::default(),
         })
     }
 
@@ -64,6 +73,31 @@ impl Keys {
             return Ok(Some(Key::clone(&self.root)));
         }
         self.issued.get("", id)
+    }
+
+    /// The signing key of that scope, derived once: an id has the same secret for ever.
+    pub fn signing(
+        &self,
+        key: &Key,
+        date: &str,
+        region: &str,
+        service: &str,
+        derive: impl FnOnce() -> [u8; 32],
+    ) -> [u8; 32] {
+        let scope = [&key.id, date, region, service].map(str::to_owned);
+        let scope = <Scope>::from(scope);
+        let known = self.signing.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signing) = known.get(&scope) {
+            return *signing;
+        }
+        drop(known);
+        let signing = derive();
+        let mut known = self.signing.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(scope, signing);
+        signing
     }
 
     /// Makes a key for a user: it has no end and no session token.

@@ -285,6 +285,7 @@ async fn assemble(
     let ctx = Ctx::new(Inner {
         faults: Faults::new(settings.faults.clone()),
         limits: Limits::new(settings.limits),
+        ready: api::Ready::default(),
         driver,
         runtime,
         remote: hoist_oci::Registry::new(remote),

@@ -72,6 +72,13 @@ pub fn scope(parts: &Parts) -> Option<(String, String)> {
     Some((claim.region, claim.service))
 }
 
+/// The region that the header of a request claims to be signed for; nothing is verified.
+pub fn region(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(http::header::AUTHORIZATION)?;
+    let (_, credential) = header.to_str().ok()?.split_once("Credential=")?;
+    credential.split('/').nth(2)
+}
+
 /// Verifies the signature of a request with this body, at this time.
 ///
 /// # Errors
@@ -142,8 +149,11 @@ fn verified(
     if key.session_token != claim.token {
         return Err(SignatureError::UnknownKey);
     }
+    let signing = keys.signing(&key, &claim.date, &claim.region, &claim.service, || {
+        signing_key(&key.secret, &claim)
+    });
     let ours = signature(
-        &key.secret,
+        &signing,
         &claim,
         &canonical_request(parts, &claim.signed_headers, path, payload),
     );
@@ -320,28 +330,35 @@ fn canonical_request(
     for name in signed_headers {
         text.push_str(name);
         text.push(':');
-        let values: Vec<String> = parts
-            .headers
-            .get_all(name)
-            .iter()
-            .map(|value| trimmed(value.as_bytes()))
-            .collect();
-        text.push_str(&values.join(","));
+        for (index, value) in parts.headers.get_all(name).iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            push_trimmed(&mut text, value.as_bytes());
+        }
         text.push('\n');
     }
     text.push('\n');
-    text.push_str(&signed_headers.join(";"));
+    for (index, name) in signed_headers.iter().enumerate() {
+        if index > 0 {
+            text.push(';');
+        }
+        text.push_str(name);
+    }
     text.push('\n');
     text.push_str(payload);
     text
 }
 
 /// A header's value without spaces around it and with runs of spaces made one.
-fn trimmed(value: &[u8]) -> String {
-    String::from_utf8_lossy(value)
-        .split_ascii_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+fn push_trimmed(text: &mut String, value: &[u8]) {
+    let value = String::from_utf8_lossy(value);
+    for (index, word) in value.split_ascii_whitespace().enumerate() {
+        if index > 0 {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
 }
 
 /// The path, normalised (`.`, `..`, `//`), each segment encoded once more, as every service but S3 does.
@@ -401,29 +418,28 @@ fn encode(bytes: &[u8]) -> String {
     out
 }
 
-fn signature(secret: &str, claim: &Claim, canonical: &str) -> String {
+/// The key of a scope, which is good for its day.
+fn signing_key(secret: &str, claim: &Claim) -> [u8; 32] {
+    let first = hmac(format!("AWS4{secret}").as_bytes(), claim.date.as_bytes());
+    [claim.region.as_str(), &claim.service, "aws4_request"]
+        .iter()
+        .fold(first, |key, part| hmac(&key, part.as_bytes()))
+}
+
+fn signature(signing: &[u8; 32], claim: &Claim, canonical: &str) -> String {
     let scope = format!(
         "{}/{}/{}/aws4_request",
         claim.date, claim.region, claim.service
     );
     let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
     let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{digest}", claim.time);
-    let mut key = format!("AWS4{secret}").into_bytes();
-    for part in [
-        claim.date.as_str(),
-        &claim.region,
-        &claim.service,
-        "aws4_request",
-    ] {
-        key = hmac(&key, part.as_bytes());
-    }
-    hex::encode(hmac(&key, to_sign.as_bytes()))
+    hex::encode(hmac(signing, to_sign.as_bytes()))
 }
 
-fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
+fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(data);
-    mac.finalize().into_bytes().to_vec()
+    mac.finalize().into_bytes().into()
 }
 
 /// Compares without telling by its time where the first difference is.
@@ -590,7 +606,7 @@ mod tests {
         let bare = request(&format!("{query}&X-Amz-Signature=x"));
         let claim = read_claim(&bare).unwrap();
         let signature = signature(
-            &key.secret,
+            &signing_key(&key.secret, &claim),
             &claim,
             &canonical_request(
                 &bare,

@@ -5,6 +5,7 @@
 mod breaker;
 mod pace;
 mod rolling;
+mod sets;
 mod simulation;
 mod speed;
 mod stage;

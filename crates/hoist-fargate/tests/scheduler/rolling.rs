@@ -513,3 +513,68 @@ fn after_a_restart_tasks_have_stopped_truthfully_and_services_converge() {
     assert_eq!(stage.primary().task_definition, two);
     assert_eq!(stage.service().running_count, 2);
 }
+
+fn protect(stage: &mut Stage, task: &str, minutes: u64) -> Vec<Arn> {
+    let request = json!({
+        "tasks": [task], "protectionEnabled": minutes > 0, "expiresInMinutes": minutes.max(1),
+    });
+    match stage.ask(Action::UpdateTaskProtection, request) {
+        Ok(Answer::Tasks(tasks)) => tasks,
+        other => panic!("protected {other:?}"),
+    }
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection.html>
+#[test]
+fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deployments() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 3, json!({}));
+    stage.run_to("completion", completed);
+    // Scaling in would take the newest.
+    let newest = stage.tasks().last().unwrap().arn.clone();
+    assert_eq!(protect(&mut stage, &newest, 1), [newest.clone()]);
+    stage.update(json!({ "desiredCount": 1 }));
+    stage.run_for(20_000);
+    let wanted = |stage: &Stage| -> Vec<Arn> {
+        let tasks = stage.tasks();
+        tasks
+            .iter()
+            .filter(|it| it.is_wanted())
+            .map(|it| it.arn.clone())
+            .collect()
+    };
+    assert_eq!(wanted(&stage), [newest.clone()]);
+    // A deployment waits for it.
+    let two = stage.register("web", "app:2");
+    stage.update(json!({ "taskDefinition": two }));
+    stage.run_for(20_000);
+    assert!(wanted(&stage).contains(&newest), "{}", stage.picture());
+    assert_eq!(stage.primary().rollout_state, RolloutState::InProgress);
+    // No further one is protected meanwhile.
+    let new = wanted(&stage).into_iter().find(|it| *it != newest).unwrap();
+    assert_eq!(protect(&mut stage, &new, 1), [""; 0]);
+    stage.run_for(30_000);
+    assert_eq!(wanted(&stage), [new.clone()]);
+    assert!(completed(&stage.world), "{}", stage.picture());
+    assert_eq!(
+        stage.world.task(&newest).and_then(|it| it.protected_until),
+        None
+    );
+    // And the protection can be ended early.
+    protect(&mut stage, &new, 2_880);
+    stage.update(json!({ "desiredCount": 0 }));
+    stage.run_for(5_000);
+    assert_eq!(wanted(&stage), [new.clone()]);
+    protect(&mut stage, &new, 0);
+    stage.run_for(5_000);
+    assert_eq!(wanted(&stage), [""; 0]);
+    for minutes in [0, 2_881] {
+        let request =
+            json!({ "tasks": [new], "protectionEnabled": true, "expiresInMinutes": minutes });
+        let refused = stage
+            .ask(Action::UpdateTaskProtection, request)
+            .unwrap_err();
+        assert_eq!(refused.code, "InvalidParameterException");
+    }
+}

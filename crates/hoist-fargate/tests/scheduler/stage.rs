@@ -112,6 +112,8 @@ pub struct Stage {
     /// Every event with its time, up to the first restart, to be replayed.
     pub recording: Vec<(Millis, Event)>,
     pub records: bool,
+    /// Writes to standard error what is asked, and what of traffic and stages comes of it.
+    pub tells: bool,
     pub trace: u64,
     pub steps: u64,
     /// Hold back the answers to `ResolveImages`.
@@ -159,6 +161,7 @@ impl Stage {
             keep_commands: true,
             recording: Vec::new(),
             records: true,
+            tells: false,
             trace: seed,
             steps: 0,
             resolves: true,
@@ -196,6 +199,12 @@ impl Stage {
         };
         if self.records {
             self.recording.push((self.now, Event::Call(call.clone())));
+        }
+        if self.tells {
+            self.tell(&format!(
+                "{action:?} {}",
+                Value::Object(call.request.clone())
+            ));
         }
         let (answer, commands) = hoist_fargate::call(&mut self.world, call, self.now);
         self.finish(commands);
@@ -308,6 +317,9 @@ impl Stage {
 
     /// The daemon is killed and comes back with what was on disk.
     pub fn restart(&mut self) {
+        if self.tells {
+            self.tell("restart");
+        }
         self.queue.clear();
         self.running.clear();
         for (kind, key) in std::mem::take(&mut self.unwritten) {
@@ -330,6 +342,11 @@ impl Stage {
         self.steps += 1;
         self.check();
         for command in commands {
+            if let (true, Command::ShiftTraffic { .. } | Command::CallHook { .. }) =
+                (self.tells, &command)
+            {
+                self.tell(&format!("{command:?}\n{}", self.picture()));
+            }
             let mut hasher = DefaultHasher::new();
             (self.trace, self.now, &command).hash(&mut hasher);
             self.trace = hasher.finish();
@@ -342,6 +359,11 @@ impl Stage {
             self.world.next_wakeup().is_none_or(|at| at > self.now),
             "an alarm is left in the past"
         );
+    }
+
+    fn tell(&self, what: &str) {
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "{} {what}", self.now);
     }
 
     fn later(&mut self, after: u64, event: Event) {
@@ -635,6 +657,16 @@ impl Stage {
                     );
                     let scheduled =
                         old.wanted && task.stop_code == Some(StopCode::ServiceSchedulerInitiated);
+                    let spared = task.protected_until.is_some_and(|at| self.now < at);
+                    let deleted = self
+                        .world
+                        .service(service)
+                        .is_none_or(|it| it.status != ServiceStatus::Active);
+                    assert!(
+                        !scheduled || !spared || task.unhealthy_at.is_some() || deleted,
+                        "a protected task was stopped\n{}",
+                        self.picture()
+                    );
                     if scheduled && old.was_healthy && task.health != Health::Unhealthy {
                         stopped
                             .entry(service.clone())
@@ -693,7 +725,10 @@ impl Stage {
             .deployments
             .iter()
             .filter(|it| it.status == DeploymentStatus::Primary);
-        assert_eq!(primaries.count(), 1);
+        assert_eq!(primaries.count(), usize::from(!service.is_external()));
+        if service.is_external() {
+            return;
+        }
         let desired = u64::from(service.desired_count);
         let percent = &service.configuration;
         let lower = (desired * u64::from(percent.minimum_healthy_percent)).div_ceil(100) as u32;

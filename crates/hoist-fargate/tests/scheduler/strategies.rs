@@ -17,7 +17,11 @@ fn strategy(name: &str, more: Value) -> Value {
 
 /// A service of two tasks whose first deployment is done, and a second definition.
 fn standing(shape: Value) -> (Stage, Arn) {
-    let mut stage = Stage::new(1);
+    standing_at(Pace::fast(), shape)
+}
+
+fn standing_at(pace: Pace, shape: Value) -> (Stage, Arn) {
+    let mut stage = Stage::at_pace(1, pace);
     let one = stage.register("web", "app:1");
     stage.create(&one, 2, shape);
     stage.run_to("completion", completed);
@@ -524,4 +528,99 @@ fn wrong_settings_are_refused() {
         let refused = stage.ask(Action::CreateService, request).unwrap_err();
         assert_eq!(refused.message, message);
     }
+}
+
+const DAY: u64 = 24 * 3_600_000;
+
+/// Lets time pass up to the day's end, and a little on.
+fn pass_a_day(stage: &mut Stage) {
+    let end = stage.now + DAY + 1_000;
+    stage.run_until(end);
+}
+
+/// A stage lasts at most 24 h (facts, "Blue/green, linear, canary"); the breaker is for rolling updates alone.
+#[test]
+fn a_first_deployment_that_never_gets_healthy_ends_with_its_stage_after_a_day() {
+    let mut stage = Stage::at_pace(1, Pace::fargate());
+    stage.keep_commands = false;
+    stage.app("app:1", App::exiting(50, 1));
+    let one = stage.register("web", "app:1");
+    stage.create(
+        &one,
+        2,
+        with(strategy("BLUE_GREEN", json!({})), breaker(true)),
+    );
+    let record = stage.record().arn.clone();
+    stage.run_until(stage.now + DAY - 60_000);
+    let status = |stage: &Stage| stage.world.service_deployment(&record).unwrap().status;
+    assert_eq!(status(&stage), ServiceDeploymentStatus::InProgress);
+    stage.run_for(120_000);
+    assert_eq!(status(&stage), ServiceDeploymentStatus::RollbackFailed);
+    assert_eq!(stage.primary().rollout_state, RolloutState::Failed);
+    assert!(
+        stage
+            .story()
+            .iter()
+            .any(|it| it.ends_with("deployment failed: timed out.")),
+        "{:?}",
+        stage.story()
+    );
+}
+
+#[test]
+fn a_way_back_that_takes_longer_than_a_day_has_failed_and_is_still_tried() {
+    let (mut stage, two) = standing_at(Pace::fargate(), strategy("BLUE_GREEN", json!({})));
+    stage.keep_commands = false;
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    stage.run_to("the bake time", |world| {
+        let services = world.every_service();
+        let mut stages = services
+            .filter_map(|it| it.course.as_ref())
+            .map(|it| it.stage);
+        stages.any(|it| it == LifecycleStage::BakeTime)
+    });
+    // The old revision cannot start any more, and what ran of it dies.
+    stage.app("app:1", App::exiting(50, 1));
+    let old: Vec<Arn> = stage
+        .tasks()
+        .iter()
+        .filter(|it| it.task_definition != two)
+        .map(|it| it.arn.clone())
+        .collect();
+    for task in old {
+        stage
+            .ask(Action::StopTask, json!({ "task": task }))
+            .unwrap();
+    }
+    let stop = json!({ "serviceDeploymentArn": record, "stopType": "ROLLBACK" });
+    stage.ask(Action::StopServiceDeployment, stop).unwrap();
+    pass_a_day(&mut stage);
+    let ended = stage.world.service_deployment(&record).unwrap();
+    assert_eq!(ended.status, ServiceDeploymentStatus::RollbackFailed);
+    assert!(ended.finished_at.is_some());
+    // It still serves by what it has, and comes back when it can.
+    stage.app("app:1", App::good());
+    stage.run_until(stage.now + 3_600_000);
+    assert!(completed(&stage.world), "{}", stage.picture());
+    assert_eq!(stage.service().running_count, 2);
+}
+
+/// Without the breaker nothing gives a rolling update up: the real one stays IN_PROGRESS, too.
+#[test]
+fn a_first_rolling_deployment_goes_on_until_it_is_aborted_or_its_breaker_trips() {
+    let mut stage = Stage::at_pace(1, Pace::fargate());
+    stage.keep_commands = false;
+    stage.app("app:1", App::exiting(50, 1));
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 2, json!({}));
+    let record = stage.record().arn.clone();
+    pass_a_day(&mut stage);
+    assert_eq!(stage.primary().rollout_state, RolloutState::InProgress);
+    let back = json!({ "serviceDeploymentArn": record, "stopType": "ROLLBACK" });
+    let refused = stage.ask(Action::StopServiceDeployment, back).unwrap_err();
+    assert_eq!(refused.code, "ConflictException");
+    let abort = json!({ "serviceDeploymentArn": record, "stopType": "ABORT" });
+    stage.ask(Action::StopServiceDeployment, abort).unwrap();
+    assert_eq!(stage.record().status, ServiceDeploymentStatus::Stopped);
 }

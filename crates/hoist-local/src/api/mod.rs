@@ -8,6 +8,7 @@ mod check;
 mod error;
 pub(crate) mod pattern;
 pub mod query;
+mod ready;
 mod server;
 mod services;
 mod shapes;
@@ -15,5 +16,6 @@ pub mod xml;
 
 pub use call::Call;
 pub use error::ApiError;
+pub use ready::Ready;
 pub use server::handle;
 pub use services::{Protocol, Service};

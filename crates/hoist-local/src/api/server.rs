@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::call::Call;
 use super::check::check;
 use super::error::ApiError;
+use super::ready::Question;
 use super::services::{Protocol, Service, dispatch};
 use super::{query, xml};
 use crate::ctx::Ctx;
@@ -56,6 +57,13 @@ pub async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
             None => s3::handle(ctx, &parts, &body),
         };
     }
+    let question = Question::of(&parts, &body);
+    let generation = ctx.driver.generation();
+    if let Some(question) = &question
+        && let Some(answer) = ready(ctx, &parts, &body, generation, question, &request_id)
+    {
+        return answer;
+    }
     let asked = match read(&parts, &body) {
         Ok(asked) => asked,
         Err(error) => return failed(None, target, &request_id, &error),
@@ -74,9 +82,46 @@ pub async fn handle(ctx: &Ctx, request: Request<Body>) -> Response<Body> {
             let region = sigv4::scope(&parts).map_or_else(String::new, |(region, _)| region);
             crate::logs::session(&ctx.logs, &region, began, ctx.stopping.clone())
         }
-        Ok((action, value)) => answered(service, &action, &request_id, &value),
+        Ok((action, value)) => match question {
+            Some(question) => {
+                let bytes = Bytes::from(value.to_string());
+                ctx.ready.put(generation, question, bytes.clone());
+                respond(StatusCode::OK, JSON, &request_id, bytes)
+            }
+            None => answered(service, &action, &request_id, &value),
+        },
         Err(error) => failed(Some(service), target, &request_id, &error),
     }
+}
+
+/// The answer to a question that was asked before, if nothing has changed since. Whatever is wrong with the request is found out on
+/// the long way.
+fn ready(
+    ctx: &Ctx,
+    parts: &Parts,
+    body: &[u8],
+    generation: u64,
+    question: &Question,
+    request_id: &str,
+) -> Option<Response<Body>> {
+    let answer = ctx.ready.get(generation, question)?;
+    let service = Service::Ecs;
+    if ctx.faults.any() {
+        return None;
+    }
+    let now = ctx.now();
+    let signed = sigv4::verify(&ctx.keys, parts, body, now).ok()?;
+    if signed.service != service.signing_name() || signed.region != question.region() {
+        return None;
+    }
+    if !ctx
+        .limits
+        .admits(service, question.action(), &signed.region, now)
+    {
+        let error = ApiError::throttled(service);
+        return Some(failed(Some(service), true, request_id, &error));
+    }
+    Some(respond(StatusCode::OK, JSON, request_id, answer))
 }
 
 async fn call(
@@ -282,9 +327,9 @@ fn respond(
     status: StatusCode,
     kind: HeaderValue,
     request_id: &str,
-    body: String,
+    body: impl Into<Body>,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
     if let Ok(id) = HeaderValue::from_str(request_id) {

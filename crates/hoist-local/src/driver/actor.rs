@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Driver {
     world: Arc<RwLock<World>>,
     inbox: mpsc::UnboundedSender<Message>,
+    generation: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -73,6 +75,7 @@ impl Driver {
             Driver {
                 world: Arc::new(RwLock::new(world)),
                 inbox,
+                generation: Arc::new(AtomicU64::new(1)),
             },
             Inbox { messages, restored },
         ))
@@ -81,6 +84,11 @@ impl Driver {
     /// Looks at the world. Keep it short: nothing happens meanwhile.
     pub fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {
         look(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts the changes of the world. What is read after asking for it is at least as new.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Lets an API call happen; when this returns, it is on disk.
@@ -192,7 +200,12 @@ fn advance(driver: &Driver, messages: Vec<Message>, outcome: &mut Outcome) {
             }
         }
     }
-    outcome.changes.extend(world.take_changes());
+    let changes = world.take_changes();
+    if !changes.is_empty() {
+        // Before the lock is let go, so that nobody keeps an old answer under the new number.
+        driver.generation.fetch_add(1, Ordering::Release);
+    }
+    outcome.changes.extend(changes);
 }
 
 /// Writes what changed; if that worked, answers the calls and starts the commands. Otherwise the calls learn that it failed, and

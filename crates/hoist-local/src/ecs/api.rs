@@ -1,8 +1,8 @@
 use serde_json::Value;
 
 use super::{
-    account, clusters, definitions, deployments, execute, instances, services, tags, task_sets,
-    tasks,
+    account, clusters, definitions, deployments, execute, instances, protection, services, tags,
+    task_sets, tasks,
 };
 use crate::api::{ApiError, Call};
 use crate::ctx::Ctx;
@@ -40,15 +40,18 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "ListServices" => services::list(ctx, call),
         "ListServicesByNamespace" => services::list_by_namespace(ctx, call),
 
-        "CreateTaskSet" | "UpdateTaskSet" | "DeleteTaskSet" | "UpdateServicePrimaryTaskSet" => {
-            task_sets::refuse(ctx, call)
-        }
+        "CreateTaskSet" => task_sets::create(ctx, call).await,
+        "UpdateTaskSet" => task_sets::update(ctx, call).await,
+        "DeleteTaskSet" => task_sets::delete(ctx, call).await,
+        "UpdateServicePrimaryTaskSet" => task_sets::make_primary(ctx, call).await,
         "DescribeTaskSets" => task_sets::describe(ctx, call),
 
         "RunTask" => tasks::run(ctx, call).await,
         "StopTask" => tasks::stop(ctx, call).await,
         "DescribeTasks" => tasks::describe(ctx, call),
         "ListTasks" => tasks::list(ctx, call),
+        "GetTaskProtection" => protection::get(ctx, call),
+        "UpdateTaskProtection" => protection::update(ctx, call).await,
         "ExecuteCommand" => execute::execute(ctx, call),
 
         "ListServiceDeployments" => deployments::list(ctx, call),

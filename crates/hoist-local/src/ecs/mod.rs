@@ -13,6 +13,7 @@ mod deployments;
 mod execute;
 mod instances;
 mod page;
+mod protection;
 mod service_check;
 mod service_json;
 mod services;

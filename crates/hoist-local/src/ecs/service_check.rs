@@ -25,6 +25,10 @@ pub async fn create(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
         .pointer("/deploymentController/type")
         .and_then(Value::as_str)
         .unwrap_or("ECS");
+    if controller == "EXTERNAL" {
+        // What else there is to say, its task sets say.
+        return check_deployment(call);
+    }
     if controller != "ECS" {
         return Err(invalid(format!(
             "The deployment controller {controller} is not part of the embedded ECS."
@@ -36,6 +40,19 @@ pub async fn create(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     check_balancers(ctx, call, &definition)
 }
 
+/// Whether CreateService makes a service that deploys by task sets.
+pub fn is_external(call: &Call) -> bool {
+    let controller = call.params.pointer("/deploymentController/type");
+    controller.is_some_and(|it| it == "EXTERNAL")
+}
+
+pub fn create_task_set(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
+    check_launch_type(ctx, call)?;
+    let definition = find_definition(ctx, call)?;
+    check_network(ctx, call, &definition)?;
+    check_balancers(ctx, call, &definition)
+}
+
 pub async fn update(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     let name = call.str("service").unwrap_or_default();
     let known = ctx.driver.read(|world| {
@@ -43,10 +60,15 @@ pub async fn update(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
         let service = world
             .find_service(cluster, name)
             .ok_or_else(|| ApiError::new("ServiceNotFoundException", "Service not found."))?;
-        Ok::<_, ApiError>(service.task_definition.clone())
+        Ok::<_, ApiError>((service.task_definition.clone(), service.is_external()))
     })?;
+    let (known, is_external) = known;
     if call.integer("desiredCount").is_some_and(|count| count < 0) {
         return Err(invalid("Desired count must not be negative."));
+    }
+    if is_external {
+        // The scheduler refuses what is a task set's.
+        return check_deployment(call);
     }
     let definition = match call.str("taskDefinition") {
         Some(_) => find_definition(ctx, call)?,

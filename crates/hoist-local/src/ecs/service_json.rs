@@ -4,6 +4,7 @@
 use hoist_fargate::{Deployment, RevisionSummary, Service, World};
 use serde_json::{Map, Value, json};
 
+use super::task_sets;
 use super::words::{object, time};
 use crate::ctx::ACCOUNT;
 
@@ -21,6 +22,7 @@ pub fn render(world: &World, service: &Service, tags: bool) -> Value {
             .cloned()
             .unwrap_or(default)
     };
+    let is_external = service.is_external();
     let strategy = kept("capacityProviderStrategy");
     let has_strategy = strategy.as_array().is_some_and(|list| !list.is_empty());
     let mut out = object([
@@ -47,7 +49,13 @@ pub fn render(world: &World, service: &Service, tags: bool) -> Value {
         ),
         ("platformVersion", or("platformVersion", json!("LATEST"))),
         ("platformFamily", json!("Linux")),
-        ("taskDefinition", service.task_definition.clone().into()),
+        (
+            "taskDefinition",
+            match service.task_definition.as_str() {
+                "" => Value::Null,
+                arn => arn.into(),
+            },
+        ),
         (
             "deploymentConfiguration",
             Value::Object(deployment_configuration(
@@ -59,8 +67,20 @@ pub fn render(world: &World, service: &Service, tags: bool) -> Value {
             service
                 .deployments
                 .iter()
+                .filter(|_| !is_external)
                 .map(|it| deployment(world, service, it))
                 .collect(),
+        ),
+        (
+            "taskSets",
+            match is_external {
+                true => service
+                    .task_sets
+                    .iter()
+                    .map(|it| task_sets::render(world, service, it, tags))
+                    .collect(),
+                false => Value::Null,
+            },
         ),
         ("roleArn", service_role().into()),
         ("events", service.events.iter().map(event).collect()),

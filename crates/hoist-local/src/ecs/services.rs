@@ -16,7 +16,9 @@ pub async fn create(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
             "Invalid service name. Up to 255 letters (uppercase and lowercase), numbers, hyphens, and underscores are allowed.",
         ));
     }
-    need(call, "taskDefinition", "TaskDefinition can not be blank.")?;
+    if !service_check::is_external(call) {
+        need(call, "taskDefinition", "TaskDefinition can not be blank.")?;
+    }
     service_check::create(ctx, call).await?;
     let mut request = request(call);
     request.insert("createdBy".to_owned(), call.key.arn.clone().into());

@@ -27,7 +27,9 @@ def fill(services, tasks):
         containerDefinitions=[{"name": "app", "image": "busybox"}],
     )
     subnet = boto3.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
-    network = {"awsvpcConfiguration": {"subnets": [subnet]}}
+    # Moto wants to be told the group.
+    group = boto3.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    network = {"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": [group]}}
 
     def create(number):
         ecs.create_service(

@@ -140,7 +140,9 @@ impl Turn<'_> {
         while stopped < most && index < crew.tasks.len() {
             let seen = &crew.tasks[index];
             let spared = seen.protected && !seen.unhealthy;
-            if which(seen) && !spared && (!seen.healthy || crew.healthy() > lower) {
+            let may =
+                !seen.healthy || (crew.healthy() > lower && !serves(service, crew, seen, lower));
+            if which(seen) && !spared && may {
                 self.stop_one(crew, index, service);
                 stopped += 1;
             } else {
@@ -618,8 +620,11 @@ fn retire(service: &mut Service, crew: &mut Crew) {
 fn limits(service: &Service) -> (u32, u32) {
     let configuration = &service.configuration;
     let maximum = match service.course {
-        // Two revisions side by side, whatever the maximum is for rolling.
-        Some(_) => configuration.maximum_percent.max(200),
+        // Two revisions side by side, whatever the maximum is for rolling; on the way back from a half-shifted step that was itself
+        // superseded, as many as have traffic.
+        Some(_) => configuration
+            .maximum_percent
+            .max(100 * (1 + service.serving_beside()).max(2)),
         None => configuration.maximum_percent,
     };
     bounds(
@@ -627,6 +632,17 @@ fn limits(service: &Service) -> (u32, u32) {
         configuration.minimum_healthy_percent,
         maximum,
     )
+}
+
+/// Whether a healthy task is one of those that its revision's traffic needs while traffic is shifted: no other revision's health
+/// makes up for them.
+fn serves(service: &Service, crew: &Crew, seen: &Seen, lower: u32) -> bool {
+    let Some(deployment) = service.deployments.get(seen.deployment) else {
+        return false;
+    };
+    service.course.is_some()
+        && Traffic::of(&service.traffic.production, &deployment.revision) > 0
+        && crew.count(|it| it.deployment == seen.deployment && it.healthy) <= lower
 }
 
 /// How many sound tasks the PRIMARY lacks.

@@ -10,8 +10,9 @@ use crate::rollout::GivenUp;
 use crate::step::Turn;
 use crate::world::Kind;
 use crate::{
-    Arn, Command, Course, Deployment, HookAction, HookAnswer, HookRun, HookStatus, LifecycleStage, Millis, Refusal,
-    RolloutState, RuleWeights, Service, ServiceDeploymentStatus, Share, Shift, Strategy, Traffic,
+    Arn, Command, Course, Deployment, HookAction, HookAnswer, HookRun, HookStatus, LifecycleStage,
+    Millis, Refusal, RolloutState, RuleWeights, Service, ServiceDeploymentStatus, Share, Shift,
+    Strategy, Traffic,
 };
 
 /// "A stage lasts at most 24 h, a deployment 30 days" (facts).
@@ -561,6 +562,14 @@ impl Service {
             Some(course) if !course.back && course.stage < LifecycleStage::ScaleUp => 0,
             _ => self.desired_count,
         }
+    }
+
+    /// How many revisions beside the PRIMARY's have production traffic.
+    pub fn serving_beside(&self) -> u32 {
+        let primary = self.primary().map(|it| &it.revision);
+        let shares = self.traffic.production.iter();
+        let beside = shares.filter(|it| it.tenths > 0 && Some(&it.revision) != primary);
+        beside.count() as u32
     }
 
     /// How many tasks an older deployment keeps at most while traffic is shifted.

@@ -734,7 +734,7 @@ impl Stage {
         let lower = (desired * u64::from(percent.minimum_healthy_percent)).div_ceil(100) as u32;
         let mut upper = (desired * u64::from(percent.maximum_percent) / 100) as u32;
         if service.course.is_some() {
-            upper = upper.max(2 * service.desired_count);
+            upper = upper.max((1 + service.serving_beside()).max(2) * service.desired_count);
         }
         self.check_traffic(service, &crew, stopped, lower);
         let wanted = count(&|it| it.wanted);

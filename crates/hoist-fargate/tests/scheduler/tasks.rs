@@ -462,3 +462,45 @@ fn a_spot_task_that_is_interrupted_says_so_and_is_replaced_without_counting_as_a
     assert_eq!(stage.service().running_count, 1);
     assert_eq!(stage.primary().failed_tasks, 0);
 }
+
+/// What an older release wrote lacks the members that came later, and may have some that went.
+#[test]
+fn records_of_an_older_release_are_read() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 2, balanced());
+    stage.run_to("completion", completed);
+    let service = stage.service().arn.clone();
+    let record = |kind: Kind, key: &str| {
+        let json = stage.world.record(kind, key).unwrap();
+        let mut record: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let members = record.as_object_mut().unwrap();
+        for newer in [
+            "task_sets",
+            "unsettled",
+            "protected_until",
+            "capacity_provider",
+            "alarms",
+        ] {
+            members.remove(newer);
+        }
+        members.insert("gone".to_owned(), json!({ "of": "an older release" }));
+        (kind, key.to_owned(), serde_json::to_vec(&record).unwrap())
+    };
+    let mut records = vec![record(Kind::Settings, ""), record(Kind::Service, &service)];
+    records.push(record(Kind::TaskDefinition, &one));
+    let revision = stage.primary().revision.clone();
+    records.push(record(Kind::ServiceRevision, &revision));
+    records.extend(stage.tasks().iter().map(|it| record(Kind::Task, &it.arn)));
+    let cluster = stage.world.find_cluster(REGION, None).unwrap().arn.clone();
+    records.push(record(Kind::Cluster, &cluster));
+    let mut world = World::restore(records).unwrap();
+    let commands = step(&mut world, Event::Restarted, stage.now);
+    let launched = commands
+        .iter()
+        .filter(|it| matches!(it, Command::ProvisionTask { .. }));
+    assert_eq!(launched.count(), 2, "the service comes back");
+    let broken = vec![(Kind::Task, "x".to_owned(), b"7".to_vec())];
+    let refused = World::restore(broken).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot read the stored task \"x\"");
+}

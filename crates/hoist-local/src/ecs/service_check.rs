@@ -11,7 +11,9 @@ use crate::ctx::Ctx;
 pub async fn create(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     check_region(ctx, call)?;
     tags::check(call)?;
-    check_launch_type(ctx, call)?;
+    if !is_external(call) {
+        check_launch_type(ctx, call)?;
+    }
     if call.integer("desiredCount").is_some_and(|count| count < 0) {
         return Err(invalid("Desired count must not be negative."));
     }

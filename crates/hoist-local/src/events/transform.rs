@@ -40,10 +40,10 @@ fn fill(template: &str, paths: &Value, event: &Value) -> String {
     while let Some(at) = rest.find(['<', '"']) {
         out.push_str(&rest[..at]);
         let tail = &rest[at..];
-        if tail.starts_with('"') {
+        if let Some(after) = tail.strip_prefix('"') {
             quoted = !quoted;
             out.push('"');
-            rest = &tail[1..];
+            rest = after;
             continue;
         }
         let named = tail.find('>').map(|end| (&tail[1..end], &tail[end + 1..]));

@@ -49,7 +49,7 @@ impl Condition {
             Condition::All(parts) => parts.iter().all(|it| it.holds(event)),
             Condition::Any(parts) => parts.iter().any(|it| it.holds(event)),
             Condition::NotExists(path) => select(event, path).is_empty(),
-            Condition::Is(path, wanted) => select(event, path).iter().any(|it| *it == wanted),
+            Condition::Is(path, wanted) => select(event, path).contains(&wanted),
             Condition::Compare(path, operator, operand) => select(event, path)
                 .iter()
                 .any(|found| fits(found, *operator, operand)),

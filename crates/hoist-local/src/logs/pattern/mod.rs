@@ -2,8 +2,8 @@
 
 mod columns;
 mod json;
+mod kinds;
 mod operand;
-mod pattern;
 mod text;
 
-pub use pattern::Pattern;
+pub use kinds::Pattern;

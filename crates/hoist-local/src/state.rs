@@ -232,19 +232,66 @@ impl State {
         self.apply(batch).map_err(E::from)
     }
 
+    /// Reads a table; `None` where it has never been written.
+    fn read<R>(
+        &self,
+        table: &'static str,
+        read: impl FnOnce(
+            redb::ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
+        ) -> Result<R, StateError>,
+    ) -> Result<Option<R>, StateError> {
+        self.with(|database| {
+            let reading = database.begin_read().map_err(access)?;
+            let rows: Rows = TableDefinition::new(table);
+            match reading.open_table(rows) {
+                Ok(rows) => read(rows).map(Some),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(access(error)),
+            }
+        })
+    }
+
+    /// The row of that key as it lies on the disk.
+    fn row(
+        &self,
+        table: &'static str,
+        region: &str,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let row = self.read(table, |rows| {
+            let row = rows.get((region, key)).map_err(access)?;
+            Ok(row.map(|bytes| bytes.value().to_vec()))
+        })?;
+        Ok(row.flatten())
+    }
+
+    /// All rows of a region of a table as they lie on the disk: key, bytes.
+    fn region(
+        &self,
+        table: &'static str,
+        region: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, StateError> {
+        let rows = self.read(table, |rows| {
+            let mut found = Vec::new();
+            for row in rows.range((region, "")..).map_err(access)? {
+                let (key, bytes) = row.map_err(access)?;
+                let (of, key) = key.value();
+                if of != region {
+                    break;
+                }
+                found.push((key.to_owned(), bytes.value().to_vec()));
+            }
+            Ok(found)
+        })?;
+        Ok(rows.unwrap_or_default())
+    }
+
     /// All rows of a table as they lie on the disk: region, key, bytes.
     ///
     /// # Errors
     /// When the disk cannot be read.
     pub fn raw(&self, table: &'static str) -> Result<Vec<(String, String, Vec<u8>)>, StateError> {
-        self.with(|database| {
-            let reading = database.begin_read().map_err(access)?;
-            let rows: Rows = TableDefinition::new(table);
-            let rows = match reading.open_table(rows) {
-                Ok(rows) => rows,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(access(error)),
-            };
+        let rows = self.read(table, |rows| {
             let mut found = Vec::new();
             for row in rows.iter().map_err(access)? {
                 let (key, bytes) = row.map_err(access)?;
@@ -252,7 +299,8 @@ impl State {
                 found.push((region.to_owned(), key.to_owned(), bytes.value().to_vec()));
             }
             Ok(found)
-        })
+        })?;
+        Ok(rows.unwrap_or_default())
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StateError> {
@@ -329,22 +377,6 @@ impl<T> Clone for Table<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Table<T> {
-    fn read<R>(
-        &self,
-        read: impl FnOnce(
-            redb::ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
-        ) -> Result<R, StateError>,
-    ) -> Result<Option<R>, StateError> {
-        self.state.with(|database| {
-            let reading = database.begin_read().map_err(access)?;
-            match reading.open_table::<(&str, &str), &[u8]>(TableDefinition::new(self.name)) {
-                Ok(table) => read(table).map(Some),
-                Err(TableError::TableDoesNotExist(_)) => Ok(None),
-                Err(error) => Err(access(error)),
-            }
-        })
-    }
-
     fn decode(&self, key: &str, bytes: &[u8]) -> Result<T, StateError> {
         serde_json::from_slice(bytes).map_err(|source| StateError::Decode {
             table: self.name,
@@ -358,11 +390,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// # Errors
     /// When the disk or the row cannot be read. The same holds for every method here.
     pub fn get(&self, region: &str, key: &str) -> Result<Option<T>, StateError> {
-        let row = self.read(|rows| {
-            let row = rows.get((region, key)).map_err(access)?;
-            row.map(|bytes| self.decode(key, bytes.value())).transpose()
-        })?;
-        Ok(row.flatten())
+        let row = self.state.row(self.name, region, key)?;
+        row.map(|bytes| self.decode(key, &bytes)).transpose()
     }
 
     /// Writes a row.
@@ -372,7 +401,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Removes a row; true if it was there.
     pub fn delete(&self, region: &str, key: &str) -> Result<bool, StateError> {
-        let there = self.get(region, key)?.is_some();
+        let there = self.state.row(self.name, region, key)?.is_some();
         if there {
             self.state.write::<StateError>(|batch| {
                 batch.delete(self, region, key);
@@ -384,37 +413,24 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// All rows of a region with their keys, in the order of the keys.
     pub fn list(&self, region: &str) -> Result<Vec<(String, T)>, StateError> {
-        let rows = self.read(|rows| {
-            let mut found = Vec::new();
-            for row in rows.range((region, "")..).map_err(access)? {
-                let (key, bytes) = row.map_err(access)?;
-                let (of, key) = key.value();
-                if of != region {
-                    break;
-                }
-                found.push((key.to_owned(), self.decode(key, bytes.value())?));
-            }
-            Ok(found)
-        })?;
-        Ok(rows.unwrap_or_default())
+        let rows = self.state.region(self.name, region)?;
+        rows.into_iter()
+            .map(|(key, bytes)| {
+                let row = self.decode(&key, &bytes)?;
+                Ok((key, row))
+            })
+            .collect()
     }
 
     /// All rows of all regions: region, key, row.
     pub fn all(&self) -> Result<Vec<(String, String, T)>, StateError> {
-        let rows = self.read(|rows| {
-            let mut found = Vec::new();
-            for row in rows.iter().map_err(access)? {
-                let (key, bytes) = row.map_err(access)?;
-                let (region, key) = key.value();
-                found.push((
-                    region.to_owned(),
-                    key.to_owned(),
-                    self.decode(key, bytes.value())?,
-                ));
-            }
-            Ok(found)
-        })?;
-        Ok(rows.unwrap_or_default())
+        let rows = self.state.raw(self.name)?;
+        rows.into_iter()
+            .map(|(region, key, bytes)| {
+                let row = self.decode(&key, &bytes)?;
+                Ok((region, key, row))
+            })
+            .collect()
     }
 }
 

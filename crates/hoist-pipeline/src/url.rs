@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cancel::Cancel;
 use crate::event::{Events, Step};
 use crate::failure::{Failure, Kind};
+use crate::parallel::Boxed;
 use crate::refusal::refused;
 
 /// How long one request may take.
@@ -33,7 +34,11 @@ pub struct Found {
 ///
 /// # Errors
 /// A describe call was refused.
-pub async fn find(aws: &Client, service: &Value) -> Result<Option<Found>, Failure> {
+pub fn find<'a>(aws: &'a Client, service: &'a Value) -> Boxed<'a, Result<Option<Found>, Failure>> {
+    Box::pin(look(aws, service))
+}
+
+async fn look(aws: &Client, service: &Value) -> Result<Option<Found>, Failure> {
     let refuse = |error: AwsError| refused("failed to look up the URL", &error);
     if crate::service::is_express(service) {
         return express(aws, service).await;

@@ -1,5 +1,6 @@
 //! One request to a registry: where it goes, with which authorisation, and how often it is tried.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,7 +176,28 @@ impl Registry {
         endpoint: &Endpoint,
         scope: &Scope,
         doing: &str,
-        request: impl Fn(&Client) -> RequestBuilder,
+        request: impl Fn(&Client) -> RequestBuilder + Sync,
+    ) -> Result<Response, RegistryError> {
+        self.send_any(endpoint, scope, doing, &request).await
+    }
+
+    /// [`send`](Self::send), compiled once for all requests.
+    fn send_any<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        scope: &'a Scope,
+        doing: &'a str,
+        request: &'a (dyn Fn(&Client) -> RequestBuilder + Sync),
+    ) -> Pin<Box<dyn Future<Output = Result<Response, RegistryError>> + Send + 'a>> {
+        Box::pin(self.until_it_passes(endpoint, scope, doing, request))
+    }
+
+    async fn until_it_passes(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        doing: &str,
+        request: &(dyn Fn(&Client) -> RequestBuilder + Sync),
     ) -> Result<Response, RegistryError> {
         let client = self.client()?;
         let mut attempt = 1;
@@ -244,7 +266,7 @@ impl Registry {
         endpoint: &Endpoint,
         scope: &Scope,
         doing: &str,
-        request: impl Fn(&Client) -> RequestBuilder,
+        request: impl Fn(&Client) -> RequestBuilder + Sync,
     ) -> Result<(Head, Vec<u8>), RegistryError> {
         let mut attempt = 1;
         loop {

@@ -533,7 +533,10 @@ fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deploy
     stage.run_to("completion", completed);
     // Scaling in would take the newest.
     let newest = stage.tasks().last().unwrap().arn.clone();
-    assert_eq!(protect(&mut stage, &newest, 1), [newest.clone()]);
+    assert_eq!(
+        protect(&mut stage, &newest, 1),
+        std::slice::from_ref(&newest)
+    );
     stage.update(json!({ "desiredCount": 1 }));
     stage.run_for(20_000);
     let wanted = |stage: &Stage| -> Vec<Arn> {
@@ -544,7 +547,7 @@ fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deploy
             .map(|it| it.arn.clone())
             .collect()
     };
-    assert_eq!(wanted(&stage), [newest.clone()]);
+    assert_eq!(wanted(&stage), std::slice::from_ref(&newest));
     // A deployment waits for it.
     let two = stage.register("web", "app:2");
     stage.update(json!({ "taskDefinition": two }));
@@ -555,7 +558,7 @@ fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deploy
     let new = wanted(&stage).into_iter().find(|it| *it != newest).unwrap();
     assert_eq!(protect(&mut stage, &new, 1), [""; 0]);
     stage.run_for(30_000);
-    assert_eq!(wanted(&stage), [new.clone()]);
+    assert_eq!(wanted(&stage), std::slice::from_ref(&new));
     assert!(completed(&stage.world), "{}", stage.picture());
     assert_eq!(
         stage.world.task(&newest).and_then(|it| it.protected_until),
@@ -565,7 +568,7 @@ fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deploy
     protect(&mut stage, &new, 2_880);
     stage.update(json!({ "desiredCount": 0 }));
     stage.run_for(5_000);
-    assert_eq!(wanted(&stage), [new.clone()]);
+    assert_eq!(wanted(&stage), std::slice::from_ref(&new));
     protect(&mut stage, &new, 0);
     stage.run_for(5_000);
     assert_eq!(wanted(&stage), [""; 0]);

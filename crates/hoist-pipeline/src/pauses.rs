@@ -76,7 +76,16 @@ pub fn answer_pauses<'a>(
         loop {
             let (mut deployments, mut moving) = (Vec::new(), Vec::new());
             for service in services {
-                select::live(aws, service).await?;
+                if patience.is_none() {
+                    select::live(aws, service).await?;
+                } else if service::describe_if_cluster(aws, &service.cluster, &service.name)
+                    .await?
+                    .is_none()
+                {
+                    // The deployment that is waited for is going to make it.
+                    moving.push(format!("{} does not exist yet", service.name));
+                    continue;
+                }
                 let Some(flying) = service::in_flight(aws, &service.cluster, &service.name).await?
                 else {
                     continue;

@@ -64,7 +64,7 @@ fn step(seconds: f64) -> f64 {
 /// `0`, `0.5 s`, `30 s`, `2 min`, `1 h`.
 fn tick(seconds: f64) -> String {
     match seconds {
-        seconds if seconds == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         seconds if seconds < 60.0 && seconds.fract() != 0.0 => format!("{seconds:.1} s"),
         seconds if seconds < 120.0 || seconds % 60.0 != 0.0 => format!("{seconds:.0} s"),
         seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),

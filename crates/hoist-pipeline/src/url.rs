@@ -73,7 +73,11 @@ async fn look(aws: &Client, service: &Value) -> Result<Option<Found>, Failure> {
         let Some(balancer) = read::balancers(&balancers).next() else {
             continue;
         };
-        if let Some(url) = listener_url(balancer.dns_name(), &listeners, group) {
+        // Where traffic is shifted, the production listener's rule says which of the two listeners it is.
+        let rule = read::list(service.raw(), "loadBalancers")
+            .find(|link| link["targetGroupArn"] == group)
+            .and_then(|link| link["advancedConfiguration"]["productionListenerRule"].as_str());
+        if let Some(url) = listener_url(balancer.dns_name(), &listeners, group, rule) {
             let internal = read::text(balancer.raw(), "Scheme") == "internal";
             return Ok(Some(Found { url, internal }));
         }
@@ -111,8 +115,19 @@ async fn express(aws: &Client, service: &Value) -> Result<Option<Found>, Failure
     Ok(found)
 }
 
-/// The URL of the listener that sends to `group`, else of the first one; HTTPS before HTTP.
-fn listener_url(name: &str, listeners: &Value, group: &str) -> Option<String> {
+/// The URL of the listener of `rule`, else of the one that sends to `group`, else of the first one; HTTPS before HTTP.
+fn listener_url(
+    name: &str,
+    listeners: &Value,
+    group: &str,
+    rule: Option<&str>,
+) -> Option<String> {
+    // A rule's ARN is its listener's with another word and one more part.
+    let has_rule = |listener: &Value| {
+        let arn = read::text(listener, "ListenerArn").replacen(":listener/", ":listener-rule/", 1);
+        rule.and_then(|rule| rule.strip_prefix(arn.as_str()))
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     let sends_here = |listener: &Value| {
         read::list(listener, "DefaultActions").any(|action| {
             action["TargetGroupArn"] == group
@@ -121,7 +136,13 @@ fn listener_url(name: &str, listeners: &Value, group: &str) -> Option<String> {
         })
     };
     let first = read::list(listeners, "Listeners")
-        .min_by_key(|listener| (!sends_here(listener), listener["Protocol"] != "HTTPS"))?;
+        .min_by_key(|listener| {
+            (
+                !has_rule(listener),
+                !sends_here(listener),
+                listener["Protocol"] != "HTTPS",
+            )
+        })?;
     let scheme = if first["Protocol"] == "HTTPS" {
         "https"
     } else {
@@ -300,8 +321,23 @@ mod tests {
             { "Port": "8443", "Protocol": "HTTPS", "DefaultActions": [{ "Type": "forward", "TargetGroupArn": "g" }] },
         ]));
         assert_eq!(
-            listener_url("a.example", &all, "g").as_deref(),
+            listener_url("a.example", &all, "g", None).as_deref(),
             Some("https://a.example:8443/")
+        );
+    }
+
+    #[test]
+    fn the_production_listener_is_the_one_whose_rule_is_named() {
+        let base = "arn:aws:elasticloadbalancing:eu-central-1:1";
+        let of = |id: &str, port: u16| {
+            json!({ "ListenerArn": format!("{base}:listener/app/bg/0/{id}"), "Port": port, "Protocol": "HTTP",
+                "DefaultActions": [{ "TargetGroupArn": "g" }] })
+        };
+        let all = listeners(json!([of("aa", 81), of("ab", 8080)]));
+        let rule = format!("{base}:listener-rule/app/bg/0/ab/99");
+        assert_eq!(
+            listener_url("a.example", &all, "g", Some(&rule)).as_deref(),
+            Some("http://a.example:8080/")
         );
     }
 
@@ -312,14 +348,14 @@ mod tests {
               "DefaultActions": [{ "ForwardConfig": { "TargetGroups": [{ "TargetGroupArn": "g", "Weight": 1 }] } }] },
         ]));
         assert_eq!(
-            listener_url("127.0.0.9", &all, "g").as_deref(),
+            listener_url("127.0.0.9", &all, "g", None).as_deref(),
             Some("http://127.0.0.9/")
         );
         assert_eq!(
-            listener_url("127.0.0.9:4077", &all, "g").as_deref(),
+            listener_url("127.0.0.9:4077", &all, "g", None).as_deref(),
             Some("http://127.0.0.9:4077/")
         );
-        assert_eq!(listener_url("x", &listeners(json!([])), "g"), None);
+        assert_eq!(listener_url("x", &listeners(json!([])), "g", None), None);
     }
 
     #[test]

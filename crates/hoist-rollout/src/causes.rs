@@ -16,6 +16,7 @@ mod ended_by_itself;
 mod ended_by_signal;
 mod environment_file_missing;
 mod exec_format_error;
+mod hook_failed;
 mod image_not_found;
 mod image_platform_missing;
 mod infrastructure_failed;
@@ -153,6 +154,7 @@ const CATALOGUE: &[Cause] = &[
     target_unhealthy::CAUSE,
     percent_blocks::CAUSE,
     alarm_detected::CAUSE,
+    hook_failed::CAUSE,
     stopped_by_user::CAUSE,
     no_earlier_revision::CAUSE,
     breaker_acted::CAUSE,

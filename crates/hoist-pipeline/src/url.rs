@@ -116,12 +116,7 @@ async fn express(aws: &Client, service: &Value) -> Result<Option<Found>, Failure
 }
 
 /// The URL of the listener of `rule`, else of the one that sends to `group`, else of the first one; HTTPS before HTTP.
-fn listener_url(
-    name: &str,
-    listeners: &Value,
-    group: &str,
-    rule: Option<&str>,
-) -> Option<String> {
+fn listener_url(name: &str, listeners: &Value, group: &str, rule: Option<&str>) -> Option<String> {
     // A rule's ARN is its listener's with another word and one more part.
     let has_rule = |listener: &Value| {
         let arn = read::text(listener, "ListenerArn").replacen(":listener/", ":listener-rule/", 1);
@@ -135,14 +130,13 @@ fn listener_url(
                     .any(|member| member["TargetGroupArn"] == group)
         })
     };
-    let first = read::list(listeners, "Listeners")
-        .min_by_key(|listener| {
-            (
-                !has_rule(listener),
-                !sends_here(listener),
-                listener["Protocol"] != "HTTPS",
-            )
-        })?;
+    let first = read::list(listeners, "Listeners").min_by_key(|listener| {
+        (
+            !has_rule(listener),
+            !sends_here(listener),
+            listener["Protocol"] != "HTTPS",
+        )
+    })?;
     let scheme = if first["Protocol"] == "HTTPS" {
         "https"
     } else {

@@ -26,7 +26,9 @@ mod tests {
         assert_eq!(
             Case::new()
                 .event("(service web) rolling back to deployment ecs-svc/1.")
-                .event("(service web) (deployment ecs-svc/2) deployment failed: lifecycle hook failed.")
+                .event(
+                    "(service web) (deployment ecs-svc/2) deployment failed: lifecycle hook failed."
+                )
                 .diagnose()
                 .id,
             "hook-failed"

@@ -31,7 +31,7 @@ pub enum Version<'a> {
         /// Store and cache of the build engine.
         workspace: &'a Workspace,
         /// How the image is built.
-        build: BuildOptions,
+        build: Box<BuildOptions>,
     },
     /// The definitions with the images that they name.
     Written,

@@ -120,7 +120,7 @@ fn kill(story: Story, at: usize, moment: Moment, name: &str) -> bool {
     assert!(sandbox_serves(&sandbox, "new"), "{what}");
     // What the one that was killed left open is told, unless it was told when it was resumed.
     let asked = was_told("UpdateService") || was_told("CreateService");
-    if killed.code == 137 && asked && at % 2 == 0 {
+    if killed.code == 137 && asked && at.is_multiple_of(2) {
         assert!(again.stderr.contains("ended without a word"), "{what}");
         assert!(!again.stderr.contains("could not be found out"), "{what}");
     }

@@ -90,7 +90,7 @@ impl Asked<'_> {
                 Version::Source {
                     source: &source,
                     workspace: &workspace,
-                    build: project::build_options(self.building),
+                    build: Box::new(project::build_options(self.building)),
                 }
             }
         };

@@ -25,7 +25,7 @@ pub fn run(options: &Plan) -> Result<u8, Failure> {
             Version::Source {
                 source: &source,
                 workspace: &workspace,
-                build: project::build_options(&options.building),
+                build: Box::new(project::build_options(&options.building)),
             }
         }
     };

@@ -122,7 +122,7 @@ impl Github {
     }
 }
 
-/// Annotates what failed, at its places in files where it has any, and shows `text`.
+/// Annotates what failed, at its places in files where it has any, shows `text`, and has it in the job's summary too.
 pub fn failure(failure: &Failure, text: &str) {
     let (_, outcome) = exit::of(failure.kind);
     for place in &failure.places {
@@ -131,6 +131,9 @@ pub fn failure(failure: &Failure, text: &str) {
     }
     if failure.places.is_empty() {
         let mut message = failure.to_string();
+        if let Some(detail) = &failure.detail {
+            let _ = write!(message, "\n{}", detail.trim_end());
+        }
         if let Some(hint) = &failure.hint {
             let _ = write!(message, "\n{hint}");
         }
@@ -141,6 +144,33 @@ pub fn failure(failure: &Failure, text: &str) {
     anstream::eprintln!("::stop-commands::{guard}");
     anstream::eprint!("{text}");
     anstream::eprintln!("::{guard}::");
+    let written = summarise(&as_code(&anstream::adapter::strip_str(text).to_string()));
+    if let Err(error) = written {
+        annotate(
+            "warning",
+            "hoist",
+            &format!("failed to write the job's summary: {error}"),
+        );
+    }
+}
+
+/// Text that Markdown leaves as it is, whatever is in it.
+fn as_code(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("    {line}\n"));
+    lines.collect()
+}
+
+/// Adds to the job's summary, where there is one.
+fn summarise(text: &str) -> std::io::Result<()> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let text = &text[..text.floor_char_boundary(SUMMARY_LIMIT)];
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?
+        .write_all(format!("{text}\n").as_bytes())
 }
 
 fn place_annotation(title: &str, file: &str, place: &Place) -> String {
@@ -225,31 +255,22 @@ fn write_files(finished: &Event, rows: &[(String, String)]) -> std::io::Result<(
             .open(path)?
             .write_all(text.as_bytes())?;
     }
-    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
-        let mut text = format!("### hoist: {outcome}\n\n{summary}\n\n| | |\n|---|---|\n");
-        if let Some(image) = image {
-            let _ = writeln!(text, "| image | {} |", cell(image));
-        }
-        for service in services {
-            for value in [&service.task_definition, &service.url]
-                .into_iter()
-                .flatten()
-            {
-                let _ = writeln!(text, "| {} | {} |", cell(&service.service), cell(value));
-            }
-        }
-        for (name, value) in rows {
-            let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
-        }
-        text.truncate(text.floor_char_boundary(SUMMARY_LIMIT));
-        text.push('\n');
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)?
-            .write_all(text.as_bytes())?;
+    let mut text = format!("### hoist: {outcome}\n\n{summary}\n\n| | |\n|---|---|\n");
+    if let Some(image) = image {
+        let _ = writeln!(text, "| image | {} |", cell(image));
     }
-    Ok(())
+    for service in services {
+        for value in [&service.task_definition, &service.url]
+            .into_iter()
+            .flatten()
+        {
+            let _ = writeln!(text, "| {} | {} |", cell(&service.service), cell(value));
+        }
+    }
+    for (name, value) in rows {
+        let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
+    }
+    summarise(&text)
 }
 
 /// What became of each service, as one JSON object by key.
@@ -289,6 +310,7 @@ mod tests {
         assert_eq!(escape_data("50 %\r\nnext"), "50 %25%0D%0Anext");
         assert_eq!(escape_property("a:b,c"), "a%3Ab%2Cc");
         assert_eq!(cell("a|b\nc"), "a\\|b<br>c");
+        assert_eq!(as_code("```\n<b>"), "    ```\n    <b>\n");
     }
 
     #[test]

@@ -103,7 +103,8 @@ fn the_service_definition_of_the_short_form() {
       ],
       "healthCheckGracePeriodSeconds": 0,
       "propagateTags": "SERVICE",
-      "enableECSManagedTags": true
+      "enableECSManagedTags": true,
+      "enableExecuteCommand": false
     }
     "#);
 }

@@ -71,6 +71,8 @@ fn a_text_where_a_number_belongs() {
       |
     2 |   web: { port: http }
       |                ^^^^ expected a number from 0 to 65535
+      |
+      = help: write a number from 0 to 65535
     "#);
 }
 
@@ -95,6 +97,8 @@ fn a_port_out_of_range() {
       |
     2 |   web: { port: 80800 }
       |                ^^^^^ expected a number from 0 to 65535
+      |
+      = help: write a number from 0 to 65535
     "#);
 }
 
@@ -106,6 +110,8 @@ fn a_negative_count() {
       |
     2 |   web: { port: 80, count: -1 }
       |                           ^^ expected a whole number, 0 or more
+      |
+      = help: write a whole number, 0 or more
     "#);
 }
 
@@ -130,6 +136,8 @@ fn services_missing() {
       |
     1 | app: shop
       | ^^^^^^^^^ needs `services`
+      |
+      = help: add `services`
     "#);
 }
 
@@ -167,6 +175,8 @@ fn services_a_list() {
       |
     2 |   - web
       |   ^^^^^ expected a mapping
+      |
+      = help: write a mapping
     "#);
 }
 
@@ -191,6 +201,8 @@ fn not_a_mapping() {
       |
     1 | - web
       | ^^^^^ expected keys such as `services:`
+      |
+      = help: write keys such as `services:`
     "#);
 }
 
@@ -203,6 +215,7 @@ fn an_empty_file() {
     1 |
       | ^ expected keys and values
       |
+      = help: write keys and values
       = docs: docs/checks.md#syntax
     "#);
 }
@@ -219,6 +232,7 @@ fn a_duplicate_key() {
     4 | app: b
       | ^^^ the second one
       |
+      = help: remove one of the two
       = docs: docs/checks.md#duplicate-key
     "#);
 }
@@ -488,6 +502,8 @@ fn a_health_check_too_often() {
       |
     2 |   web: { port: 80, health: { path: /h, interval: 1 } }
       |                                                  ^ expected 5 to 300
+      |
+      = help: write 5 to 300
     "#);
 }
 
@@ -577,6 +593,8 @@ fn scaling_without_max() {
       |
     2 |   web: { port: 80, scaling: { min: 1 } }
       |                             ^^^^^^^^^^ needs `max`
+      |
+      = help: add `max`
     "#);
 }
 
@@ -679,5 +697,7 @@ fn an_environment_that_is_a_text() {
       |
     4 |   a: prod
       |      ^^^^ expected a mapping
+      |
+      = help: write a mapping
     "#);
 }

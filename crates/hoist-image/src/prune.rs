@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hoist_oci::spec::{Descriptor, Index, Manifest, media_type};
 use hoist_oci::{Digest, Store};
@@ -102,25 +102,39 @@ pub(crate) fn when_due(workspace: &Workspace) {
     }
 }
 
+/// How long a build that has ended may still hold the lock: a program that is started has the files of its parent between its fork and its exec.
+const HELD: Duration = Duration::from_millis(500);
+
+/// The lock that every build shares, for this process alone.
+fn lock_alone(workspace: &Workspace) -> Result<File> {
+    let lock = lock_file(workspace)?;
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if begun.elapsed() < HELD => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(BuildError::new(
+                    BuildErrorKind::Machine,
+                    "a build is running, and its files must stay",
+                )
+                .with_hint("prune again when it is done"));
+            }
+            Err(fs::TryLockError::Error(error)) => {
+                return Err(BuildError::io("lock the build cache", error));
+            }
+        }
+    }
+}
+
 /// Removes what was not used for longest, until what is left is below the limit.
 ///
 /// # Errors
 /// Fails when a build is running, or the file system does.
 pub fn prune(workspace: &Workspace, options: &PruneOptions) -> Result<Pruned> {
-    let lock = lock_file(workspace)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            return Err(BuildError::new(
-                BuildErrorKind::Machine,
-                "a build is running, and its files must stay",
-            )
-            .with_hint("prune again when it is done"));
-        }
-        Err(fs::TryLockError::Error(error)) => {
-            return Err(BuildError::io("lock the build cache", error));
-        }
-    }
+    let _lock = lock_alone(workspace)?;
     let live = live(&workspace.store)?;
     let mut items = layers(workspace, &live, options)?;
     items.extend(folders(workspace)?);

@@ -33,23 +33,8 @@ printf 'FROM scratch\nCOPY files /files\nCOPY small /small\n' > "$context/Docker
 printf 'hoist.yaml\n' > "$context/.dockerignore"
 echo 0 > "$context/small"
 
-seconds() { # command...: how long it takes
-  local began=$EPOCHREALTIME
-  "$@" > "$work/out" 2>&1 || { tail -n 20 "$work/out" >&2; exit 1; }
-  awk -v from="$began" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", to - from }'
-}
-median() { sort -n "$1" | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
-report() { # title name...: the medians, and how many times as fast the first is
-  local title=$1 first name line
-  shift
-  first=$(median "$work/$1")
-  line="$title:"
-  for name in "$@"; do
-    line+=" $name $(median "$work/$name") s ($(awk -v a="$(median "$work/$name")" -v b="$first" 'BEGIN { printf "%.1f", a / b }')x)"
-    rm "$work/$name"
-  done
-  echo "$line"
-}
+# shellcheck source=benches/medians.sh
+source benches/medians.sh
 
 hoist_build() { "$hoist" build --engine embedded "$context" --tag bench:latest "$@"; }
 docker_build() { $docker build -q --network=host -t bench "$@" "$context"; }

@@ -45,23 +45,8 @@ printf 'FROM scratch\nCOPY files /files\nCOPY small /small\n' > "$context/Docker
 printf 'hoist.yaml\n' > "$context/.dockerignore"
 echo 0 > "$context/small"
 
-seconds() { # command...: how long it takes
-  local began=$EPOCHREALTIME
-  "$@" > "$work/out" 2>&1 || { tail -n 20 "$work/out" >&2; exit 1; }
-  awk -v from="$began" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", to - from }'
-}
-median() { sort -n "$1" | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
-report() { # title name...: the medians, and how many times as fast the first is
-  local title=$1 first name line
-  shift
-  first=$(median "$work/$1")
-  line="$title:"
-  for name in "$@"; do
-    line+=" $name $(median "$work/$name") s ($(awk -v a="$(median "$work/$name")" -v b="$first" 'BEGIN { printf "%.1f", a / b }')x)"
-    rm "$work/$name"
-  done
-  echo "$line"
-}
+# shellcheck source=benches/medians.sh
+source benches/medians.sh
 build_plain() { "$hoist" build --engine embedded "$context" --tag bench:latest > /dev/null 2>&1; }
 hoist_push() { "$hoist" image push --output plain --force --compression "$1" bench:latest "127.0.0.1:$port/hoist-$1:v1"; }
 skopeo_push() { skopeo copy --dest-tls-verify=false "$@" "oci:$work/layout:latest" "docker://127.0.0.1:$port/skopeo:v1"; }

@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod error;
+mod page;
 pub(crate) mod pattern;
 pub mod query;
 mod ready;
@@ -16,6 +17,7 @@ pub mod xml;
 
 pub use call::Call;
 pub use error::ApiError;
+pub use page::page;
 pub use ready::Ready;
 pub use server::handle;
 pub use services::{Protocol, Service};

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::handle::invalid;
 use super::model::{BUS, Rule};
 use super::pattern::Pattern;
-use crate::api::{ApiError, Call};
+use crate::api::{ApiError, Call, page};
 use crate::clock;
 use crate::ctx::Ctx;
 use crate::scaling::Schedule;
@@ -155,24 +155,11 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 }
 
 /// One page of `items` under `member`.
-pub fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
+pub fn paged(call: &Call, items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
     let size = usize::try_from(call.integer("Limit").unwrap_or(100)).unwrap_or(100);
-    let start = match call.str("NextToken") {
-        None => 0,
-        Some(token) => token
-            .parse::<usize>()
-            .ok()
-            .filter(|at| *at <= items.len())
-            .ok_or_else(|| invalid("Parameter NextToken is not valid."))?,
-    };
-    let end = start.saturating_add(size).min(items.len());
-    let more = end < items.len();
-    items.truncate(end);
-    let mut answer = json!({member: items.split_off(start)});
-    if more {
-        answer["NextToken"] = end.to_string().into();
-    }
-    Ok(answer)
+    page(call, items, member, size, || {
+        invalid("Parameter NextToken is not valid.")
+    })
 }
 
 pub fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {

@@ -1,8 +1,8 @@
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::model::DIMENSION;
 use super::{policies, targets};
-use crate::api::{ApiError, Call};
+use crate::api::{ApiError, Call, page};
 use crate::ctx::Ctx;
 
 /// Answers one call of the Application Auto Scaling API.
@@ -65,24 +65,11 @@ pub(super) fn not_found(what: &str, resource: &str) -> ApiError {
 }
 
 /// One page of `items` under `member`, of at most 50.
-pub(super) fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
+pub(super) fn paged(call: &Call, items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
     let size = usize::try_from(call.integer("MaxResults").unwrap_or(50))
         .unwrap_or(50)
         .clamp(1, 50);
-    let start = match call.str("NextToken") {
-        None => 0,
-        Some(token) => token
-            .parse::<usize>()
-            .ok()
-            .filter(|at| *at <= items.len())
-            .ok_or_else(|| ApiError::new("InvalidNextTokenException", "Invalid next token"))?,
-    };
-    let end = (start + size).min(items.len());
-    let more = end < items.len();
-    items.truncate(end);
-    let mut answer = json!({member: items.split_off(start)});
-    if more {
-        answer["NextToken"] = end.to_string().into();
-    }
-    Ok(answer)
+    page(call, items, member, size, || {
+        ApiError::new("InvalidNextTokenException", "Invalid next token")
+    })
 }

@@ -1,7 +1,7 @@
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{groups, schedules};
-use crate::api::{ApiError, Call};
+use crate::api::{ApiError, Call, page};
 use crate::ctx::Ctx;
 
 /// Answers one call of the Scheduler API.
@@ -39,24 +39,9 @@ pub(super) fn conflict(message: impl Into<String>) -> ApiError {
 }
 
 /// One page of `items` under `member`.
-pub(super) fn paged(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
+pub(super) fn paged(call: &Call, items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
     let size = usize::try_from(call.integer("MaxResults").unwrap_or(100))
         .unwrap_or(100)
         .clamp(1, 100);
-    let start = match call.str("NextToken") {
-        None => 0,
-        Some(token) => token
-            .parse::<usize>()
-            .ok()
-            .filter(|at| *at <= items.len())
-            .ok_or_else(|| invalid("Invalid NextToken."))?,
-    };
-    let end = (start + size).min(items.len());
-    let more = end < items.len();
-    items.truncate(end);
-    let mut answer = json!({member: items.split_off(start)});
-    if more {
-        answer["NextToken"] = end.to_string().into();
-    }
-    Ok(answer)
+    page(call, items, member, size, || invalid("Invalid NextToken."))
 }

@@ -2,7 +2,7 @@ use serde_json::{Map, Value, json};
 
 use super::handle::{invalid, required};
 use super::secret::{Secret, Secrets, chosen};
-use crate::api::{ApiError, Call};
+use crate::api::{ApiError, Call, page};
 use crate::clock;
 use crate::ids;
 
@@ -103,7 +103,7 @@ pub fn list(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {
             found.push(shown(&secret, "SecretVersionsToStages"));
         }
     }
-    page(call, found, "SecretList")
+    paged(call, found, "SecretList")
 }
 
 /// Whether every filter has a value that the secret's member begins with; one with `!` before it must not match.
@@ -138,31 +138,16 @@ fn passes(secret: &Secret, call: &Call) -> bool {
     })
 }
 
-fn page(call: &Call, mut items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
+fn paged(call: &Call, items: Vec<Value>, member: &str) -> Result<Value, ApiError> {
     let size = usize::try_from(call.integer("MaxResults").unwrap_or(100))
         .unwrap_or(100)
         .clamp(1, 100);
-    let start = match call.str("NextToken") {
-        None => 0,
-        Some(token) => token
-            .parse::<usize>()
-            .ok()
-            .filter(|at| *at <= items.len())
-            .ok_or_else(|| {
-                ApiError::new(
-                    "InvalidNextTokenException",
-                    "The NextToken value is invalid.",
-                )
-            })?,
-    };
-    let end = (start + size).min(items.len());
-    let more = end < items.len();
-    items.truncate(end);
-    let mut answer = json!({member: items.split_off(start)});
-    if more {
-        answer["NextToken"] = end.to_string().into();
-    }
-    Ok(answer)
+    page(call, items, member, size, || {
+        ApiError::new(
+            "InvalidNextTokenException",
+            "The NextToken value is invalid.",
+        )
+    })
 }
 
 pub fn versions(secrets: &Secrets, call: &Call) -> Result<Value, ApiError> {

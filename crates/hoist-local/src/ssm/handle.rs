@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::parameter::Parameters;
 use super::{read, write};
-use crate::api::{ApiError, Call};
+use crate::api::{ApiError, Call, page};
 
 /// Answers one call of the Systems Manager API.
 ///
@@ -46,7 +46,7 @@ pub(super) fn required<'a>(call: &'a Call, name: &str) -> Result<&'a str, ApiErr
 /// One page of `items` under `member`, of at most `most`.
 pub(super) fn paged(
     call: &Call,
-    mut items: Vec<Value>,
+    items: Vec<Value>,
     member: &str,
     most: usize,
 ) -> Result<Value, ApiError> {
@@ -60,21 +60,7 @@ pub(super) fn paged(
                 constraint(&format!("'{size}'"), "maxResults", &text)
             })?,
     };
-    let start = match call.str("NextToken") {
-        None => 0,
-        Some(token) => token
-            .parse::<usize>()
-            .ok()
-            .filter(|at| *at <= items.len())
-            .ok_or_else(|| ApiError::new("InvalidNextToken", "The specified token isn't valid."))?,
-    };
-    let end = (start + size).min(items.len());
-    let more = end < items.len();
-    items.truncate(end);
-    let mut page = serde_json::Map::new();
-    page.insert(member.to_owned(), items.split_off(start).into());
-    if more {
-        page.insert("NextToken".to_owned(), end.to_string().into());
-    }
-    Ok(Value::Object(page))
+    page(call, items, member, size, || {
+        ApiError::new("InvalidNextToken", "The specified token isn't valid.")
+    })
 }

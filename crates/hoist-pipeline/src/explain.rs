@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
+use crate::history;
 use crate::journal::{Entry, What};
 use crate::refusal::refused;
 use crate::select;
@@ -222,25 +223,7 @@ async fn find(aws: &Client, service: &Service, which: &Which) -> Result<(Value, 
         arns.truncate(1);
     }
     for some in arns.chunks(DEPLOYMENTS_A_CALL) {
-        let mut described = aws
-            .json(
-                Aws::Ecs,
-                "DescribeServiceDeployments",
-                json!({ "serviceDeploymentArns": some }),
-            )
-            .await
-            .map_err(|error| refused("failed to describe the deployments", &error))?;
-        let targets: Vec<&str> = read::service_deployments(&described)
-            .map(|deployment| deployment.target_revision())
-            .collect();
-        let revisions = aws
-            .json(
-                Aws::Ecs,
-                "DescribeServiceRevisions",
-                json!({ "serviceRevisionArns": targets }),
-            )
-            .await
-            .map_err(|error| refused("failed to describe the service revisions", &error))?;
+        let (mut described, revisions) = history::described(aws, some).await?;
         let mut found: Vec<(Option<Timestamp>, usize, Value)> = Vec::new();
         for (index, deployment) in read::service_deployments(&described).enumerate() {
             let Some(revision) = read::service_revisions(&revisions)

@@ -78,26 +78,7 @@ pub async fn history(
         let wanted = read::text(&live, "taskDefinition");
         let arns = list(aws, service, limit).await?;
         for some in arns.chunks(A_CALL) {
-            let described = aws
-                .json(
-                    Aws::Ecs,
-                    "DescribeServiceDeployments",
-                    json!({ "serviceDeploymentArns": some }),
-                )
-                .await
-                .map_err(|error| refused("failed to describe the deployments", &error))?;
-            let targets: Vec<&str> = read::service_deployments(&described)
-                .map(|deployment| deployment.target_revision())
-                .filter(|arn| !arn.is_empty())
-                .collect();
-            let revisions = aws
-                .json(
-                    Aws::Ecs,
-                    "DescribeServiceRevisions",
-                    json!({ "serviceRevisionArns": targets }),
-                )
-                .await
-                .map_err(|error| refused("failed to describe the service revisions", &error))?;
+            let (described, revisions) = described(aws, some).await?;
             for deployment in read::service_deployments(&described) {
                 let definition = read::service_revisions(&revisions)
                     .find(|revision| revision.arn() == deployment.target_revision())
@@ -134,6 +115,28 @@ pub async fn history(
         deployments,
         now: Timestamp::now(),
     })
+}
+
+/// The answers about some deployments, at most 20, and about the revisions that they were to bring.
+pub(crate) async fn described(
+    aws: &Client,
+    deployments: &[String],
+) -> Result<(Value, Value), Failure> {
+    let request = json!({ "serviceDeploymentArns": deployments });
+    let described = aws
+        .json(Aws::Ecs, "DescribeServiceDeployments", request)
+        .await
+        .map_err(|error| refused("failed to describe the deployments", &error))?;
+    let targets: Vec<&str> = read::service_deployments(&described)
+        .map(|deployment| deployment.target_revision())
+        .filter(|arn| !arn.is_empty())
+        .collect();
+    let request = json!({ "serviceRevisionArns": targets });
+    let revisions = aws
+        .json(Aws::Ecs, "DescribeServiceRevisions", request)
+        .await
+        .map_err(|error| refused("failed to describe the service revisions", &error))?;
+    Ok((described, revisions))
 }
 
 async fn list(aws: &Client, service: &Service, limit: usize) -> Result<Vec<String>, Failure> {

@@ -1,5 +1,7 @@
 //! From the source to an image in the repository: hook, build, test, push; or the image that is there already.
 
+mod beside;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +11,9 @@ use hoist_image::{
     BuildError, BuildEvent, BuildRequest, BuiltImage, NamedContext, RegistryCache, Secret,
     SecretSource, Workspace,
 };
-use hoist_oci::signing::SigningKey;
 use hoist_oci::{
     Compression, Digest, EarlyUploads, ExistingTag, How, ImageRef, Progress, ProgressEvent,
-    PushOptions, Registry, RegistryError, RegistryOptions, Silent,
+    PushOptions, Registry, RegistryError, RegistryOptions,
 };
 use hoist_project::{Project, Source};
 
@@ -538,81 +539,6 @@ impl Builder<'_> {
 /// The tag of an image by the inputs that it was built from.
 fn inputs_tag(inputs: &Digest) -> String {
     format!("inputs-{}", &inputs.hex()[..INPUTS_DIGITS])
-}
-
-impl Builder<'_> {
-    /// Signs an image in the repository, unless this key did.
-    async fn sign(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        key: &SigningKey,
-    ) -> Result<(), Failure> {
-        let (registry, target) = (registry(repository), target(repository)?);
-        let work = async {
-            let signing = registry.sign(&self.workspace.store, &target, digest, key);
-            signing.await.map_err(|error| {
-                let what = format!("failed to sign {}", self.project.repository());
-                Failure::because(Kind::Push, what, &error)
-            })
-        };
-        self.cancel.or(work).await.map(drop)
-    }
-
-    /// Pushes what goes with an image: cache, packages, provenance. Tells what that was.
-    async fn attach(
-        &self,
-        image: &BuiltImage,
-        source: &Source,
-        registry: &Registry,
-        target: &ImageRef,
-    ) -> Result<String, RegistryError> {
-        let store = &self.workspace.store;
-        let mut told = String::new();
-        if let Some(cache) = &image.cache {
-            let options = PushOptions {
-                existing_tag: ExistingTag::Move,
-                ..PushOptions::default()
-            };
-            let place = target.with_tag(CACHE_TAG);
-            registry
-                .push(store, cache, &place, &options, &Silent)
-                .await?;
-            told.push_str(", cache");
-        }
-        let name = self.project.repository();
-        let mut artifacts = Vec::new();
-        if self.options.sbom {
-            match hoist_image::sbom(self.workspace, image, name) {
-                Ok(artifact) => artifacts.push(("packages", artifact)),
-                Err(error) => self
-                    .events
-                    .warn(Step::Push, format!("no list of packages: {error}")),
-            }
-        }
-        if self.options.provenance
-            && let Ok(request) = self.request(None)
-        {
-            let sources: Vec<_> = source
-                .commit
-                .iter()
-                .map(|commit| (name.to_owned(), "gitCommit".to_owned(), commit.clone()))
-                .collect();
-            artifacts.push((
-                "provenance",
-                hoist_image::provenance(&request, image, name, &sources),
-            ));
-        }
-        for (what, artifact) in artifacts {
-            let artifact = artifact.store(store, &image.manifest)?;
-            registry
-                .attach(store, &image.manifest, &artifact, target)
-                .await?;
-            told.push_str(", ");
-            told.push_str(what);
-        }
-        Ok(told)
-    }
 }
 
 fn target(repository: &Repository) -> Result<ImageRef, Failure> {

@@ -44,6 +44,17 @@ impl Started {
         name.split(':').next().unwrap_or(name)
     }
 
+    /// The roles that the targets are started with.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.documents.iter().filter_map(|document| {
+            let target = match &document["Target"] {
+                Value::Null => document,
+                own => own,
+            };
+            target["RoleArn"].as_str()
+        })
+    }
+
     /// Whether it follows the newest revision by itself.
     pub fn follows(&self) -> bool {
         !tail(&self.task_definition).contains(':')

@@ -298,6 +298,28 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
         .await
         .unwrap();
     assert!(made.status().is_success(), "{}", made.status());
+    // Now that the schedules are there, the role may change them, and pass what they start tasks with.
+    wish.make = true;
+    bootstrap(aws, &project, &wish).await.unwrap();
+    let request = json!({ "RoleName": "shop-deploy", "PolicyName": "hoist-deploy" });
+    let kept = aws
+        .query(Service::Iam, "GetRolePolicy", &request)
+        .await
+        .unwrap();
+    let policy = kept["PolicyDocument"].as_str().unwrap();
+    for part in [
+        "events:PutTargets",
+        "rule/night",
+        "scheduler:UpdateSchedule",
+        "schedule/default/report",
+        "role/x",
+    ] {
+        let encoded = part.replace(':', "%3A").replace('/', "%2F");
+        assert!(
+            policy.contains(part) || policy.contains(&encoded),
+            "no {part} in {policy}"
+        );
+    }
     let fresh = Fresh {
         image: Some("r/shop@sha256:new"),
         tags: &[],

@@ -89,8 +89,10 @@ impl Ledger<'_> {
                 .await
             {
                 Ok(_) => {}
-                // Another region of the account made it.
-                Err(error) if has_code(&error, "InvalidInput") => {}
+                // Another region of the account made it; moto has the other code.
+                Err(error)
+                    if has_code(&error, "InvalidInput")
+                        || has_code(&error, "EntityAlreadyExists") => {}
                 Err(error) => return Err(fail(error)),
             }
         }

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hoist_aws::{Service, read};
+use hoist_project::Starter;
 use serde_json::{Value, json};
 
 use super::{Ledger, each_once, failing};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
+use crate::schedules;
+use crate::status::describe_definition;
 use crate::table::tail;
 use crate::work::Work;
 
@@ -114,7 +117,8 @@ impl Ledger<'_> {
             self.create_role(&name, &trusting(&provider, &subject))
                 .await?;
         }
-        let policy = self.policy(works);
+        let moving = self.moving_schedules().await?;
+        let policy = self.policy(works, moving);
         self.inline(&name, POLICY, &policy, "the least that a deployment needs")
             .await?;
         let own = self.arn("iam", "", &format!("role/{name}"));
@@ -122,7 +126,7 @@ impl Ledger<'_> {
     }
 
     /// The least policy that deployments of the project need.
-    fn policy(&self, works: &[Work]) -> Value {
+    fn policy(&self, works: &[Work], moving: Vec<Value>) -> Value {
         let region = self.aws.region();
         let allow = |actions: &[&str], resource: Value| json!({ "Effect": "Allow", "Action": actions, "Resource": resource });
         let services = each_once(works, |work| {
@@ -237,7 +241,57 @@ impl Ledger<'_> {
             statements.push(pass);
             statements.push(allow(&["iam:GetRole"], json!(roles)));
         }
+        statements.extend(moving);
         json!({ "Version": "2012-10-17", "Statement": statements })
+    }
+
+    /// The rights to change what the project's schedules start: to read and write each, and to pass the roles that it starts tasks with. A schedule
+    /// with a task definition of its own gets a new revision of that, whose roles are passed too.
+    async fn moving_schedules(&self) -> Result<Vec<Value>, Failure> {
+        let region = self.aws.region();
+        let mut statements = Vec::new();
+        for schedule in &self.project.schedules {
+            let (actions, resource) = match &schedule.starter {
+                Starter::Rule { name, bus } => {
+                    let path = match bus.as_str() {
+                        "default" => name.clone(),
+                        bus => format!("{}/{name}", tail(bus)),
+                    };
+                    let arn = self.arn("events", region, &format!("rule/{path}"));
+                    (["events:ListTargetsByRule", "events:PutTargets"], arn)
+                }
+                Starter::Schedule { name, group } => {
+                    let arn = self.arn("scheduler", region, &format!("schedule/{group}/{name}"));
+                    (["scheduler:GetSchedule", "scheduler:UpdateSchedule"], arn)
+                }
+            };
+            statements.push(json!({ "Effect": "Allow", "Action": actions, "Resource": resource }));
+            // One that is made later gets its roles when this runs again.
+            let started = match schedules::look(self.aws, schedule).await {
+                Ok(started) => started,
+                Err(error) if error.kind == Kind::Check => continue,
+                Err(error) => return Err(error),
+            };
+            let mut roles: Vec<String> = started.roles().map(str::to_owned).collect();
+            if schedule.service.is_none() {
+                let described = describe_definition(self.aws, &started.task_definition).await?;
+                let definition = &described["taskDefinition"];
+                let own = ["executionRoleArn", "taskRoleArn"];
+                let own = own.iter().filter_map(|member| definition[*member].as_str());
+                roles.extend(own.map(str::to_owned));
+            }
+            if !roles.is_empty() {
+                statements.push(json!({
+                    "Effect": "Allow",
+                    "Action": "iam:PassRole",
+                    "Resource": roles,
+                    "Condition": { "StringEquals": { "iam:PassedToService": [
+                        "ecs-tasks.amazonaws.com", "events.amazonaws.com", "scheduler.amazonaws.com",
+                    ] } },
+                }));
+            }
+        }
+        Ok(statements)
     }
 }
 

@@ -44,6 +44,7 @@ mod ids;
 mod life;
 mod members;
 mod pace;
+mod pins;
 mod request;
 mod rolling;
 mod rollout;

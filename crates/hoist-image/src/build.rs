@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::buildkit;
 use crate::container::{self, Group, unique_id};
-use crate::embedded::{self, layers_of};
+use crate::embedded;
 use crate::engine::{self, Chosen};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::BuildEvent;
@@ -20,6 +20,7 @@ use crate::report::Reporter;
 use crate::request::{BuildRequest, BuiltImage};
 use crate::resolved;
 use crate::soci;
+use crate::stored::layers_of;
 use crate::workspace::Workspace;
 
 /// Builds an image.

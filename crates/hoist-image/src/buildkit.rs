@@ -15,7 +15,6 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::runtime::Handle;
 
-use crate::embedded::store_image;
 use crate::engine::Docker;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
@@ -26,6 +25,7 @@ use crate::lent::lend;
 use crate::prune;
 use crate::report::{Reporter, cancelled};
 use crate::request::{BuildRequest, BuiltImage, NamedContext, SecretSource};
+use crate::stored::store_image;
 use crate::workspace::Workspace;
 
 /// How many of the last lines an error shows.

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::copy::{self, Options};
 use crate::dockerfile::instruction::{Copy, CopySource, Instruction};
 use crate::dockerfile::lines::Spanned;
-use crate::embedded::{Build, Place, StageState, layers_of};
+use crate::embedded::{Build, Place, StageState};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::layer;
@@ -19,13 +19,14 @@ use crate::remote::{self, Fetched, Fetcher, GitAddress};
 use crate::select::{self, Selected};
 use crate::stages::{Origin, origin_of};
 use crate::steps::{key, remember, scope};
+use crate::stored::layers_of;
 use crate::tree::{self, Tree};
 use crate::users;
 
 /// Where files come from: a folder of this machine, or layers that are unpacked only if they must be read.
 enum Source<'a> {
     Folder(&'a Context),
-    Layers(Vec<crate::embedded::Layer>),
+    Layers(Vec<crate::stored::Layer>),
 }
 
 /// What an address came to.

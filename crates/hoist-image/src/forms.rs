@@ -3,9 +3,9 @@
 use hoist_oci::spec::{Descriptor, Index, Manifest, media_type};
 use hoist_oci::{Compression, EarlyUploads};
 
-use crate::embedded::recompress;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::Form;
+use crate::stored::recompress;
 use crate::workspace::Workspace;
 
 /// Gives an image (or an index of images) with all its layers in one form. A layer that was compressed that way before is not compressed

@@ -9,10 +9,10 @@ use hoist_oci::{Compression, Image, ImageRef};
 
 use crate::archive::Packing;
 use crate::config;
-use crate::embedded::store_image;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::{self, StoredLayer};
 use crate::layouts;
+use crate::stored::store_image;
 use crate::upper;
 use crate::workspace::Workspace;
 

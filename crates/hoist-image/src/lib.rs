@@ -76,6 +76,7 @@ mod soci;
 mod spool;
 mod stages;
 mod steps;
+mod stored;
 mod tarball;
 mod tree;
 mod upper;

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::dockerfile::flags::{MountKind, RunMount, Sharing};
 use crate::dockerfile::instruction::Run;
 use crate::dockerfile::lines::Spanned;
-use crate::embedded::{Build, Layer, Place, StageState, layers_of};
+use crate::embedded::{Build, Place, StageState};
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::ignore::Ignore;
 use crate::request::{Secret, SecretSource};
@@ -23,6 +23,7 @@ use crate::select::{self, Selected};
 use crate::spool;
 use crate::stages::{Origin, origin_of};
 use crate::steps::scope;
+use crate::stored::{Layer, layers_of};
 use crate::tree::{Node, NodeKind, Rootfs, Tree};
 
 /// A mount that a step asks for, with its variables replaced.

@@ -7,9 +7,9 @@
 use hoist_oci::spec::{Descriptor, ImageConfig, Index, Manifest, Platform, media_type};
 use hoist_oci::{Compression, EarlyUploads};
 
-use crate::embedded::recompress;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::layer::Form;
+use crate::stored::recompress;
 use crate::workspace::Workspace;
 use crate::ztoc;
 

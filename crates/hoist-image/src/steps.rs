@@ -10,11 +10,12 @@ use crate::copy;
 use crate::dockerfile::expand;
 use crate::dockerfile::instruction::{Command, CopySource, Instruction, Kind, Pair};
 use crate::dockerfile::lines::Spanned;
-use crate::embedded::{Build, Layer, Place, StageState};
+use crate::embedded::{Build, Place, StageState};
 use crate::error::{BuildError, BuildErrorKind, Result, did_you_mean};
 use crate::layer;
 use crate::scope::Scope;
 use crate::stages::given;
+use crate::stored::Layer;
 use crate::users;
 
 /// The variables at this point of a stage.

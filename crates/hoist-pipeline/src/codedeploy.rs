@@ -26,6 +26,8 @@ const BLIND: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(4);
 /// How long is waited for the deployment that rolls back.
 const WAY_BACK: Duration = Duration::from_secs(1800);
+/// Deployments that are looked at for ours, newest first.
+const NEWEST: usize = 10;
 /// States of a deployment that has not ended.
 const MOVING: [&str; 5] = ["Created", "Queued", "InProgress", "Baking", "Ready"];
 
@@ -43,6 +45,10 @@ pub struct Blue<'a> {
     /// ARN of the task definition.
     pub revision: &'a str,
     pub config: Option<&'a CodeDeploy>,
+    /// What is found again in the deployment's description.
+    pub mark: &'a str,
+    /// Whether it may have been asked for before, by a run that was killed.
+    pub is_asked: bool,
     pub pause: Duration,
     pub timeout: Duration,
 }
@@ -81,9 +87,28 @@ impl Blue<'_> {
             Step::Deploy,
             format!("CodeDeploy, application {application}, deployment group {group}"),
         );
-        let id = cancel
-            .or(self.create(&application, &group, &appspec))
-            .await?;
+        let found = match self.is_asked {
+            true => {
+                let looked = async {
+                    self.marked(&application, &group).await.map_err(|error| {
+                        refused(
+                            "failed to look for the deployment that was asked for",
+                            &error,
+                        )
+                    })
+                };
+                cancel.or(looked).await?
+            }
+            false => None,
+        };
+        let id = match found {
+            Some(found) => read::text(&found, "deploymentId").to_owned(),
+            None => {
+                cancel
+                    .or(self.create(&application, &group, &appspec))
+                    .await?
+            }
+        };
         events.note(Step::Deploy, format!("deployment {id}"));
         match self.follow(&id, self.timeout, cancel, events).await? {
             (end, _) if read::text(&end, "status") == "Succeeded" => {
@@ -100,12 +125,10 @@ impl Blue<'_> {
         group: &str,
         appspec: &str,
     ) -> Result<String, Failure> {
-        // A mark of its own, by which a deployment whose answer was lost is found again.
-        let mark = format!("hoist {:016x}", fastrand::u64(..));
         let mut request = json!({
             "applicationName": application,
             "deploymentGroupName": group,
-            "description": mark,
+            "description": self.mark,
             "revision": {
                 "revisionType": "AppSpecContent",
                 "appSpecContent": { "content": appspec, "sha256": Digest::of(appspec.as_bytes()).hex() },
@@ -114,7 +137,7 @@ impl Blue<'_> {
         if let Some(config) = self.config.and_then(|config| config.config.as_ref()) {
             request["deploymentConfigName"] = json!(config);
         }
-        let find = || self.marked(application, group, &mark);
+        let find = || self.marked(application, group);
         let created = self
             .aws
             .json_or_find(Service::CodeDeploy, "CreateDeployment", request, find)
@@ -144,21 +167,14 @@ impl Blue<'_> {
         }
     }
 
-    /// The deployment with this mark, if there is one.
-    async fn marked(
-        &self,
-        application: &str,
-        group: &str,
-        mark: &str,
-    ) -> Result<Option<Value>, AwsError> {
-        let request = json!({
-            "applicationName": application, "deploymentGroupName": group, "includeOnlyStatuses": MOVING,
-        });
+    /// The deployment with our mark, if there is one among the newest: one whose answer was lost is found again by it.
+    async fn marked(&self, application: &str, group: &str) -> Result<Option<Value>, AwsError> {
+        let request = json!({ "applicationName": application, "deploymentGroupName": group });
         let listed = self
             .aws
             .json(Service::CodeDeploy, "ListDeployments", request)
             .await?;
-        for id in read::list(&listed, "deployments") {
+        for id in read::list(&listed, "deployments").take(NEWEST) {
             let described = self
                 .aws
                 .json(
@@ -167,7 +183,7 @@ impl Blue<'_> {
                     json!({ "deploymentId": id }),
                 )
                 .await?;
-            if described["deploymentInfo"]["description"] == mark {
+            if described["deploymentInfo"]["description"] == self.mark {
                 return Ok(Some(json!({ "deploymentId": id })));
             }
         }
@@ -511,6 +527,8 @@ mod tests {
             live: &live,
             revision: NEW,
             config: None,
+            mark: "hoist-1",
+            is_asked: false,
             pause: Duration::from_millis(1),
             timeout: Duration::from_secs(60),
         };

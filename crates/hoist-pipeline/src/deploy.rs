@@ -15,6 +15,7 @@ use crate::event::{Event, Events, ServiceOutcome, Step};
 use crate::failure::{Failure, Kind};
 use crate::image::{BuildOptions, Builder, Published};
 use crate::journal::{Journal, What};
+use crate::killed::{self, Last};
 use crate::release;
 use crate::rollout::{Mover, Ready};
 use crate::schedules::Fresh;
@@ -43,7 +44,7 @@ pub enum Version<'a> {
     Current,
     /// The newest revision before the current one whose deployment succeeded.
     LastGood,
-    /// What the last run, which was killed, was deploying: it is followed to its end, and nothing new is deployed.
+    /// What the last run, which was killed, had in mind: it is gone on with, from where it came to.
     Killed,
 }
 
@@ -119,20 +120,27 @@ async fn tell(
 ) -> Result<Deployed, Failure> {
     let began = Instant::now();
     let told = Mutex::new(Told::default());
-    let journal = Journal::open(&request.journal).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         Failure::because(
             Kind::Unexpected,
             format!("failed to open the journal {}", request.journal.display()),
             &error,
         )
-    })?;
-    let journal = Arc::new(journal);
-    let events = &events.and(steps_into(Arc::clone(&journal)));
+    };
+    let mut journal = Journal::open(&request.journal).map_err(unreadable)?;
     let target = if request.embedded {
         "embedded AWS".to_owned()
     } else {
         request.aws.region().to_owned()
     };
+    let last = killed::last(&journal, &request.project.app, &target).map_err(unreadable)?;
+    let resumed = match (&request.version, &last) {
+        (Version::Killed, Last::Killed(killed)) => Some(killed.run.as_str()),
+        _ => None,
+    };
+    journal.live(resumed).map_err(unreadable)?;
+    let journal = Arc::new(journal);
+    let events = &events.and(steps_into(Arc::clone(&journal)));
     let source = match &request.version {
         Version::Source { source, .. } => work::describe(source),
         Version::Written => "the definitions as they stand".to_owned(),
@@ -142,7 +150,11 @@ async fn tell(
         Version::LastGood => "the last good revision".to_owned(),
         Version::Killed => "what the last run left open".to_owned(),
     };
-    if let Err(error) = journal.note(request.started(&target, &source)) {
+    let begins = match resumed {
+        Some(_) => What::Resumed,
+        None => request.started(&target, &source),
+    };
+    if let Err(error) = journal.note(begins) {
         events.warn(Step::Check, format!("failed to write the journal: {error}"));
     }
     events.emit(Event::Started {
@@ -157,6 +169,7 @@ async fn tell(
         journal: &journal,
         told: &told,
         target,
+        last: &last,
     }
     .all()
     .await;
@@ -165,10 +178,13 @@ async fn tell(
         Ok(deployed) => ("done", request.summary(deployed).to_owned()),
         Err(failure) => (name_of(failure.kind), failure.message.clone()),
     };
-    if let Err(error) = journal.record(What::Ended {
+    let ended = What::Ended {
         outcome: name.to_owned(),
         summary: summary.clone(),
-    }) {
+    };
+    // What was not gone on with stays to be resumed.
+    let is_open = resumed.is_some() && !told.is_resumed;
+    if !is_open && let Err(error) = journal.record(ended) {
         events.warn(
             Step::Verify,
             format!(
@@ -252,6 +268,8 @@ impl Request<'_> {
 /// What can be said of a run, however it ended.
 #[derive(Default)]
 struct Told {
+    /// Whether what a run that was killed left open was gone on with.
+    is_resumed: bool,
     image: Option<Published>,
     services: Vec<ServiceOutcome>,
 }
@@ -264,6 +282,14 @@ enum Found {
     TakenBack(ServiceOutcome),
 }
 
+/// Key and revision of each service.
+fn revisions(ready: &[Ready]) -> Vec<(String, String)> {
+    ready
+        .iter()
+        .map(|service| (service.work.key().to_owned(), service.revision.arn.clone()))
+        .collect()
+}
+
 struct Run<'a> {
     request: &'a Request<'a>,
     cancel: &'a Cancel,
@@ -271,12 +297,20 @@ struct Run<'a> {
     journal: &'a Journal,
     told: &'a Mutex<Told>,
     target: String,
+    /// What the journal says of the newest run before.
+    last: &'a Last,
 }
 
 impl Run<'_> {
     async fn all(self) -> Result<Deployed, Failure> {
         let request = self.request;
-        let works = work::works(request.project, request.aws.region(), &request.services)?;
+        let is_resumed = matches!(request.version, Version::Killed);
+        // What is gone on with was chosen then.
+        let services = match is_resumed {
+            true => &[],
+            false => request.services.as_slice(),
+        };
+        let works = work::works(request.project, request.aws.region(), services)?;
         let step = self
             .events
             .start(Step::Check, "hoist.yaml and the definitions");
@@ -321,6 +355,7 @@ impl Run<'_> {
         let keys: Vec<&str> = works.iter().map(Work::key).collect();
         step.finish(format!("{} ok", keys.join(", ")));
         let one_only = match &request.version {
+            Version::Killed => None,
             _ if request.count.is_some() => Some("--count would set the number of tasks"),
             Version::Revision(_) => Some("--revision would name a revision"),
             _ => None,
@@ -332,27 +367,28 @@ impl Run<'_> {
             )
             .hint("name the one that it is for: --service NAME"));
         }
+        let killed = match self.last {
+            Last::Killed(killed) => Some(&**killed),
+            Last::Ended | Last::Alive(_) => None,
+        };
+        let plan = killed.map(|killed| &killed.plan).filter(|_| is_resumed);
         let mover = Mover {
             aws: request.aws,
             together: Together::new(request.aws.clone()),
             embedded: request.embedded,
             project: request.project,
-            count: request.count,
-            force: request.force,
+            count: plan.map_or(request.count, |plan| plan.count),
+            force: plan.map_or(request.force, |plan| plan.force),
             timeout: request.timeout,
             journal: self.journal,
             cancel: self.cancel,
+            killed,
+            resumes: is_resumed,
         };
-        if matches!(request.version, Version::Killed) {
-            return self.follow(&mover, works).await;
+        if is_resumed {
+            return self.resume(&mover, works).await;
         }
-        let told = resume::tell(request.aws, self.journal, self.events);
-        self.cancel
-            .or(async {
-                told.await;
-                Ok(())
-            })
-            .await?;
+        self.tell_last().await?;
 
         let image = self.image().await?;
         if let Some(image) = &image {
@@ -407,39 +443,82 @@ impl Run<'_> {
         let fresh = Fresh {
             image: image.as_ref().map(|image| image.reference.as_str()),
             tags: &tags,
-            revisions: ready
-                .iter()
-                .map(|service| (service.work.key().to_owned(), service.revision.arn.clone()))
-                .collect(),
+            revisions: revisions(&ready),
             whole: ready.len() == request.project.services.len(),
             begins: image.is_some() || matches!(request.version, Version::Written),
         };
-        let moved = release::carry_out(
-            &mover,
-            request.project,
-            ready,
-            Some(&fresh).filter(|_| !matches!(request.version, Version::Current)),
-            self.events,
-            &|outcome| self.tell(|told| told.services.push(outcome.clone())),
-        )
-        .await?;
+        let fresh = Some(&fresh).filter(|_| !matches!(request.version, Version::Current));
+        let moved = self.release(&mover, ready, fresh).await?;
         deployed.services.extend(moved);
         Ok(deployed)
     }
 
-    /// The run that was killed, to its end.
-    async fn follow(&self, mover: &Mover<'_>, works: Vec<Work>) -> Result<Deployed, Failure> {
-        let followed = resume::follow(mover, works, self.events).await?;
-        let mut deployed = Deployed::default();
-        if let Some((work, task_definition)) = followed {
-            let mut outcome = ServiceOutcome::of(&work);
-            outcome.task_definition = Some(task_definition);
-            outcome.changed = true;
-            outcome.url = mover.after(&work, self.events).await?;
-            self.tell(|told| told.services.push(outcome.clone()));
-            deployed.services.push(outcome);
+    /// Says what became of the run before, where it did not say so itself.
+    async fn tell_last(&self) -> Result<(), Failure> {
+        match self.last {
+            Last::Ended => Ok(()),
+            Last::Alive(since) => {
+                let text = format!("another run of hoist, begun at {since}, is still at work");
+                self.events.note(Step::Check, text);
+                Ok(())
+            }
+            Last::Killed(killed) => {
+                let told = resume::tell(self.request.aws, self.journal, killed, self.events);
+                let told = async {
+                    told.await;
+                    Ok(())
+                };
+                self.cancel.or(told).await
+            }
         }
+    }
+
+    /// Goes on with the run that was killed, to its end.
+    async fn resume(&self, mover: &Mover<'_>, works: Vec<Work>) -> Result<Deployed, Failure> {
+        let killed = match self.last {
+            Last::Killed(killed) => killed,
+            Last::Alive(since) => {
+                return Err(Failure::new(
+                    Kind::InFlight,
+                    format!("the last run, begun at {since}, is still at work"),
+                )
+                .hint("there is nothing to resume while it lives"));
+            }
+            Last::Ended => {
+                self.events.note(
+                    Step::Deploy,
+                    "there is nothing to resume: every run recorded its end",
+                );
+                return Ok(Deployed::default());
+            }
+        };
+        let ready = resume::ready(mover, killed, works, self.events).await?;
+        self.tell(|told| told.is_resumed = true);
+        let plan = &killed.plan;
+        let fresh = Fresh {
+            image: plan.image.as_deref(),
+            tags: &plan.tags,
+            revisions: revisions(&ready),
+            whole: plan.whole,
+            begins: plan.begins,
+        };
+        let services = self.release(mover, ready, Some(&fresh).filter(|_| plan.schedules));
+        let deployed = Deployed {
+            services: services.await?,
+            image: plan.image.clone(),
+        };
         Ok(deployed)
+    }
+
+    async fn release(
+        &self,
+        mover: &Mover<'_>,
+        ready: Vec<Ready>,
+        fresh: Option<&Fresh<'_>>,
+    ) -> Result<Vec<ServiceOutcome>, Failure> {
+        let project = self.request.project;
+        let tell = |outcome: &ServiceOutcome| self.tell(|told| told.services.push(outcome.clone()));
+        release::carry_out(mover, project, ready, fresh, self.events, &tell).await
     }
 
     fn tell(&self, what: impl FnOnce(&mut Told)) {

@@ -106,6 +106,11 @@ impl Failure {
         failure
     }
 
+    /// Whether a signal asked for this end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.kind, Kind::Interrupted | Kind::Terminated)
+    }
+
     /// With the next step for the reader.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {

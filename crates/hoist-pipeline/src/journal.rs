@@ -1,11 +1,13 @@
 //! The append-only record of every deployment, so that a killed run can be told truthfully by the next.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hoist_rollout::Progress;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +89,47 @@ pub enum What {
         #[serde(default)]
         created: bool,
     },
+    /// Services are about to be moved, wave by wave: all that the run has in mind, before the first call.
+    Releasing(Box<ReleasePlan>),
+    /// A task that comes before the services is about to be started.
+    Running {
+        /// Its key.
+        task: String,
+        /// Task definition ARN.
+        task_definition: String,
+        /// Digest of all that hoist.yaml says of it.
+        asks: String,
+        /// What ECS knows the call by, so that it is carried out once.
+        token: String,
+    },
+    /// A task that comes before the services succeeded.
+    Ran {
+        /// Its key.
+        task: String,
+    },
+    /// The service serves what the run had in mind for it.
+    Moved {
+        /// Cluster name or ARN.
+        cluster: String,
+        /// Service name.
+        service: String,
+        /// Whether anything was changed for that.
+        changed: bool,
+    },
+    /// A schedule is about to be told to start another task definition.
+    Rescheduling {
+        /// Its key.
+        schedule: String,
+        /// Task definition that it started so far.
+        before: String,
+    },
+    /// What moved is about to go back.
+    TakingBack {
+        /// Why.
+        why: String,
+    },
+    /// A run that was killed is gone on with.
+    Resumed,
     /// The rollback was asked for.
     RollbackAsked {
         /// Service deployment ARN.
@@ -101,11 +144,63 @@ pub enum What {
     },
 }
 
+/// What a run has in mind, so that another can go on with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReleasePlan {
+    /// The services, in the order of hoist.yaml.
+    pub services: Vec<Intended>,
+    /// The image by digest, where the run has one.
+    pub image: Option<String>,
+    /// Tags of the revisions that the run registers.
+    pub tags: Vec<(String, String)>,
+    /// Number of tasks, if it is to be set.
+    pub count: Option<u32>,
+    /// Whether services move although nothing changed.
+    pub force: bool,
+    /// Whether all services of the project are part of it.
+    pub whole: bool,
+    /// Whether tasks come before the services.
+    pub begins: bool,
+    /// Whether schedules are part of it.
+    pub schedules: bool,
+}
+
+/// What a run has in mind for one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Intended {
+    /// Cluster name or ARN.
+    pub cluster: String,
+    /// Service name.
+    pub service: String,
+    /// Task definition ARN.
+    pub task_definition: String,
+    /// What the service is created from or changed to; null where only the revision changes.
+    pub service_definition: Value,
+    /// Task definition before; absent if the service is to be created.
+    pub previous: Option<String>,
+    /// What AWS knows the call by, so that it is carried out once.
+    pub token: String,
+    /// Whether CodeDeploy moves it.
+    pub by_codedeploy: bool,
+}
+
 /// A journal file, opened for one run.
 pub struct Journal {
     path: PathBuf,
     file: File,
     run: String,
+    /// Locked as long as the run lives.
+    alive: Option<File>,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.alive.take().is_some() {
+            let _ = std::fs::remove_file(self.mark(&self.run));
+        }
+    }
 }
 
 impl Journal {
@@ -123,7 +218,51 @@ impl Journal {
             path: path.to_owned(),
             file,
             run,
+            alive: None,
         })
+    }
+
+    /// The run, as its entries name it.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Shows other runs that this one lives, until it is dropped or its process ends however it may. With `killed` it goes on with that
+    /// run, and its entries are that run's.
+    ///
+    /// # Errors
+    /// The mark cannot be made, or another process goes on with that run already.
+    pub fn live(&mut self, killed: Option<&str>) -> io::Result<()> {
+        let run = killed.unwrap_or(&self.run).to_owned();
+        let mark = self.mark(&run);
+        if let Some(folder) = mark.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = File::create(&mark)?;
+        file.try_lock().map_err(io::Error::from)?;
+        self.alive = Some(file);
+        self.run = run;
+        Ok(())
+    }
+
+    /// Whether the process of a run still lives.
+    pub fn is_alive(&self, run: &str) -> bool {
+        let Ok(file) = File::open(self.mark(run)) else {
+            return false;
+        };
+        // What a process that was killed has forked may hold the lock a moment longer.
+        for _ in 0..20 {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Where a run shows that it lives.
+    fn mark(&self, run: &str) -> PathBuf {
+        self.path.with_extension("runs").join(run)
     }
 
     /// Appends one entry and has it on disk before it returns.
@@ -187,28 +326,6 @@ impl Journal {
         }
         Ok(entries)
     }
-
-    /// What the newest run before this one was deploying, if it never recorded its end.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn unfinished(&self) -> io::Result<Option<Entry>> {
-        let mut open: Option<Entry> = None;
-        for entry in self
-            .entries()?
-            .into_iter()
-            .filter(|entry| entry.run != self.run)
-        {
-            match entry.what {
-                What::Deploying { .. } => open = Some(entry),
-                What::Ended { .. } if open.as_ref().is_some_and(|begun| begun.run == entry.run) => {
-                    open = None
-                }
-                _ => {}
-            }
-        }
-        Ok(open)
-    }
 }
 
 #[cfg(test)]
@@ -225,28 +342,58 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_never_ended_is_told_by_the_next_one() {
+    fn a_line_torn_by_a_kill_is_passed_over_and_every_kind_of_line_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state/journal.jsonl");
-        let killed = Journal::open(&path).unwrap();
-        killed.record(deploying()).unwrap();
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
+        let journal = Journal::open(&path).unwrap();
+        let plan = ReleasePlan {
+            services: vec![Intended {
+                service: "web".into(),
+                service_definition: serde_json::json!({ "desiredCount": 2 }),
+                ..Intended::default()
+            }],
+            tags: vec![("a".into(), "b".into())],
+            ..ReleasePlan::default()
+        };
+        let all = [
+            deploying(),
+            What::Releasing(Box::new(plan)),
+            What::Resumed,
+            What::Ran { task: "m".into() },
+        ];
+        for what in &all {
+            journal.record(what.clone()).unwrap();
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .write_all(b"{\"at\":\"20\n")
+                .unwrap();
+        }
+        let read: Vec<What> = journal
+            .entries()
             .unwrap()
-            .write_all(b"{\"at\":\"20\n")
-            .unwrap();
+            .into_iter()
+            .map(|entry| entry.what)
+            .collect();
+        assert_eq!(read, all);
+    }
 
-        let next = Journal::open(&path).unwrap();
-        assert_eq!(next.unfinished().unwrap().unwrap().what, deploying());
-
-        killed
-            .record(What::Ended {
-                outcome: "done".into(),
-                summary: String::new(),
-            })
-            .unwrap();
-        assert_eq!(next.unfinished().unwrap(), None);
+    #[test]
+    fn a_run_lives_until_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut one, other) = (Journal::open(&path).unwrap(), Journal::open(&path).unwrap());
+        assert!(!other.is_alive(one.run()));
+        one.live(None).unwrap();
+        assert!(other.is_alive(one.run()));
+        let run = one.run().to_owned();
+        let mut third = Journal::open(&path).unwrap();
+        assert!(third.live(Some(&run)).is_err(), "two go on with one run");
+        drop(one);
+        assert!(!other.is_alive(&run));
+        third.live(Some(&run)).unwrap();
+        assert_eq!(third.run(), run);
     }
 
     #[test]

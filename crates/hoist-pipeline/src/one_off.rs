@@ -36,9 +36,14 @@ pub struct OneOff<'a> {
     pub container: Option<&'a str>,
     /// The task.
     pub task: &'a Task,
+    /// What ECS knows the call by: the same one sent twice starts one task.
+    pub token: String,
     /// Time between two looks.
     pub pause: Duration,
 }
+
+/// How long a task that was just started may be missing from what ECS describes.
+const SETTLING: Duration = Duration::from_secs(60);
 
 impl OneOff<'_> {
     /// Runs it to its end, and returns the exit code of its container.
@@ -87,6 +92,18 @@ impl OneOff<'_> {
                 }
                 Err(failure) => return Err(failure),
             };
+            if task.is_null() && began.elapsed() > SETTLING {
+                return Err(Failure::new(
+                    Kind::TaskFailed,
+                    format!(
+                        "ECS does not know the task {id} of {} any longer",
+                        self.task.key
+                    ),
+                )
+                .hint(
+                    "what it came to is not known; its lines are in its log group, if it has one",
+                ));
+            }
             let now = read::text(&task, "lastStatus");
             if now == "STOPPED" {
                 break task;
@@ -179,7 +196,7 @@ impl OneOff<'_> {
             "count": 1,
             "overrides": overrides,
             "startedBy": "hoist",
-            "clientToken": format!("hoist-{:016x}", fastrand::u64(..)),
+            "clientToken": self.token,
             "tags": [
                 { "key": "hoist:app", "value": self.app },
                 { "key": "hoist:task", "value": task.key },

@@ -1,15 +1,22 @@
-//! What became of a run that ended without a word: told truthfully by the next one, and followed to its end if asked for.
+//! What became of a run that ended without a word: told truthfully by the next one, and gone on with if asked for.
 
 use hoist_aws::{AwsError, Client, Service, read};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::back;
 use crate::event::{Events, Step};
 use crate::failure::{Failure, Kind};
-use crate::journal::{Entry, Journal, What};
+use crate::journal::{Intended, Journal, What};
+use crate::killed::{Killed, Trace};
+use crate::parallel::{self, Boxed};
 use crate::refusal::{has_code, refused};
-use crate::rollout::Mover;
+use crate::rollout::{Mover, Ready};
+use crate::service;
+use crate::table::tail;
 use crate::work::Work;
-use crate::{service, watch};
+
+/// Services that are looked at at the same time.
+const AT_ONCE: usize = 8;
 
 /// What became of a deployment that nobody watched to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,242 +48,244 @@ impl std::fmt::Display for Fate {
     }
 }
 
-/// A run that ended without a word, in the middle of a deployment.
-pub struct Unfinished {
-    entry: Entry,
-    cluster: String,
-    service: String,
-    task_definition: String,
-    created: bool,
+/// How far the run that is gone on with came with a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Came {
+    /// Not at all, or there is no such run.
+    #[default]
+    Nowhere,
+    /// ECS was asked, and this came of it.
+    Asked(Fate),
+    /// It serves, after all that comes with that.
+    Moved { changed: bool },
+    /// It was to go back to what ran before.
+    GoingBack,
 }
 
-impl Unfinished {
-    /// The last one of the journal, if there is one.
-    pub fn of(journal: &Journal) -> Option<Unfinished> {
-        let entry = journal.unfinished().ok().flatten()?;
-        let What::Deploying {
-            cluster,
-            service,
-            task_definition,
-            created,
-        } = entry.what.clone()
-        else {
-            return None;
-        };
-        Some(Unfinished {
-            entry,
-            cluster,
-            service,
-            task_definition,
-            created,
-        })
-    }
-
-    /// Whether it made this service.
-    pub fn created(&self, cluster: &str, service: &str) -> bool {
-        self.created && self.cluster == cluster && self.service == service
-    }
-
-    fn name(&self) -> &str {
-        let arn = self.task_definition.as_str();
-        arn.rsplit('/').next().unwrap_or(arn)
-    }
-
-    /// Records the end that it did not record itself.
-    fn close(&self, journal: &Journal, fate: &Fate, events: &Events) {
-        let end = What::Ended {
-            outcome: "killed".to_owned(),
-            summary: fate.to_string(),
-        };
-        if let Err(error) = journal.record_of(&self.entry.run, end) {
-            events.warn(
-                Step::Deploy,
-                format!("failed to write the journal: {error}"),
-            );
-        }
-    }
-
-    /// Asks ECS what became of it.
-    ///
-    /// # Errors
-    /// AWS refused a call.
-    pub async fn fate(&self, aws: &Client) -> Result<Fate, AwsError> {
-        let request = json!({ "cluster": self.cluster, "service": self.service, "maxResults": 20 });
-        let listed = match aws
-            .json(Service::Ecs, "ListServiceDeployments", request)
-            .await
-        {
-            Ok(listed) => listed,
-            Err(error)
-                if has_code(&error, "ServiceNotFoundException")
-                    || has_code(&error, "ClusterNotFoundException") =>
-            {
-                return Ok(Fate::NeverBegun);
-            }
-            Err(error) => return Err(error),
-        };
-        let began = self.entry.at.parse::<jiff::Timestamp>().ok();
-        // Clocks may differ by a little; a deployment from well before the run is another one's.
-        let began = began.map(|at| at - jiff::SignedDuration::from_secs(60));
-        for (nth, brief) in read::service_deployment_briefs(&listed).enumerate() {
-            if brief
-                .created()
-                .is_some_and(|at| began.is_some_and(|began| at < began))
-            {
-                break;
-            }
-            let revisions = json!({ "serviceRevisionArns": [brief.target_revision()] });
-            let answer = aws
-                .json(Service::Ecs, "DescribeServiceRevisions", revisions)
-                .await?;
-            let is_ours = read::service_revisions(&answer)
-                .any(|revision| revision.task_definition() == self.task_definition);
-            if is_ours {
-                return Ok(match brief.status() {
-                    "SUCCESSFUL" if nth == 0 => Fate::Serves,
-                    "SUCCESSFUL" => Fate::Replaced,
-                    "ROLLBACK_SUCCESSFUL" => Fate::RolledBack,
-                    "STOPPED" if nth > 0 => Fate::Replaced,
-                    status @ ("STOPPED" | "ROLLBACK_FAILED") => Fate::Ended(status.to_owned()),
-                    _ => Fate::GoesOn(brief.arn().to_owned()),
-                });
-            }
-        }
-        Ok(Fate::NeverBegun)
-    }
-}
-
-/// Says what a run that was killed left open, and what became of it.
-pub async fn tell(aws: &Client, journal: &Journal, events: &Events) {
-    let Some(last) = Unfinished::of(journal) else {
-        return;
-    };
-    let fate = match last.fate(aws).await {
-        Ok(fate) => {
-            if !matches!(fate, Fate::GoesOn(_)) {
-                last.close(journal, &fate, events);
-            }
-            fate.to_string()
-        }
-        Err(error) => format!("what became of it could not be found out: {error}"),
-    };
-    events.warn(
-        Step::Check,
-        format!(
-            "a run at {} ended without a word while it deployed {} to {}: {fate}",
-            last.entry.at,
-            last.name(),
-            last.service
-        ),
-    );
-}
-
-/// Follows the run that was killed to its end. Returns the work item and the revision that serves; `None` where no run was killed.
+/// Asks ECS what became of the deployment that a run asked for at about `since`.
 ///
 /// # Errors
-/// As of the deployment itself, each end by its kind.
-pub async fn follow(
-    mover: &Mover<'_>,
-    works: Vec<Work>,
-    events: &Events,
-) -> Result<Option<(Work, String)>, Failure> {
-    let (aws, journal, cancel) = (mover.aws, mover.journal, mover.cancel);
-    let Some(last) = Unfinished::of(journal) else {
-        events.note(
-            Step::Deploy,
-            "there is nothing to resume: every run recorded its end",
-        );
-        return Ok(None);
-    };
-    let step = events.start(Step::Deploy, format!("{} to {}", last.name(), last.service));
-    let ended = last.fate(aws).await.map_err(|error| {
-        refused(
-            format!("failed to find out what became of {}", last.name()),
-            &error,
-        )
-    });
-    let fate = cancel.or(async { ended }).await?;
-    let what = format!("{}: {fate}", last.service);
-    let outcome = match &fate {
-        Fate::GoesOn(arn) => watch_on(&last, arn, mover, &works, events).await,
-        Fate::Serves => Ok(format!("{} serves", last.name())),
-        Fate::NeverBegun => {
-            Err(Failure::new(Kind::Unexpected, what).hint("nothing was changed; deploy again"))
+/// AWS refused a call.
+pub async fn fate(aws: &Client, wanted: &Intended, since: &str) -> Result<Fate, AwsError> {
+    let request = json!({ "cluster": wanted.cluster, "service": wanted.service, "maxResults": 20 });
+    let listed = match aws
+        .json(Service::Ecs, "ListServiceDeployments", request)
+        .await
+    {
+        Ok(listed) => listed,
+        Err(error)
+            if has_code(&error, "ServiceNotFoundException")
+                || has_code(&error, "ClusterNotFoundException") =>
+        {
+            return Ok(Fate::NeverBegun);
         }
-        Fate::RolledBack => Err(Failure::new(Kind::RolledBack, what)),
-        Fate::Ended(_) => Err(Failure::new(Kind::NotRolledBack, what)),
-        Fate::Replaced => Err(Failure::new(Kind::Superseded, what)),
+        Err(error) => return Err(error),
     };
-    // A signal ends the watching, not the deployment: then it stays to be resumed.
-    let is_told = outcome.as_ref().map_or_else(
-        |failure| !matches!(failure.kind, Kind::Interrupted | Kind::Terminated),
-        |_| true,
-    );
-    if is_told {
-        last.close(journal, &fate, events);
+    let began = since.parse::<jiff::Timestamp>().ok();
+    // Clocks may differ by a little; a deployment from well before the run is another one's.
+    let began = began.map(|at| at - jiff::SignedDuration::from_secs(60));
+    for (nth, brief) in read::service_deployment_briefs(&listed).enumerate() {
+        if brief
+            .created()
+            .is_some_and(|at| began.is_some_and(|began| at < began))
+        {
+            break;
+        }
+        let revisions = json!({ "serviceRevisionArns": [brief.target_revision()] });
+        let answer = aws
+            .json(Service::Ecs, "DescribeServiceRevisions", revisions)
+            .await?;
+        let is_ours = read::service_revisions(&answer)
+            .any(|revision| revision.task_definition() == wanted.task_definition);
+        if is_ours {
+            return Ok(match brief.status() {
+                "SUCCESSFUL" if nth == 0 => Fate::Serves,
+                "SUCCESSFUL" => Fate::Replaced,
+                "ROLLBACK_SUCCESSFUL" => Fate::RolledBack,
+                "STOPPED" if nth > 0 => Fate::Replaced,
+                status @ ("STOPPED" | "ROLLBACK_FAILED") => Fate::Ended(status.to_owned()),
+                _ => Fate::GoesOn(brief.arn().to_owned()),
+            });
+        }
     }
-    step.finish(outcome?);
-    let work = works.into_iter().find(|work| work.name() == last.service);
-    Ok(work.map(|work| (work, last.task_definition)))
+    Ok(Fate::NeverBegun)
 }
 
-async fn watch_on(
-    last: &Unfinished,
-    deployment: &str,
-    mover: &Mover<'_>,
-    works: &[Work],
-    events: &Events,
-) -> Result<String, Failure> {
-    events.note(Step::Deploy, "it is still in flight; watching it");
-    let ask = json!({ "taskDefinition": last.task_definition });
-    let asked = mover.aws.json(Service::Ecs, "DescribeTaskDefinition", ask);
-    let mut answer = mover
-        .cancel
-        .or(async {
-            asked.await.map_err(|error| {
-                refused(
-                    format!("failed to describe {}", last.task_definition),
-                    &error,
-                )
+/// Says what a run that was killed left open, and what became of each service.
+pub async fn tell(aws: &Client, journal: &Journal, killed: &Killed, events: &Events) {
+    let looks = killed
+        .plan
+        .services
+        .iter()
+        .map(|one| -> Boxed<'_, _> {
+            Box::pin(async move {
+                match killed.trace(one) {
+                    Trace::Untouched => Seen::Untouched,
+                    Trace::Moved { .. } => Seen::Moved,
+                    Trace::GoingBack => Seen::GoingBack,
+                    Trace::Asked(_) if one.by_codedeploy => Seen::ByCodeDeploy,
+                    Trace::Asked(since) => Seen::Asked(fate(aws, one, &since).await),
+                }
             })
         })
-        .await?;
-    let definition: Value = answer["taskDefinition"].take();
-    let live = mover
-        .cancel
-        .or(service::describe(mover.aws, &last.cluster, &last.service))
-        .await?
-        .unwrap_or_default();
-    // What ran before is the deployment that is not ours.
-    let previous = read::list(&live, "deployments")
-        .map(|one| read::text(one, "taskDefinition"))
-        .find(|arn| *arn != last.task_definition)
-        .map(str::to_owned);
-    let work = works.iter().find(|work| work.name() == last.service);
-    let container = work.and_then(|work| work.service.container.as_deref());
-    let digest = read::list(&definition, "containerDefinitions")
-        .filter(|one| container.is_none_or(|name| one["name"] == name))
-        .find_map(|one| one["image"].as_str()?.split_once('@'))
-        .map(|(_, digest)| digest.to_owned());
-    let watched = watch::Watched {
-        aws: mover.aws,
-        together: &mover.together,
-        embedded: mover.embedded,
-        cluster: &last.cluster,
-        service: &last.service,
-        revision: &last.task_definition,
-        definition: &definition,
-        container,
-        digest: digest.unwrap_or_default(),
-        health_path: None,
-        known_deployment: Some(deployment.to_owned()),
-        previous: previous.as_deref(),
-        answer: None,
-        asked_at: jiff::Timestamp::now(),
-        timeout: mover.timeout,
-        budget: watch::budget(work.and_then(|work| work.service.failure_budget)),
-        journal: mover.journal,
-        created: last.created,
+        .collect();
+    let seen = parallel::all(AT_ONCE, looks).await;
+    let mut untouched = Vec::new();
+    let mut is_settled = killed.taking_back().is_none();
+    let mut said = false;
+    for (one, seen) in killed.plan.services.iter().zip(&seen) {
+        let revision = tail(&one.task_definition);
+        let what = match seen {
+            Seen::Untouched => {
+                untouched.push(one.service.as_str());
+                continue;
+            }
+            Seen::Moved => format!("{revision} serves there since"),
+            Seen::GoingBack => {
+                is_settled = false;
+                let before = one.previous.as_deref().map_or("what ran before", tail);
+                format!("it was to go back to {before}")
+            }
+            Seen::ByCodeDeploy => {
+                is_settled = false;
+                "CodeDeploy was asked for it, or was about to be; --resume follows it".to_owned()
+            }
+            Seen::Asked(Ok(fate)) => {
+                is_settled &= !matches!(fate, Fate::GoesOn(_));
+                fate.to_string()
+            }
+            Seen::Asked(Err(error)) => {
+                is_settled = false;
+                format!("what became of it could not be found out: {error}")
+            }
+        };
+        said = true;
+        let text = format!(
+            "a run at {} ended without a word while it deployed {revision} to {}: {what}",
+            killed.at, one.service
+        );
+        events.warn(Step::Check, text);
+    }
+    if !said {
+        let text = format!(
+            "a run at {} ended without a word before it moved a service",
+            killed.at
+        );
+        events.warn(Step::Check, text);
+    } else if !untouched.is_empty() {
+        let text = format!("that run had not begun with {}", untouched.join(", "));
+        events.warn(Step::Check, text);
+    }
+    if !(is_settled && said && untouched.is_empty()) {
+        return;
+    }
+    let fates: Vec<String> = killed
+        .plan
+        .services
+        .iter()
+        .zip(&seen)
+        .filter_map(|(one, seen)| match seen {
+            Seen::Asked(Ok(fate)) => Some(format!("{}: {fate}", one.service)),
+            _ => None,
+        })
+        .collect();
+    let end = What::Ended {
+        outcome: "killed".to_owned(),
+        summary: fates.join("; "),
     };
-    watch::to_the_end(&watched, mover.cancel, events).await
+    if let Err(error) = journal.record_of(&killed.run, end) {
+        events.warn(Step::Check, format!("failed to write the journal: {error}"));
+    }
+}
+
+/// What is seen now of a service of a run that was killed.
+enum Seen {
+    Untouched,
+    Moved,
+    GoingBack,
+    ByCodeDeploy,
+    Asked(Result<Fate, AwsError>),
+}
+
+/// The services of a run that was killed, each as far as it came, ready to go on.
+///
+/// # Errors
+/// hoist.yaml has one of them no longer; AWS refused a call.
+pub async fn ready(
+    mover: &Mover<'_>,
+    killed: &Killed,
+    works: Vec<Work>,
+    events: &Events,
+) -> Result<Vec<Ready>, Failure> {
+    let (mut pairs, mut lost) = (Vec::new(), Vec::new());
+    for one in &killed.plan.services {
+        let work = works
+            .iter()
+            .find(|work| work.cluster() == one.cluster && work.name() == one.service);
+        match work {
+            Some(work) => pairs.push((one, work)),
+            None => lost.push(one.service.as_str()),
+        }
+    }
+    if !lost.is_empty() {
+        return Err(Failure::new(
+            Kind::Configuration,
+            format!(
+                "the run that was killed at {} deployed {}, which hoist.yaml has no longer",
+                killed.at,
+                lost.join(", ")
+            ),
+        )
+        .hint("resume it with the hoist.yaml and the environment that it had, or deploy anew"));
+    }
+    let looks = pairs
+        .into_iter()
+        .map(|(one, work)| -> Boxed<'_, _> { Box::pin(look(mover, killed, one, work)) })
+        .collect();
+    let all = mover
+        .cancel
+        .or(async { Ok(parallel::all(AT_ONCE, looks).await) })
+        .await?;
+    let ready = all.into_iter().collect::<Result<Vec<Ready>, Failure>>()?;
+    let untouched = |one: &&Ready| one.came == Came::Nowhere;
+    let left = ready.iter().filter(untouched).count();
+    events.note(
+        Step::Deploy,
+        format!(
+            "goes on with the run of {}: {} of {} services were begun",
+            killed.at,
+            ready.len() - left,
+            ready.len()
+        ),
+    );
+    Ok(ready)
+}
+
+async fn look(
+    mover: &Mover<'_>,
+    killed: &Killed,
+    wanted: &Intended,
+    work: &Work,
+) -> Result<Ready, Failure> {
+    let aws = mover.aws;
+    let came = match killed.trace(wanted) {
+        Trace::Untouched => Came::Nowhere,
+        Trace::Moved { changed } => Came::Moved { changed },
+        Trace::GoingBack => Came::GoingBack,
+        // It is found by its mark.
+        Trace::Asked(_) if wanted.by_codedeploy => Came::Asked(Fate::NeverBegun),
+        Trace::Asked(since) => {
+            let fate = fate(aws, wanted, &since).await.map_err(|error| {
+                let revision = tail(&wanted.task_definition);
+                refused(
+                    format!("failed to find out what became of {revision}"),
+                    &error,
+                )
+            })?;
+            Came::Asked(fate)
+        }
+    };
+    let live = service::describe(aws, &wanted.cluster, &wanted.service).await?;
+    let definition = back::describe(aws, &wanted.task_definition).await?;
+    Ok(Ready::resumed(work.clone(), live, wanted, definition, came))
 }

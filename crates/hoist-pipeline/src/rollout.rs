@@ -1,5 +1,6 @@
 //! One service: what it takes to move it, the move, and what comes when the revision serves.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hoist_aws::Client;
@@ -11,13 +12,15 @@ use crate::deploy::record;
 use crate::event::{Events, ServiceOutcome, Step, StepTimer};
 use crate::failure::{Failure, Kind};
 use crate::image::Published;
-use crate::journal::{Journal, What};
+use crate::journal::{Intended, Journal, What};
+use crate::killed::Killed;
 use crate::provision::{self, Wanted};
 use crate::register::{self, Revision};
+use crate::resume::{Came, Fate};
 use crate::table::tail;
 use crate::together::Together;
 use crate::work::Work;
-use crate::{back, codedeploy, gate, resolve, resume, scaling, select, service, url, watch};
+use crate::{back, codedeploy, gate, resolve, scaling, select, service, url, watch};
 
 /// Moves services, one or several at once.
 pub struct Mover<'a> {
@@ -32,6 +35,10 @@ pub struct Mover<'a> {
     pub timeout: Duration,
     pub journal: &'a Journal,
     pub cancel: &'a Cancel,
+    /// The newest run before this one, where it was killed.
+    pub killed: Option<&'a Killed>,
+    /// Whether this run goes on with that one.
+    pub resumes: bool,
 }
 
 /// A service whose revision is registered and that can be moved to it.
@@ -42,6 +49,16 @@ pub struct Ready {
     pub revision: Revision,
     /// Digest of our image, where the definition carries one.
     digest: Option<String>,
+    /// The task definition before the run, where it is not that of `live`.
+    before: Option<String>,
+    /// Whether the run, or the killed one that it goes on with, makes the service.
+    created: bool,
+    /// What AWS knows the call by that moves it.
+    token: String,
+    /// How far the run that is gone on with came with it.
+    pub came: Came,
+    /// Whether anything was asked of AWS for it.
+    asked: AtomicBool,
 }
 
 impl Ready {
@@ -56,7 +73,57 @@ impl Ready {
             live: Some(live),
             revision: Revision { arn, fresh: false },
             digest,
+            before: None,
+            created: false,
+            token: token(),
+            came: Came::Nowhere,
+            asked: AtomicBool::new(false),
         }
+    }
+
+    /// What a run that was killed had in mind for a service.
+    pub fn resumed(
+        mut work: Work,
+        live: Option<Value>,
+        wanted: &Intended,
+        definition: Value,
+        came: Came,
+    ) -> Ready {
+        let digest = digest_in(&definition, work.service.container.as_deref());
+        work.service_definition = wanted.service_definition.clone();
+        work.task_definition = definition;
+        Ready {
+            work,
+            live,
+            revision: Revision {
+                arn: wanted.task_definition.clone(),
+                fresh: false,
+            },
+            digest,
+            before: wanted.previous.clone(),
+            created: wanted.previous.is_none(),
+            token: wanted.token.clone(),
+            asked: AtomicBool::new(came != Came::Nowhere),
+            came,
+        }
+    }
+
+    /// What the journal keeps of it, so that another run can go on with it.
+    pub fn intended(&self) -> Intended {
+        Intended {
+            cluster: self.work.cluster().to_owned(),
+            service: self.work.name().to_owned(),
+            task_definition: self.revision.arn.clone(),
+            service_definition: self.work.service_definition.clone(),
+            previous: self.previous().map(str::to_owned),
+            token: self.token.clone(),
+            by_codedeploy: self.live.as_ref().is_some_and(codedeploy::owns),
+        }
+    }
+
+    /// Whether anything was asked of AWS for it.
+    pub fn is_touched(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// What is known of the service so far.
@@ -68,10 +135,16 @@ impl Ready {
 
     /// The task definition that ran before.
     pub fn previous(&self) -> Option<&str> {
-        self.live
-            .as_ref()
-            .and_then(|live| live["taskDefinition"].as_str())
+        let live = self.live.as_ref().filter(|_| !self.created);
+        self.before
+            .as_deref()
+            .or_else(|| live.and_then(|live| live["taskDefinition"].as_str()))
     }
+}
+
+/// A name for one call, by which AWS knows it when it comes again.
+pub fn token() -> String {
+    format!("hoist-{:016x}", fastrand::u64(..))
 }
 
 /// The digest of the image of `container`, or of the only container.
@@ -161,16 +234,40 @@ impl Mover<'_> {
         }
         let named = digest_in(&work.task_definition, work.service.container.as_deref());
         Ok(Ready {
+            created: live.is_none(),
             work,
             live,
             revision,
             digest: image.map(|image| image.digest.to_string()).or(named),
+            before: None,
+            token: token(),
+            came: Came::Nowhere,
+            asked: AtomicBool::new(false),
         })
     }
 
     /// Moves one service to its revision, to the end.
     pub async fn carry(&self, ready: &Ready, events: &Events) -> Result<ServiceOutcome, Failure> {
         let mut outcome = ready.outcome();
+        match ready.came {
+            Came::Moved { changed } => {
+                let live = self.still_serves(ready)?;
+                events.note(
+                    Step::Deploy,
+                    format!(
+                        "{} serves in {} already",
+                        ready.revision.name(),
+                        ready.work.name()
+                    ),
+                );
+                outcome.changed = changed;
+                let found = self.cancel.or(url::find(self.aws, live)).await?;
+                outcome.url = found.map(|found| found.url);
+                return Ok(outcome);
+            }
+            Came::GoingBack => return Err(self.gone_back(ready, events).await),
+            Came::Nowhere | Came::Asked(_) => {}
+        }
         outcome.changed = self.roll_out(ready, events).await?;
         outcome.url =
             self.after(&ready.work, events)
@@ -187,6 +284,40 @@ impl Mover<'_> {
             self.gates(ready, outcome.url.as_deref(), events).await?;
         }
         Ok(outcome)
+    }
+
+    /// What the killed run left serving, unless something else has taken its place.
+    fn still_serves<'b>(&self, ready: &'b Ready) -> Result<&'b Value, Failure> {
+        let live = ready.live.as_ref();
+        live.filter(|live| codedeploy::owns(live) || live["taskDefinition"] == *ready.revision.arn)
+            .ok_or_else(|| {
+                let (name, revision) = (ready.work.name(), ready.revision.name());
+                Failure::new(
+                    Kind::Superseded,
+                    format!("{name}: another deployment has taken the place of {revision} since"),
+                )
+            })
+    }
+
+    /// Brings a service back that the killed run was about to take back.
+    async fn gone_back(&self, ready: &Ready, events: &Events) -> Failure {
+        let (name, revision) = (ready.work.name(), ready.revision.name());
+        let previous = ready.previous().unwrap_or_default();
+        let before = tail(previous);
+        match Box::pin(self.go_back(ready, previous, events)).await {
+            Ok(()) => Failure::new(
+                Kind::RolledBack,
+                format!("{name}: {revision} was to be taken back, and {before} serves again"),
+            ),
+            Err(mut failure) => {
+                failure.message = format!("{name} did not go back to {before}: {failure}");
+                failure.causes.clear();
+                if failure.kind == Kind::RolledBack {
+                    failure.kind = Kind::NotRolledBack;
+                }
+                failure
+            }
+        }
     }
 
     /// What must hold now that it serves; where it does not, the revision before serves again.
@@ -279,7 +410,27 @@ impl Mover<'_> {
         let mut began_with = None;
         let mut answer = None;
         let asked_at = jiff::Timestamp::now();
-        if live.is_some()
+        if let Came::Asked(fate) = &ready.came {
+            let what = format!("{}: {fate}", work.name());
+            match fate {
+                Fate::GoesOn(deployment) => {
+                    events.note(Step::Deploy, "it is still in flight; watching it");
+                    began_with = Some(deployment.clone());
+                }
+                Fate::NeverBegun => {
+                    events.note(Step::Deploy, format!("{fate}; asking for it now"));
+                }
+                Fate::Serves => {
+                    step.finish(format!("{} serves", revision.name()));
+                    return Ok(true);
+                }
+                Fate::RolledBack => return Err(Failure::new(Kind::RolledBack, what)),
+                Fate::Ended(_) => return Err(Failure::new(Kind::NotRolledBack, what)),
+                Fate::Replaced => return Err(Failure::new(Kind::Superseded, what)),
+            }
+        }
+        if began_with.is_none()
+            && live.is_some()
             && let Some(flying) = self
                 .cancel
                 .or(service::in_flight(aws, work.cluster(), work.name()))
@@ -315,6 +466,7 @@ impl Mover<'_> {
                     format!("--count {count} was not applied to it; deploy again for that"),
                 );
             }
+            ready.asked.store(true, Ordering::Relaxed);
             began_with = Some(flying.arn);
         }
         if began_with.is_none() {
@@ -350,6 +502,7 @@ impl Mover<'_> {
                 created: live.is_none(),
             };
             record(self.journal, deploying)?;
+            ready.asked.store(true, Ordering::Relaxed);
             let call = async {
                 match moved {
                     Some((live, wanted)) => {
@@ -363,6 +516,7 @@ impl Mover<'_> {
                             &work.service_definition,
                             &revision.arn,
                             self.count,
+                            &ready.token,
                         )
                         .await?;
                         events.note(Step::Deploy, format!("created the service {}", work.name()));
@@ -402,9 +556,10 @@ impl Mover<'_> {
             previous: ready.previous(),
             timeout: self.timeout,
             budget: watch::budget(work.service.failure_budget),
-            created: live.is_none()
-                || resume::Unfinished::of(self.journal)
-                    .is_some_and(|last| last.created(work.cluster(), work.name())),
+            created: ready.created
+                || self
+                    .killed
+                    .is_some_and(|killed| killed.created(work.cluster(), work.name())),
             journal: self.journal,
         };
         let summary = watch::to_the_end(&watched, self.cancel, events).await?;
@@ -435,12 +590,15 @@ impl Mover<'_> {
             created: false,
         };
         record(self.journal, deploying)?;
+        ready.asked.store(true, Ordering::Relaxed);
         let blue = codedeploy::Blue {
             aws: self.aws,
             cluster: work.cluster(),
             live,
             revision: &revision.arn,
             config: work.service.codedeploy.as_ref(),
+            mark: &ready.token,
+            is_asked: ready.came != Came::Nowhere,
             pause: self.pause(),
             timeout: self.timeout,
         };

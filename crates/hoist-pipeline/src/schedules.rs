@@ -181,7 +181,8 @@ pub async fn check(aws: &Client, schedules: &[Schedule], fresh: &Fresh<'_>) -> R
     Ok(())
 }
 
-/// Has `schedule` run what is deployed. `None` where it does already, or is no part of the run.
+/// Has `schedule` run what is deployed. `None` where it does already, or is no part of the run. `about` hears what it runs so far before
+/// that is changed.
 ///
 /// # Errors
 /// The schedule does not exist or runs something else; AWS refused a call.
@@ -190,6 +191,7 @@ pub async fn move_on(
     schedule: &Schedule,
     fresh: &Fresh<'_>,
     events: &Events,
+    about: &(dyn Fn(&str) -> Result<(), Failure> + Sync),
 ) -> Result<Option<Moved>, Failure> {
     let (key, starter) = (&schedule.key, &schedule.starter);
     let wanted = match &schedule.service {
@@ -242,6 +244,7 @@ pub async fn move_on(
         step.skip(format!("{starter} starts {} already", tail(&revision)));
         return Ok(None);
     }
+    about(&started.task_definition)?;
     put(aws, schedule, &started, &revision).await?;
     step.finish(format!("{starter} starts {}", tail(&revision)));
     Ok(Some(Moved {
@@ -393,10 +396,19 @@ mod tests {
         let endpoint = rule(ONE).await;
         let events = Events::new(Vec::new());
         let wanted = schedule(Some("web"));
-        let moved = move_on(&endpoint.client, &wanted, &fresh(None, TWO), &events)
-            .await
-            .unwrap()
-            .unwrap();
+        let moved = move_on(
+            &endpoint.client,
+            &wanted,
+            &fresh(None, TWO),
+            &events,
+            &|before| {
+                assert_eq!(before, ONE);
+                Ok(())
+            },
+        )
+        .await
+        .unwrap()
+        .unwrap();
         assert_eq!(moved.before, ONE);
         let put = endpoint.asked("PutTargets");
         assert_eq!(
@@ -405,13 +417,26 @@ mod tests {
                 "EcsParameters": { "TaskDefinitionArn": TWO, "TaskCount": 2, "LaunchType": "FARGATE" } }])
         );
         // What it runs already is left alone, and so is a rule for another family.
-        let same = move_on(&endpoint.client, &wanted, &fresh(None, ONE), &events).await;
+        let same = move_on(
+            &endpoint.client,
+            &wanted,
+            &fresh(None, ONE),
+            &events,
+            &|_| Ok(()),
+        )
+        .await;
         assert!(same.unwrap().is_none());
         let other = "arn:aws:ecs:eu-central-1:1:task-definition/shop-web:9";
-        let failure = move_on(&endpoint.client, &wanted, &fresh(None, other), &events)
-            .await
-            .err()
-            .unwrap();
+        let failure = move_on(
+            &endpoint.client,
+            &wanted,
+            &fresh(None, other),
+            &events,
+            &|_| Ok(()),
+        )
+        .await
+        .err()
+        .unwrap();
         assert!(
             failure
                 .message
@@ -436,6 +461,7 @@ mod tests {
             &schedule(None),
             &fresh(image, "x:1"),
             &events,
+            &|_| Ok(()),
         )
         .await;
         assert!(moved.unwrap().is_some());
@@ -456,6 +482,7 @@ mod tests {
             &schedule(None),
             &fresh(None, "x:1"),
             &events,
+            &|_| Ok(()),
         )
         .await;
         assert!(stays.unwrap().is_none());
@@ -470,6 +497,7 @@ mod tests {
             &schedule(Some("web")),
             &fresh(None, TWO),
             &events,
+            &|_| Ok(()),
         )
         .await;
         assert!(moved.unwrap().is_none());

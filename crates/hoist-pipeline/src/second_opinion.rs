@@ -162,9 +162,17 @@ async fn moto_takes_every_call_of_a_deployment_and_an_unchanged_one_registers_no
             .unwrap()
             .is_none()
     );
-    service::create(aws, "default", "shop-web", &definition, &first.arn, None)
-        .await
-        .unwrap();
+    service::create(
+        aws,
+        "default",
+        "shop-web",
+        &definition,
+        &first.arn,
+        None,
+        "hoist-1",
+    )
+    .await
+    .unwrap();
     let live = service::describe(aws, "default", "shop-web")
         .await
         .unwrap()
@@ -331,7 +339,7 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
         .await
         .unwrap();
     for one in &project.schedules {
-        let moved = schedules::move_on(aws, one, &fresh, &events)
+        let moved = schedules::move_on(aws, one, &fresh, &events, &|_| Ok(()))
             .await
             .unwrap()
             .unwrap();

@@ -234,7 +234,7 @@ pub fn is_unknown_operation(error: &AwsError) -> bool {
     error.is_unsupported_operation()
 }
 
-/// Creates the service.
+/// Creates the service. `token` names the call: the same one sent twice makes one service.
 ///
 /// # Errors
 /// AWS refused the call.
@@ -245,6 +245,7 @@ pub async fn create(
     definition: &Value,
     task_definition: &str,
     count: Option<u32>,
+    token: &str,
 ) -> Result<Value, Failure> {
     let mut request = hoist_ecs::strip_describe_only_service(definition);
     request["cluster"] = json!(cluster);
@@ -255,8 +256,7 @@ pub async fn create(
     } else if request["desiredCount"].is_null() && request["schedulingStrategy"] != "DAEMON" {
         request["desiredCount"] = json!(1);
     }
-    // The same intent sent twice, as by a retry, makes one service.
-    request["clientToken"] = json!(format!("hoist-{:016x}", fastrand::u64(..)));
+    request["clientToken"] = json!(token);
     let mut answer = aws
         .json(Service::Ecs, "CreateService", request)
         .await

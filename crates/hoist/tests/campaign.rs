@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use support::eyes::Eyes;
 use support::project::write;
-use support::proxy::{Moment, Proxy};
+use support::proxy::{Call, Moment, Proxy};
 use support::sandbox::{Run, Sandbox};
 
 /// A service behind a load balancer, moved in a second: nothing that leaves is waited for.
@@ -83,7 +83,7 @@ fn kill(story: Story, at: usize, moment: Moment, name: &str) -> bool {
     let (sandbox, count) = begin(story);
     let eyes = Eyes::on(&sandbox);
     let proxy = Proxy::before(&sandbox);
-    proxy.begin(Some((at, moment)));
+    proxy.begin(Some((Call::Nth(at), moment)));
     let child = sandbox.spawn(&["deploy", "--local", "--output", "plain"]);
     proxy.caller(child.id());
     let killed = Run::of(child.wait_with_output().unwrap());
@@ -91,18 +91,13 @@ fn kill(story: Story, at: usize, moment: Moment, name: &str) -> bool {
     let seen = proxy.calls();
     let was_told = |name: &str| seen.iter().any(|call| call == name);
     proxy.begin(None);
-    // Half of them are resumed first: what is said then is true as well.
+    // Half of them are resumed first: what the journal knows of is brought to its end.
     if at % 2 == 1 {
         let resumed = sandbox.run(&["deploy", "--local", "--resume"]);
-        let serves = sandbox_serves(&sandbox, "new");
-        match resumed.code {
-            0 if resumed.stderr.contains("nothing to resume") => {}
-            0 => assert!(serves, "resumed, but it does not serve: {}", resumed.stderr),
-            1 => {
-                resumed.says("ECS never began that deployment");
-                assert!(!serves, "{}", resumed.stderr);
-            }
-            other => panic!("resumed as {other}: {}", resumed.stderr),
+        resumed.expect(0);
+        if !resumed.stderr.contains("nothing to resume") {
+            let serves = sandbox_serves(&sandbox, "new");
+            assert!(serves, "resumed, but it does not serve: {}", resumed.stderr);
         }
     }
     let again = sandbox.deploy(&[]);
@@ -169,6 +164,118 @@ fn killed_at_any_call_and_run_again_there_is_one_revision_and_one_deployment() {
     let (killed, planned) = (killed.into_inner().unwrap(), plan.len());
     eprintln!("{killed} of {planned} were killed in time");
     assert!(killed * 10 >= planned * 9, "{killed} of {planned}");
+}
+
+/// Four services in two waves.
+const FLEET: &str = "app: fleet
+services:
+  a: { cpu: 256, memory: 512, count: 1 }
+  b: { cpu: 256, memory: 512, count: 1 }
+  c: { cpu: 256, memory: 512, count: 1 }
+  d: { cpu: 256, memory: 512, count: 1 }
+release: { parallel: 4, waves: [[a, b], [c, d]] }
+";
+
+/// Kills the release of the next version at a call, and brings it to its end. Returns whether it was still alive by then.
+fn kill_release(
+    world: &(Sandbox, Eyes, Proxy),
+    version: usize,
+    call: &Call,
+    moment: Moment,
+) -> bool {
+    let (sandbox, eyes, proxy) = world;
+    let is_resumed = version.is_multiple_of(2);
+    write(&sandbox.project(), FLEET, &format!("ENV VERSION={version}"));
+    proxy.begin(Some((call.clone(), moment)));
+    let child = sandbox.spawn(&["deploy", "--local", "--output", "plain"]);
+    proxy.caller(child.id());
+    let killed = Run::of(child.wait_with_output().unwrap());
+    assert!([0, 137].contains(&killed.code), "{}", killed.stderr);
+    let asked = proxy.calls();
+    let moves = asked.iter().filter(|name| *name == "UpdateService").count();
+    proxy.begin(None);
+    let first = match is_resumed {
+        true => sandbox.run(&["deploy", "--local", "--resume"]),
+        false => sandbox.deploy(&[]),
+    };
+    let what = format!(
+        "version {version}, killed at {call:?}, {moment:?}\n--- before\n{}\n--- after\n{}",
+        killed.stderr, first.stderr
+    );
+    assert_eq!(first.code, 0, "{what}");
+    if killed.code == 137 && moves > 0 {
+        let words = match is_resumed {
+            true => "goes on with the run of",
+            false => "ended without a word",
+        };
+        assert!(first.stderr.contains(words), "{what}");
+        assert!(!first.stderr.contains("could not be found out"), "{what}");
+    }
+    // What the journal did not know of is deployed by the next one, and nothing else is.
+    let resumed = proxy.calls().len();
+    let last = sandbox.deploy(&[]);
+    assert_eq!(last.code, 0, "{what}");
+    if !is_resumed || killed.code == 137 && moves > 0 {
+        assert!(
+            !proxy.calls()[resumed..]
+                .iter()
+                .any(|name| name == "UpdateService"),
+            "{what}"
+        );
+        assert!(
+            last.stderr.contains("nothing changed"),
+            "{what}\n--- last\n{}",
+            last.stderr
+        );
+    }
+    for name in ["fleet-a", "fleet-b", "fleet-c", "fleet-d"] {
+        assert_eq!(eyes.revisions(name), version, "{name}: revisions: {what}");
+        let deployments = eyes.deployments(name);
+        assert_eq!(deployments.len(), version, "{name}: deployments: {what}");
+        assert_eq!(deployments[0]["status"], "SUCCESSFUL", "{name}: {what}");
+        assert!(eyes.primary(name).serves(version), "{name}: {what}");
+    }
+    killed.code == 137
+}
+
+#[test]
+fn a_release_killed_at_any_call_goes_on_with_every_service_from_where_it_came() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&["local", "start", "--runtime", "simulated"])
+        .expect(0);
+    write(&sandbox.project(), FLEET, "ENV VERSION=1");
+    sandbox.deploy(&[]).expect(0);
+    let world = (Eyes::on(&sandbox), Proxy::before(&sandbox));
+    let world = (sandbox, world.0, world.1);
+    let update = |nth| Call::Of("UpdateService".to_owned(), nth);
+    let mut plan = vec![
+        // Both of the first wave are on their way.
+        (
+            Call::Of("ListServiceDeployments".to_owned(), 5),
+            Moment::Unsent,
+        ),
+        (update(0), Moment::Unanswered),
+        (update(1), Moment::Unsent),
+        (update(2), Moment::Unsent),
+        (update(3), Moment::Unanswered),
+    ];
+    if std::env::var("HOIST_KILLS").is_ok_and(|it| it == "all") {
+        write(&world.0.project(), FLEET, "ENV VERSION=2");
+        world.2.begin(None);
+        world.0.deploy(&[]).expect(0);
+        for nth in 0..world.2.calls().len() {
+            plan.push((Call::Nth(nth), Moment::Unsent));
+            plan.push((Call::Nth(nth), Moment::Unanswered));
+        }
+    }
+    let first = world.1.revisions("fleet-a") + 1;
+    let mut killed = 0;
+    for (nth, (call, moment)) in plan.iter().enumerate() {
+        killed += usize::from(kill_release(&world, first + nth, call, *moment));
+    }
+    eprintln!("{killed} of {} were killed in time", plan.len());
+    assert!(killed * 10 >= plan.len() * 9, "{killed} of {}", plan.len());
 }
 
 /// What deployments through a failing endpoint came to.

@@ -7,8 +7,19 @@
 
 mod support;
 
+use support::eyes::Eyes;
 use support::project::{SHORT, write};
+use support::proxy::{Call, Moment, Proxy};
 use support::sandbox::{Run, Sandbox};
+
+/// Waits for something that must come to be.
+fn wait_until(what: &str, is: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !is() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
 
 /// Waits until a deployment of the service is under way.
 fn wait_for_flight(sandbox: &Sandbox) {
@@ -160,6 +171,155 @@ services:
     run.expect(0);
     assert_eq!(support::load::get(&run.url()).unwrap().1, "good\n");
     assert_eq!(sandbox.client("aws", &arguments).stdout.trim(), "2");
+}
+
+/// Three services in two waves, with a task that comes first; `b` has an environment of its own.
+fn fleet(b: &str) -> String {
+    format!(
+        "app: fleet
+services:
+  a: {{ cpu: 256, memory: 512, count: 1, deregistration-delay: 0 }}
+  b: {{ cpu: 256, memory: 512, count: 1, failure-budget: 1, environment: {{ {b} }} }}
+tasks:
+  migrate: {{ service: a, command: [exit, '0'] }}
+release: {{ before: [migrate], waves: [[a], [b]], all-or-nothing: true }}
+"
+    )
+}
+
+/// Deploys until the process is killed at a call.
+fn deploy_until(sandbox: &Sandbox, proxy: &Proxy, call: &str, nth: usize, moment: Moment) {
+    proxy.begin(Some((Call::Of(call.to_owned(), nth), moment)));
+    let child = sandbox.spawn(&["deploy", "--local", "--output", "plain"]);
+    proxy.caller(child.id());
+    Run::of(child.wait_with_output().unwrap()).expect(137);
+    proxy.begin(None);
+}
+
+#[test]
+fn a_release_that_was_killed_runs_no_task_twice_and_goes_on_taking_back() {
+    let sandbox = Sandbox::new();
+    write(&sandbox.project(), &fleet(""), "ENV GREETING=one");
+    sandbox.deploy(&[]).expect(0);
+    let (eyes, proxy) = (Eyes::on(&sandbox), Proxy::before(&sandbox));
+    let tasks = || {
+        let ask = |state: &str| {
+            let asked = serde_json::json!({ "cluster": "default", "startedBy": "hoist", "desiredStatus": state });
+            eyes.ask("ListTasks", asked)["taskArns"]
+                .as_array()
+                .unwrap()
+                .len()
+        };
+        ask("RUNNING") + ask("STOPPED")
+    };
+    assert_eq!(tasks(), 1);
+
+    // The task was started, and nobody heard of it.
+    write(&sandbox.project(), &fleet(""), "ENV GREETING=two");
+    deploy_until(&sandbox, &proxy, "RunTask", 0, Moment::Unanswered);
+    sandbox
+        .run(&["deploy", "--local", "--resume"])
+        .expect(0)
+        .says("0 of 2 services were begun")
+        .says("it is not started twice")
+        .says("migrate succeeded");
+    assert_eq!(tasks(), 2);
+    assert!(eyes.primary("fleet-a").serves(2) && eyes.primary("fleet-b").serves(2));
+
+    // It succeeded, and the next deployment of the same revision does not run it again.
+    write(&sandbox.project(), &fleet(""), "ENV GREETING=three");
+    deploy_until(&sandbox, &proxy, "UpdateService", 0, Moment::Unsent);
+    sandbox
+        .deploy(&[])
+        .expect(0)
+        .says("ended without a word while it deployed fleet-a:3 to fleet-a: ECS never began that deployment")
+        .says("that run had not begun with fleet-b")
+        .says("migrate succeeded already");
+    assert_eq!(tasks(), 3);
+
+    // The second wave fails, and the first is on its way back when the end comes.
+    write(
+        &sandbox.project(),
+        &fleet("PORT: no-port"),
+        "ENV GREETING=four",
+    );
+    deploy_until(&sandbox, &proxy, "UpdateService", 2, Moment::Unanswered);
+    sandbox
+        .run(&["deploy", "--local", "--resume"])
+        .expect(20)
+        .says("the release had failed")
+        .says("fleet-a went back to fleet-a:3")
+        .says("fleet-b: ECS has rolled that deployment back");
+    assert!(eyes.primary("fleet-a").serves(3) && eyes.primary("fleet-b").serves(3));
+    assert_eq!(eyes.deployments("fleet-a").len(), 5);
+    sandbox
+        .run(&["deploy", "--local", "--resume"])
+        .expect(0)
+        .says("nothing to resume");
+}
+
+#[test]
+fn a_release_that_is_told_to_end_takes_back_what_is_in_flight_and_says_so_of_each() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&["local", "start", "--runtime", "simulated"])
+        .expect(0);
+    let config = "app: fleet
+services:
+  a: { cpu: 256, memory: 512, count: 1 }
+  b: { cpu: 256, memory: 512, count: 1 }
+  c: { cpu: 256, memory: 512, count: 1 }
+  d: { cpu: 256, memory: 512, count: 1 }
+release: { parallel: 2, waves: [[a, b, c], [d]] }
+";
+    write(&sandbox.project(), config, "ENV VERSION=1");
+    sandbox.deploy(&[]).expect(0);
+    // At this pace tasks take half a minute to start.
+    sandbox.run(&["local", "stop"]).expect(0);
+    sandbox
+        .run(&[
+            "local",
+            "start",
+            "--runtime",
+            "simulated",
+            "--pace",
+            "fargate",
+        ])
+        .expect(0);
+    let eyes = Eyes::on(&sandbox);
+    write(&sandbox.project(), config, "ENV VERSION=2");
+    let child = sandbox.spawn(&["deploy", "--local", "--output", "plain"]);
+    wait_until("two deployments are in flight", || {
+        ["fleet-a", "fleet-b"]
+            .iter()
+            .all(|name| eyes.primary(name).revision == 2)
+    });
+    let process = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = Run::of(child.wait_with_output().unwrap());
+    ended
+        .expect(143)
+        .says("fleet-a: the rollback was asked for")
+        .says("fleet-b: the rollback was asked for")
+        .says("not touched: fleet-c, fleet-d");
+    for name in ["fleet-a", "fleet-b"] {
+        let newest = &eyes.deployments(name)[0]["status"];
+        assert!(newest.as_str().unwrap().starts_with("ROLLBACK"), "{newest}");
+    }
+    for name in ["fleet-c", "fleet-d"] {
+        assert_eq!(eyes.deployments(name).len(), 1, "{name}");
+    }
+
+    // A time that is up is told of each as well, and nothing is taken back.
+    let config = config.replace("[[a, b, c], [d]]", "[[c, d], [a, b]]");
+    write(&sandbox.project(), &config, "ENV VERSION=2");
+    sandbox
+        .deploy(&["--timeout", "2s"])
+        .expect(23)
+        .says("fleet-c: fleet-c:2 was still being deployed after 2 s")
+        .says("fleet-d failed too: fleet-d:2 was still being deployed after 2 s")
+        .says("not touched: fleet-a, fleet-b");
+    assert_eq!(eyes.primary("fleet-c").state, "IN_PROGRESS");
 }
 
 /// Makes a session known to the embedded AWS, which is stopped, that ends in so many milliseconds.

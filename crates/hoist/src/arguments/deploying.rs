@@ -34,7 +34,7 @@ pub struct Deploy {
     /// Deploy a revision of the task definition that exists
     #[arg(long, value_name = "N", conflicts_with = "image")]
     pub revision: Option<u32>,
-    /// Follow the last run, which was killed, to its end; deploy nothing new
+    /// Go on with the last run, which was killed, from where it came; build nothing new
     #[arg(long, conflicts_with_all = ["force", "count", "image", "revision"])]
     pub resume: bool,
     /// Longest time for the rollout of a service, such as `90s` or `20m`

@@ -15,12 +15,21 @@ pub enum Moment {
     Unanswered,
 }
 
+/// Which call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// The one with this number, from 0.
+    Nth(usize),
+    /// Of this operation the one with this number, from 0.
+    Of(String, usize),
+}
+
 /// What the proxy sees and does.
 #[derive(Default)]
 struct State {
     calls: Vec<String>,
-    /// The number of the call (from 0) at which the caller dies.
-    deadly: Option<(usize, Moment)>,
+    /// The call at which the caller dies.
+    deadly: Option<(Call, Moment)>,
     /// The caller.
     process: Option<u32>,
     /// The caller was killed: nothing of it goes through any more.
@@ -86,7 +95,7 @@ impl Proxy {
     }
 
     /// Forgets the calls so far; the next caller dies at the given call, if there is one given.
-    pub fn begin(&self, deadly: Option<(usize, Moment)>) {
+    pub fn begin(&self, deadly: Option<(Call, Moment)>) {
         *self.shared.lock() = State {
             deadly,
             ..State::default()
@@ -192,10 +201,16 @@ fn serve(client: TcpStream, port: u16, shared: &Shared) -> Option<()> {
         let fate = request.operation().and_then(|name| {
             let mut state = shared.lock();
             state.calls.push(name);
-            let nth = state.calls.len() - 1;
-            state.deadly.filter(|(at, _)| *at == nth)
+            let (nth, name) = (state.calls.len() - 1, &state.calls[state.calls.len() - 1]);
+            let alike = state.calls.iter().filter(|call| *call == name).count() - 1;
+            let is_it = |call: &Call| match call {
+                Call::Nth(at) => *at == nth,
+                Call::Of(operation, at) => operation == name && *at == alike,
+            };
+            let deadly = state.deadly.as_ref().filter(|(call, _)| is_it(call));
+            deadly.map(|(_, moment)| *moment)
         });
-        if let Some((_, Moment::Unsent)) = fate {
+        if fate == Some(Moment::Unsent) {
             shared.kill();
         }
         if shared.lock().dead {

@@ -94,6 +94,8 @@ pub struct Config {
     pub(crate) trusted: Option<Vec<u8>>,
     /// When and how often a failed call is sent again.
     pub retries: Retries,
+    /// How servers are checked, unless `AWS_CA_BUNDLE` names authorities; else each client reads those of the machine anew.
+    pub tls: Option<rustls::ClientConfig>,
 }
 
 impl Config {
@@ -230,6 +232,7 @@ impl Config {
             keep_to_limits: overrides.keep_to_limits,
             trusted,
             retries,
+            tls: None,
         })
     }
 

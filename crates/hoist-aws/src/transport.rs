@@ -37,8 +37,12 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// `trusted` are further certificate authorities, in PEM: those of a proxy that looks into TLS, say.
-    pub fn new(trusted: Option<&[u8]>) -> Result<Http, ConfigError> {
+    /// `trusted` are further certificate authorities, in PEM: those of a proxy that looks into TLS, say. Without them, `tls` says how servers
+    /// are checked.
+    pub fn new(
+        trusted: Option<&[u8]>,
+        tls: Option<&rustls::ClientConfig>,
+    ) -> Result<Http, ConfigError> {
         // reqwest asks for a process-wide provider; an installed one is kept.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -50,11 +54,14 @@ impl Http {
             .map_err(unusable)?
             .unwrap_or_default();
         let builder = || {
-            reqwest::Client::builder()
+            let builder = match tls.filter(|_| trusted.is_empty()) {
+                Some(tls) => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
+                None => reqwest::Client::builder().tls_certs_merge(trusted.iter().cloned()),
+            };
+            builder
                 .connect_timeout(Duration::from_secs(5))
                 .pool_idle_timeout(Duration::from_secs(15))
                 .redirect(reqwest::redirect::Policy::none())
-                .tls_certs_merge(trusted.iter().cloned())
                 .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
         };
         let build = |builder: reqwest::ClientBuilder| builder.build().map_err(unusable);
@@ -136,9 +143,12 @@ mod tests {
 
     #[test]
     fn further_authorities_must_be_certificates() {
-        assert!(Http::new(None).is_ok());
+        assert!(Http::new(None, None).is_ok());
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(Http::new(Some(broken)), Err(ConfigError::Http(_))));
+        assert!(matches!(
+            Http::new(Some(broken), None),
+            Err(ConfigError::Http(_))
+        ));
     }
 
     #[test]

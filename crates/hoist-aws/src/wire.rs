@@ -76,7 +76,7 @@ impl From<AwsError> for Box<Failure> {
 
 impl Wire {
     pub fn new(config: Config) -> Result<Wire, ConfigError> {
-        let http = Http::new(config.trusted.as_deref())?;
+        let http = Http::new(config.trusted.as_deref(), config.tls.as_ref())?;
         Ok(Wire {
             config,
             http,

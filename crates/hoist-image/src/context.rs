@@ -1,13 +1,14 @@
 //! The build context: walked once, hashed once, and not even that where nothing changed.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hoist_oci::{Digest, Hasher};
@@ -24,9 +25,22 @@ const RACY: Duration = Duration::from_secs(2);
 pub(crate) struct Context {
     pub root: PathBuf,
     pub ignore: Ignore,
-    nodes: HashMap<PathBuf, (Node, Stamp)>,
-    folders: HashMap<PathBuf, Vec<OsString>>,
-    hashes: Mutex<Hashes>,
+    /// In the order of a walk: a folder comes before what is in it, and names are sorted.
+    entries: Vec<Entry>,
+    /// Where in `entries` a path is.
+    places: HashMap<OsString, usize>,
+    hashes: Hashes,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    node: Node,
+    stamp: Stamp,
+    /// Of a file, as soon as it is known.
+    digest: OnceLock<Digest>,
+    /// What is visible in a folder.
+    names: Vec<OsString>,
 }
 
 /// What tells that a file is still the one that was hashed.
@@ -38,11 +52,13 @@ struct Stamp {
     inode: u64,
 }
 
+/// The digests that an earlier build knew, and the file that keeps them.
 #[derive(Debug)]
 struct Hashes {
     file: PathBuf,
-    known: HashMap<PathBuf, (Stamp, Digest)>,
-    changed: bool,
+    known: HashMap<OsString, (Stamp, Digest)>,
+    /// Whether this build read a file that it did not know.
+    changed: AtomicBool,
 }
 
 impl Context {
@@ -60,45 +76,58 @@ impl Context {
             ));
         }
         let file = cache.join(Digest::of(root.as_os_str().as_bytes()).hex());
-        let hashes = Hashes {
-            known: read_hashes(&file),
-            file,
-            changed: false,
-        };
         let mut context = Context {
             root: root.clone(),
             ignore,
-            nodes: HashMap::new(),
-            folders: HashMap::new(),
-            hashes: Mutex::new(hashes),
+            entries: Vec::new(),
+            places: HashMap::new(),
+            hashes: Hashes {
+                known: read_hashes(&file).unwrap_or_default(),
+                file,
+                changed: AtomicBool::new(false),
+            },
         };
         let metadata = fs::symlink_metadata(&root)
             .map_err(|error| BuildError::io(format!("read {}", root.display()), error))?;
-        context.enter(Path::new(""), &root, &metadata)?;
-        context.walk(Path::new(""), &Verdict::default())?;
+        context.enter(PathBuf::new(), root, &metadata)?;
+        context.walk(0, &Verdict::default())?;
+        let place = |(place, entry): (usize, &Entry)| (entry.path.clone().into_os_string(), place);
+        context.places = context.entries.iter().enumerate().map(place).collect();
         Ok(context)
     }
 
-    fn enter(
-        &mut self,
-        path: &Path,
-        real: &Path,
-        metadata: &fs::Metadata,
-    ) -> Result<Option<NodeKind>> {
-        let failed = |error| BuildError::io(format!("read {}", real.display()), error);
-        let Some(mut node) = Node::of(real.into(), metadata).map_err(failed)? else {
-            return Ok(None);
+    /// Adds a file at the end; false for what no image can hold.
+    fn enter(&mut self, path: PathBuf, real: PathBuf, metadata: &fs::Metadata) -> Result<bool> {
+        let shown = real.clone();
+        let failed = |error| BuildError::io(format!("read {}", shown.display()), error);
+        let Some(mut node) = Node::of(real, metadata).map_err(failed)? else {
+            return Ok(false);
         };
         // Owners of the machine that builds are no business of the image.
         (node.uid, node.gid) = (0, 0);
-        let kind = node.kind.clone();
-        self.nodes.insert(path.into(), (node, Stamp::of(metadata)));
-        Ok(Some(kind))
+        let stamp = Stamp::of(metadata);
+        let digest = OnceLock::new();
+        if let Some((known, kept)) = self.hashes.known.get(path.as_os_str())
+            && *known == stamp
+        {
+            let _ = digest.set(*kept);
+        }
+        self.entries.push(Entry {
+            path,
+            node,
+            stamp,
+            digest,
+            names: Vec::new(),
+        });
+        Ok(true)
     }
 
-    /// Whether anything in the folder is visible.
-    fn walk(&mut self, folder: &Path, verdict: &Verdict) -> Result<bool> {
-        let real = self.root.join(folder);
+    /// Enters what is visible in the folder at that place.
+    fn walk(&mut self, place: usize, verdict: &Verdict) -> Result<()> {
+        let (folder, real) = (
+            self.entries[place].path.clone(),
+            self.entries[place].node.real.clone(),
+        );
         let failed = |error: io::Error| {
             let denied = error.kind() == io::ErrorKind::PermissionDenied;
             let error = BuildError::io(format!("read the folder {}", real.display()), error);
@@ -108,14 +137,14 @@ impl Context {
                 error
             }
         };
-        let mut entries = fs::read_dir(&real)
+        let mut files = fs::read_dir(&real)
             .map_err(failed)?
+            .map(|file| file.map(|file| (file.file_name(), file)))
             .collect::<io::Result<Vec<_>>>()
             .map_err(failed)?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
+        files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut visible = Vec::new();
-        for entry in entries {
-            let name = entry.file_name();
+        for (name, file) in files {
             let path = folder.join(&name);
             let Some(text) = path.to_str() else {
                 return Err(BuildError::new(
@@ -128,59 +157,86 @@ impl Context {
                 .with_hint("rename it, or name its folder in .dockerignore"));
             };
             let verdict = self.ignore.verdict(text, verdict);
-            let is_folder = entry.file_type().map_err(failed)?.is_dir();
+            let is_folder = file.file_type().map_err(failed)?.is_dir();
             if verdict.hidden && !(is_folder && self.ignore.may_show_inside(text)) {
                 continue;
             }
-            let metadata = match entry.metadata() {
+            let metadata = match file.metadata() {
                 Ok(metadata) => metadata,
                 // It vanished since the folder was read.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(failed(error)),
             };
-            let show = if metadata.is_dir() {
-                let something = self.walk(&path, &verdict)?;
-                !verdict.hidden || something
-            } else {
-                !verdict.hidden
-            };
-            if show && self.enter(&path, &entry.path(), &metadata)?.is_some() {
-                visible.push(name);
+            let place = self.entries.len();
+            if !metadata.is_dir() && verdict.hidden || !self.enter(path, file.path(), &metadata)? {
+                continue;
             }
+            if metadata.is_dir() {
+                self.walk(place, &verdict)?;
+                if verdict.hidden && self.entries[place].names.is_empty() {
+                    self.entries.truncate(place);
+                    continue;
+                }
+            }
+            visible.push(name);
         }
-        let any = !visible.is_empty();
-        self.folders.insert(folder.into(), visible);
-        Ok(any)
+        self.entries[place].names = visible;
+        Ok(())
     }
 
-    fn hashes(&self) -> MutexGuard<'_, Hashes> {
-        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entry(&self, path: &Path) -> Option<&Entry> {
+        Some(&self.entries[*self.places.get(path.as_os_str())?])
     }
 
     /// The digest of everything in the context: names, kinds, modes and contents, but no times and owners.
     pub(crate) fn digest_all(&self) -> Result<Digest> {
         let mut hasher = Hasher::new();
-        let mut paths: Vec<&PathBuf> = self.nodes.keys().collect();
-        paths.sort();
-        for path in paths {
-            if path.as_os_str().is_empty() {
-                continue;
-            }
-            let (node, _) = &self.nodes[path];
-            hash_node(&mut hasher, self, path, path, node)?;
+        // Without the context itself.
+        for entry in &self.entries[1..] {
+            hash_node(&mut hasher, self, &entry.path, &entry.path, &entry.node)?;
         }
         Ok(hasher.finish())
     }
 
     /// Keeps the digests for the next build. Best effort: without them it only hashes again.
     pub(crate) fn save(&self) {
-        let hashes = self.hashes();
-        if !hashes.changed {
+        if !self.hashes.changed.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = write_hashes(&hashes) {
+        if let Err(error) = self.write_hashes() {
             tracing::debug!(%error, "failed to keep the digests of the context");
         }
+    }
+
+    /// What other builds of this folder see, and this one does not, is kept as it was.
+    fn write_hashes(&self) -> io::Result<()> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let newest = i128::try_from(now.saturating_sub(RACY).as_nanos()).unwrap_or(0);
+        let file = &self.hashes.file;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut out = Vec::from(HASHES_VERSION);
+        let ours = self.entries.iter().filter_map(|entry| {
+            let digest = entry.digest.get()?;
+            (entry.stamp.mtime.max(entry.stamp.ctime) < newest)
+                .then(|| (entry.path.as_os_str(), &entry.stamp, digest))
+        });
+        let others = self
+            .hashes
+            .known
+            .iter()
+            .filter_map(|(path, (stamp, digest))| {
+                (!self.places.contains_key(path)).then_some((path.as_os_str(), stamp, digest))
+            });
+        for (path, stamp, digest) in ours.chain(others) {
+            write_hash(&mut out, path, stamp, digest);
+        }
+        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+        temporary.write_all(&out)?;
+        temporary.persist(file).map_err(|error| error.error)?;
+        Ok(())
     }
 }
 
@@ -227,27 +283,26 @@ pub(crate) fn hash_node(
 
 impl Tree for Context {
     fn lookup(&self, path: &Path) -> Result<Option<Node>> {
-        Ok(self.nodes.get(path).map(|(node, _)| node.clone()))
+        Ok(self.entry(path).map(|entry| entry.node.clone()))
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<OsString>> {
-        Ok(self.folders.get(folder).cloned().unwrap_or_default())
+        Ok(self
+            .entry(folder)
+            .map(|entry| entry.names.clone())
+            .unwrap_or_default())
     }
 
     fn digest(&self, path: &Path, node: &Node) -> Result<Digest> {
-        let Some((_, stamp)) = self.nodes.get(path) else {
+        let Some(entry) = self.entry(path) else {
             return tree::digest_file(&node.real);
         };
-        if let Some((known, digest)) = self.hashes().known.get(path)
-            && known == stamp
-        {
+        if let Some(digest) = entry.digest.get() {
             return Ok(*digest);
         }
         let digest = tree::digest_file(&node.real)?;
-        let mut hashes = self.hashes();
-        hashes.known.insert(path.into(), (*stamp, digest));
-        hashes.changed = true;
-        Ok(digest)
+        self.hashes.changed.store(true, Ordering::Relaxed);
+        Ok(*entry.digest.get_or_init(|| digest))
     }
 
     fn keeps_owners(&self) -> bool {
@@ -268,61 +323,50 @@ impl Stamp {
     }
 }
 
-/// The first line of the file; another version is ignored.
-const HASHES_VERSION: &[u8] = b"hoist context 1";
+/// How the file begins; another version is ignored.
+const HASHES_VERSION: &[u8] = b"hoist context 2\n";
 
-/// One file a record: numbers, the digest, the path, and a zero byte.
-fn read_hashes(file: &Path) -> HashMap<PathBuf, (Stamp, Digest)> {
-    let Ok(bytes) = fs::read(file) else {
-        return HashMap::new();
-    };
-    let mut records = bytes.split(|byte| *byte == 0);
-    if records.next() != Some(HASHES_VERSION) {
-        return HashMap::new();
+/// Size, times, inode, digest and the length of the path, all of fixed width, before the path.
+const RECORD: usize = 8 + 16 + 16 + 8 + 32 + 4;
+
+/// What an earlier build kept; `None` where nothing is kept, or not all of it can be read.
+fn read_hashes(file: &Path) -> Option<HashMap<OsString, (Stamp, Digest)>> {
+    let bytes = fs::read(file).ok()?;
+    let mut rest = bytes.strip_prefix(HASHES_VERSION)?;
+    let mut known = HashMap::with_capacity(rest.len() / (RECORD + 32));
+    while !rest.is_empty() {
+        let stamp = Stamp {
+            size: u64::from_le_bytes(take(&mut rest)?),
+            mtime: i128::from_le_bytes(take(&mut rest)?),
+            ctime: i128::from_le_bytes(take(&mut rest)?),
+            inode: u64::from_le_bytes(take(&mut rest)?),
+        };
+        let digest = Digest::from_bytes(take(&mut rest)?);
+        let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+        let (path, after) = rest.split_at_checked(length)?;
+        known.insert(OsStr::from_bytes(path).to_owned(), (stamp, digest));
+        rest = after;
     }
-    records.filter_map(read_hash).collect()
+    Some(known)
 }
 
-fn read_hash(record: &[u8]) -> Option<(PathBuf, (Stamp, Digest))> {
-    let mut fields = record.splitn(6, |byte| *byte == b' ');
-    let mut text = || std::str::from_utf8(fields.next()?).ok();
-    let stamp = Stamp {
-        size: text()?.parse().ok()?,
-        mtime: text()?.parse().ok()?,
-        ctime: text()?.parse().ok()?,
-        inode: text()?.parse().ok()?,
-    };
-    let digest = text()?.parse().ok()?;
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(fields.next()?));
-    Some((path, (stamp, digest)))
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*first)
 }
 
-fn write_hashes(hashes: &Hashes) -> io::Result<()> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let newest = i128::try_from(now.saturating_sub(RACY).as_nanos()).unwrap_or(0);
-    let folder = hashes.file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut out = Vec::from(HASHES_VERSION);
-    for (path, (stamp, digest)) in &hashes.known {
-        if stamp.mtime.max(stamp.ctime) >= newest {
-            continue;
-        }
-        out.push(0);
-        write!(
-            out,
-            "{} {} {} {} {digest} ",
-            stamp.size, stamp.mtime, stamp.ctime, stamp.inode
-        )?;
-        out.extend(path.as_os_str().as_bytes());
-    }
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(&out)?;
-    temporary
-        .persist(&hashes.file)
-        .map_err(|error| error.error)?;
-    Ok(())
+fn write_hash(out: &mut Vec<u8>, path: &OsStr, stamp: &Stamp, digest: &Digest) {
+    let Ok(length) = u32::try_from(path.len()) else {
+        return;
+    };
+    out.extend(stamp.size.to_le_bytes());
+    out.extend(stamp.mtime.to_le_bytes());
+    out.extend(stamp.ctime.to_le_bytes());
+    out.extend(stamp.inode.to_le_bytes());
+    out.extend(digest.as_bytes());
+    out.extend(length.to_le_bytes());
+    out.extend(path.as_bytes());
 }
 
 #[cfg(test)]
@@ -347,14 +391,10 @@ mod tests {
     }
 
     fn paths(context: &Context) -> Vec<String> {
-        let mut paths: Vec<String> = context
-            .nodes
-            .keys()
-            .map(|path| path.display().to_string())
-            .filter(|path| !path.is_empty())
-            .collect();
-        paths.sort();
-        paths
+        let shown = context.entries[1..].iter();
+        shown
+            .map(|entry| entry.path.display().to_string())
+            .collect()
     }
 
     #[test]
@@ -408,22 +448,59 @@ mod tests {
     fn only_files_that_are_old_enough_are_remembered() {
         let dir = tempfile::tempdir().unwrap();
         files(dir.path(), &[("old", "1"), ("new", "2")]);
-        let first = context(dir.path(), "");
+        let mut first = context(dir.path(), "");
         let digest = first.digest_all().unwrap();
         // Change times cannot be set: pretend that the walk saw an old one.
-        for (_, (stamp, _)) in first
-            .hashes()
-            .known
+        for entry in first
+            .entries
             .iter_mut()
-            .filter(|(path, _)| path.ends_with("old"))
+            .filter(|it| it.path.ends_with("old"))
         {
-            (stamp.mtime, stamp.ctime) = (1, 1);
+            (entry.stamp.mtime, entry.stamp.ctime) = (1, 1);
         }
         first.save();
-        let file = first.hashes().file.clone();
-        let kept = read_hashes(&file);
-        assert_eq!(kept.keys().collect::<Vec<_>>(), [Path::new("old")]);
+        let kept = || {
+            let known = read_hashes(&first.hashes.file).unwrap();
+            let mut paths: Vec<_> = known.into_keys().collect();
+            paths.sort();
+            paths
+        };
+        assert_eq!(kept(), ["old"]);
+        // The stamp is another one now, so the file is read again.
         assert_eq!(context(dir.path(), "").digest_all().unwrap(), digest);
+        // A build that does not see a file leaves what is known of it.
+        let second = context(dir.path(), "old");
+        second.digest_all().unwrap();
+        second.save();
+        assert_eq!(kept(), ["old"]);
+    }
+
+    #[test]
+    fn digests_that_were_kept_are_used_while_the_stamp_is_the_same_and_damage_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &[("a", "1"), ("d/b", "2")]);
+        let mut first = context(dir.path(), "");
+        let digest = first.digest_all().unwrap();
+        let file = first.hashes.file.clone();
+        // A wrong digest for `a`, and its true stamp: what is kept must be what is used.
+        let mut out = Vec::from(HASHES_VERSION);
+        let a = first
+            .entries
+            .iter_mut()
+            .find(|it| it.path == Path::new("a"));
+        let stamp = a.unwrap().stamp;
+        write_hash(&mut out, OsStr::new("a"), &stamp, &Digest::of(b"other"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, &out).unwrap();
+        assert_ne!(context(dir.path(), "").digest_all().unwrap(), digest);
+        for damaged in [
+            &out[..out.len() - 1],
+            &out[..HASHES_VERSION.len() + 3],
+            b"hoist context 1\0",
+        ] {
+            fs::write(&file, damaged).unwrap();
+            assert_eq!(context(dir.path(), "").digest_all().unwrap(), digest);
+        }
     }
 
     #[test]

@@ -53,11 +53,23 @@ pub fn basic(at: Millis) -> String {
 
 /// Reads a timestamp of a signature.
 pub fn parse_basic(text: &str) -> Option<Millis> {
-    let at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let number = |digits: &str| {
+        let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<i16>().ok().filter(|_| whole)
+    };
+    let two = |from: usize| i8::try_from(number(time.get(from..from + 2)?)?).ok();
+    let month = i8::try_from(number(date.get(4..6)?)?).ok()?;
+    let day = i8::try_from(number(date.get(6..)?)?).ok()?;
+    let year = number(date.get(..4)?)?;
+    if date.len() != 8 || time.len() != 6 {
+        return None;
+    }
+    let at = jiff::civil::DateTime::new(year, month, day, two(0)?, two(2)?, two(4)?, 0).ok()?;
     Some(
-        at.to_zoned(jiff::tz::TimeZone::UTC)
+        jiff::tz::Offset::UTC
+            .to_timestamp(at)
             .ok()?
-            .timestamp()
             .as_millisecond(),
     )
 }
@@ -71,6 +83,16 @@ mod tests {
         let at = parse_basic("20150830T123600Z").unwrap();
         assert_eq!(at, 1_440_938_160_000);
         assert_eq!(basic(at), "20150830T123600Z");
-        assert_eq!(parse_basic("2015-08-30"), None);
+        for wrong in [
+            "2015-08-30",
+            "20150830T123600",
+            "20151330T123600Z",
+            "20150830T1236001Z",
+            "2015083T123600Z",
+            "+0150830T123600Z",
+            "20150830T12360éZ",
+        ] {
+            assert_eq!(parse_basic(wrong), None, "{wrong}");
+        }
     }
 }

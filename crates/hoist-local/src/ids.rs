@@ -34,19 +34,22 @@ pub fn uuid() -> String {
     let mut bytes = fastrand::u128(..).to_be_bytes();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    uuid_of(&hex::encode(bytes))
+    let mut hex = [0; 32];
+    let written = hex::encode_to_slice(bytes, &mut hex);
+    debug_assert!(written.is_ok(), "two digits for each byte");
+    uuid_of(&String::from_utf8_lossy(&hex))
 }
 
 /// The first 32 of these hexadecimal digits, as a UUID is written; there must be as many.
 pub fn uuid_of(hex: &str) -> String {
-    format!(
-        "{}-{}-{}-{}-{}",
+    [
         &hex[..8],
         &hex[8..12],
         &hex[12..16],
         &hex[16..20],
-        &hex[20..32]
-    )
+        &hex[20..32],
+    ]
+    .join("-")
 }
 
 /// A secret of `n` base64 characters, from the system's random source.

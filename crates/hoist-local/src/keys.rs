@@ -37,11 +37,9 @@ pub struct Key {
 pub struct Keys {
     root: Arc<Key>,
     issued: Table<Key>,
-    signing: Arc<RwLock<HashMap<Scope, [u8; 32]>>>,
+    /// By the credential that they are derived for: key id, date, region, service.
+    signing: Arc<RwLock<HashMap<String, [u8; 32]>>>,
 }
-
-/// What a signing key is derived for: key id, date, region, service.
-type Scope = (String, String, String, String);
 
 /// So many signing keys are remembered at most.
 const REMEMBERED: usize = 256;
@@ -68,26 +66,17 @@ impl Keys {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn find(&self, id: &str) -> Result<Option<Key>, StateError> {
+    pub fn find(&self, id: &str) -> Result<Option<Arc<Key>>, StateError> {
         if id == self.root.id {
-            return Ok(Some(Key::clone(&self.root)));
+            return Ok(Some(Arc::clone(&self.root)));
         }
-        self.issued.get("", id)
+        Ok(self.issued.get("", id)?.map(Arc::new))
     }
 
-    /// The signing key of that scope, derived once: an id has the same secret for ever.
-    pub fn signing(
-        &self,
-        key: &Key,
-        date: &str,
-        region: &str,
-        service: &str,
-        derive: impl FnOnce() -> [u8; 32],
-    ) -> [u8; 32] {
-        let scope = [&key.id, date, region, service].map(str::to_owned);
-        let scope = <Scope>::from(scope);
+    /// The signing key of that credential, derived once: an id has the same secret for ever.
+    pub fn signing(&self, credential: &str, derive: impl FnOnce() -> [u8; 32]) -> [u8; 32] {
         let known = self.signing.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signing) = known.get(&scope) {
+        if let Some(signing) = known.get(credential) {
             return *signing;
         }
         drop(known);
@@ -96,7 +85,7 @@ impl Keys {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(scope, signing);
+        known.insert(credential.to_owned(), signing);
         signing
     }
 

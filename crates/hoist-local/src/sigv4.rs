@@ -2,6 +2,9 @@
 //!
 //! Checked against the test vectors that AWS publishes ("Signature Version 4 test suite").
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -19,7 +22,7 @@ const TOLERANCE: Millis = 5 * 60 * 1000;
 #[derive(Clone, Debug)]
 pub struct Signed {
     /// The key it was signed with.
-    pub key: Key,
+    pub key: Arc<Key>,
     /// The region of the credential scope.
     pub region: String,
     /// The signing name of the service, such as `ecs` or `elasticloadbalancing`.
@@ -53,23 +56,51 @@ const MISMATCH: &str = "The request signature we calculated does not match the s
                         Access Key and signing method. Consult the service documentation for details.";
 
 /// The parts of a signature, from the `Authorization` header or from the query.
-struct Claim {
-    key_id: String,
-    date: String,
-    region: String,
-    service: String,
-    signed_headers: Vec<String>,
-    signature: String,
-    time: String,
-    token: Option<String>,
+struct Claim<'a> {
+    /// Key id, date, region, service and `aws4_request`, with slashes.
+    credential: Cow<'a, str>,
+    /// Their names in lower case, with semicolons.
+    signed_headers: Cow<'a, str>,
+    signature: Cow<'a, str>,
+    time: Cow<'a, str>,
+    token: Option<Cow<'a, str>>,
     /// How long a presigned request is good for, in seconds.
     lifetime: Option<i64>,
+}
+
+/// The parts of a credential.
+struct Scope<'a> {
+    key_id: &'a str,
+    date: &'a str,
+    region: &'a str,
+    service: &'a str,
+}
+
+impl Claim<'_> {
+    /// `None` if the credential is not of five parts, or not one of this algorithm.
+    fn scope(&self) -> Option<Scope<'_>> {
+        let mut parts = self.credential.split('/');
+        let scope = Scope {
+            key_id: parts.next()?,
+            date: parts.next()?,
+            region: parts.next()?,
+            service: parts.next()?,
+        };
+        (parts.next() == Some("aws4_request") && parts.next().is_none()).then_some(scope)
+    }
 }
 
 /// The credential scope of a request as it claims to be signed; nothing is verified. `(region, service)`.
 pub fn scope(parts: &Parts) -> Option<(String, String)> {
     let claim = read_claim(parts).ok()?;
-    Some((claim.region, claim.service))
+    let scope = claim.scope()?;
+    Some((scope.region.to_owned(), scope.service.to_owned()))
+}
+
+/// Whether a request claims to be signed for that service; nothing is verified.
+pub fn is_for(parts: &Parts, service: &str) -> bool {
+    let claim = read_claim(parts).ok();
+    claim.is_some_and(|claim| claim.scope().is_some_and(|it| it.service == service))
 }
 
 /// The region that the header of a request claims to be signed for; nothing is verified.
@@ -89,7 +120,7 @@ pub fn verify(
     body: &[u8],
     now: Millis,
 ) -> Result<Signed, SignatureError> {
-    let payload = hex::encode(Sha256::digest(body));
+    let payload = hex_of(&Sha256::digest(body).into());
     let path = canonical_path(parts.uri.path());
     verified(keys, parts, &path, &payload, now)
 }
@@ -132,29 +163,27 @@ fn verified(
     now: Millis,
 ) -> Result<Signed, SignatureError> {
     let claim = read_claim(parts)?;
+    let scope = claim.scope().ok_or_else(|| no_scope(&claim.credential))?;
     let time = clock::parse_basic(&claim.time).ok_or_else(|| {
         SignatureError::Incomplete("Date must be in ISO-8601 'basic format'".to_owned())
     })?;
-    if !claim.time.starts_with(&claim.date) {
+    if !claim.time.starts_with(scope.date) {
         return Err(SignatureError::Mismatch(format!(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != '{}'",
-            claim.date,
+            scope.date,
             claim.time.get(..8).unwrap_or_default()
         )));
     }
     check_time(&claim, time, now)?;
-    let key = keys
-        .find(&claim.key_id)?
-        .ok_or(SignatureError::UnknownKey)?;
-    if key.session_token != claim.token {
+    let key = keys.find(scope.key_id)?.ok_or(SignatureError::UnknownKey)?;
+    if key.session_token.as_deref() != claim.token.as_deref() {
         return Err(SignatureError::UnknownKey);
     }
-    let signing = keys.signing(&key, &claim.date, &claim.region, &claim.service, || {
-        signing_key(&key.secret, &claim)
-    });
+    let signing = keys.signing(&claim.credential, || signing_key(&key.secret, &scope));
     let ours = signature(
         &signing,
-        &claim,
+        &scope,
+        &claim.time,
         &canonical_request(parts, &claim.signed_headers, path, payload),
     );
     if !same(ours.as_bytes(), claim.signature.as_bytes()) {
@@ -165,12 +194,12 @@ fn verified(
     }
     Ok(Signed {
         key,
-        region: claim.region,
-        service: claim.service,
+        region: scope.region.to_owned(),
+        service: scope.service.to_owned(),
     })
 }
 
-fn check_time(claim: &Claim, time: Millis, now: Millis) -> Result<(), SignatureError> {
+fn check_time(claim: &Claim<'_>, time: Millis, now: Millis) -> Result<(), SignatureError> {
     let oldest = match claim.lifetime {
         Some(seconds) => now - seconds * 1000,
         None => now - TOLERANCE,
@@ -195,14 +224,14 @@ fn check_time(claim: &Claim, time: Millis, now: Millis) -> Result<(), SignatureE
     Ok(())
 }
 
-fn read_claim(parts: &Parts) -> Result<Claim, SignatureError> {
+fn read_claim(parts: &Parts) -> Result<Claim<'_>, SignatureError> {
     match parts.headers.get(http::header::AUTHORIZATION) {
         Some(value) => from_header(parts, value.to_str().unwrap_or_default()),
         None => from_query(parts),
     }
 }
 
-fn from_header(parts: &Parts, authorization: &str) -> Result<Claim, SignatureError> {
+fn from_header<'a>(parts: &'a Parts, authorization: &'a str) -> Result<Claim<'a>, SignatureError> {
     let incomplete = |text: String| SignatureError::Incomplete(text);
     let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(|| {
         let word = authorization.split(' ').next().unwrap_or_default();
@@ -235,26 +264,22 @@ fn from_header(parts: &Parts, authorization: &str) -> Result<Claim, SignatureErr
                 .to_owned(),
         )
     })?;
-    claim(
-        credential,
-        signed,
-        signature,
-        time,
-        header("x-amz-security-token"),
-        None,
-    )
+    checked(Claim {
+        credential: credential.into(),
+        signed_headers: signed.into(),
+        signature: signature.into(),
+        time: time.into(),
+        token: header("x-amz-security-token").map(Cow::from),
+        lifetime: None,
+    })
 }
 
-fn from_query(parts: &Parts) -> Result<Claim, SignatureError> {
+fn from_query(parts: &Parts) -> Result<Claim<'_>, SignatureError> {
     let query = parts.uri.query().unwrap_or_default();
-    let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
-        .into_owned()
-        .collect();
+    let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     let find = |name: &str| {
-        pairs
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        let pair = pairs.iter().find(|(key, _)| key == name);
+        pair.map(|(_, value)| value.clone())
     };
     if find("X-Amz-Signature").is_none() && find("X-Amz-Algorithm").is_none() {
         return Err(SignatureError::Missing);
@@ -275,59 +300,49 @@ fn from_query(parts: &Parts) -> Result<Claim, SignatureError> {
     let lifetime = find("X-Amz-Expires")
         .and_then(|text| text.parse().ok())
         .unwrap_or(300);
-    claim(
-        need("X-Amz-Credential")?,
-        need("X-Amz-SignedHeaders")?,
-        need("X-Amz-Signature")?,
-        need("X-Amz-Date")?,
-        find("X-Amz-Security-Token"),
-        Some(lifetime),
-    )
+    checked(Claim {
+        credential: need("X-Amz-Credential")?,
+        signed_headers: need("X-Amz-SignedHeaders")?,
+        signature: need("X-Amz-Signature")?,
+        time: need("X-Amz-Date")?,
+        token: find("X-Amz-Security-Token"),
+        lifetime: Some(lifetime),
+    })
 }
 
-fn claim(
-    credential: &str,
-    signed: &str,
-    signature: &str,
-    time: &str,
-    token: Option<&str>,
-    lifetime: Option<i64>,
-) -> Result<Claim, SignatureError> {
-    let scope: Vec<&str> = credential.split('/').collect();
-    let [key_id, date, region, service, "aws4_request"] = scope[..] else {
-        return Err(SignatureError::Incomplete(format!(
-            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential}'"
-        )));
-    };
-    let signed_headers: Vec<String> = signed.split(';').map(str::to_ascii_lowercase).collect();
-    if !signed_headers.iter().any(|name| name == "host") {
+fn no_scope(credential: &str) -> SignatureError {
+    SignatureError::Incomplete(format!(
+        "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential}'"
+    ))
+}
+
+fn checked(mut claim: Claim<'_>) -> Result<Claim<'_>, SignatureError> {
+    if claim.scope().is_none() {
+        return Err(no_scope(&claim.credential));
+    }
+    if claim
+        .signed_headers
+        .bytes()
+        .any(|byte| byte.is_ascii_uppercase())
+    {
+        claim.signed_headers = claim.signed_headers.to_ascii_lowercase().into();
+    }
+    if !claim.signed_headers.split(';').any(|name| name == "host") {
         return Err(SignatureError::Mismatch(
             "'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
         ));
     }
-    Ok(Claim {
-        key_id: key_id.to_owned(),
-        date: date.to_owned(),
-        region: region.to_owned(),
-        service: service.to_owned(),
-        signed_headers,
-        signature: signature.to_owned(),
-        time: time.to_owned(),
-        token: token.map(str::to_owned),
-        lifetime,
-    })
+    Ok(claim)
 }
 
-fn canonical_request(
-    parts: &Parts,
-    signed_headers: &[String],
-    path: &str,
-    payload: &str,
-) -> String {
-    let mut text = format!("{}\n{path}\n", parts.method);
+fn canonical_request(parts: &Parts, signed_headers: &str, path: &str, payload: &str) -> String {
+    let mut text = String::with_capacity(512);
+    for part in [parts.method.as_str(), "\n", path, "\n"] {
+        text.push_str(part);
+    }
     text.push_str(&canonical_query(parts.uri.query().unwrap_or_default()));
     text.push('\n');
-    for name in signed_headers {
+    for name in signed_headers.split(';') {
         text.push_str(name);
         text.push(':');
         for (index, value) in parts.headers.get_all(name).iter().enumerate() {
@@ -338,15 +353,9 @@ fn canonical_request(
         }
         text.push('\n');
     }
-    text.push('\n');
-    for (index, name) in signed_headers.iter().enumerate() {
-        if index > 0 {
-            text.push(';');
-        }
-        text.push_str(name);
+    for part in ["\n", signed_headers, "\n", payload] {
+        text.push_str(part);
     }
-    text.push('\n');
-    text.push_str(payload);
     text
 }
 
@@ -419,21 +428,30 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 /// The key of a scope, which is good for its day.
-fn signing_key(secret: &str, claim: &Claim) -> [u8; 32] {
-    let first = hmac(format!("AWS4{secret}").as_bytes(), claim.date.as_bytes());
-    [claim.region.as_str(), &claim.service, "aws4_request"]
+fn signing_key(secret: &str, scope: &Scope<'_>) -> [u8; 32] {
+    let first = hmac(format!("AWS4{secret}").as_bytes(), scope.date.as_bytes());
+    [scope.region, scope.service, "aws4_request"]
         .iter()
         .fold(first, |key, part| hmac(&key, part.as_bytes()))
 }
 
-fn signature(signing: &[u8; 32], claim: &Claim, canonical: &str) -> String {
-    let scope = format!(
-        "{}/{}/{}/aws4_request",
-        claim.date, claim.region, claim.service
-    );
-    let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
-    let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{digest}", claim.time);
-    hex::encode(hmac(signing, to_sign.as_bytes()))
+fn signature(signing: &[u8; 32], scope: &Scope<'_>, time: &str, canonical: &str) -> String {
+    let digest = hex_of(&Sha256::digest(canonical.as_bytes()).into());
+    let Scope {
+        date,
+        region,
+        service,
+        ..
+    } = scope;
+    let to_sign = format!("{ALGORITHM}\n{time}\n{date}/{region}/{service}/aws4_request\n{digest}");
+    hex_of(&hmac(signing, to_sign.as_bytes()))
+}
+
+/// In hexadecimal digits; `hex::encode` makes its text digit by digit, which is seen in every request.
+fn hex_of(bytes: &[u8; 32]) -> String {
+    let mut digits = vec![0; 64];
+    hex::encode_to_slice(bytes, &mut digits).expect("two digits for each byte");
+    String::from_utf8(digits).expect("digits are ASCII")
 }
 
 fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
@@ -605,9 +623,11 @@ mod tests {
         // The signature leaves itself out, so it can be computed from the unsigned request.
         let bare = request(&format!("{query}&X-Amz-Signature=x"));
         let claim = read_claim(&bare).unwrap();
+        let scope = claim.scope().unwrap();
         let signature = signature(
-            &signing_key(&key.secret, &claim),
-            &claim,
+            &signing_key(&key.secret, &scope),
+            &scope,
+            &claim.time,
             &canonical_request(
                 &bare,
                 &claim.signed_headers,

@@ -95,7 +95,7 @@ pub async fn download<W: Write>(
         attempts,
         source,
     };
-    let client = crate::registry::http_client().map_err(|error| unreachable(0, error.into()))?;
+    let client = crate::registry::client().map_err(|error| unreachable(0, error.into()))?;
     let mut attempt = 1;
     loop {
         let mut request = client.get(parsed.clone());

@@ -38,6 +38,7 @@ pub mod registry;
 pub mod signing;
 pub mod spec;
 mod store;
+mod tls;
 
 pub use blob::BlobWriter;
 pub use compression::{Compression, Encoder, UnknownCompression};
@@ -49,6 +50,7 @@ pub use progress::{How, Progress, ProgressEvent, Silent};
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError, is_component, is_tag};
 pub use registry::{
     Artifact, ExistingTag, PushOptions, PushReport, Registry, RegistryError, RegistryOptions,
-    SignError, install_tls,
+    SignError,
 };
 pub use store::{Image, Store, StoreError};
+pub use tls::{http_client, install_tls, tls};

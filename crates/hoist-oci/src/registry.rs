@@ -23,7 +23,7 @@ pub use self::attach::Artifact;
 pub use self::error::RegistryError;
 pub use self::push::{ExistingTag, PushOptions, PushReport};
 pub use self::sign::SignError;
-pub(crate) use self::transport::http_client;
+pub(crate) use self::transport::client;
 use self::transport::{Action, Endpoint, Scope};
 use crate::spec::{Descriptor, media_type};
 use crate::{Digest, ImageRef};
@@ -85,13 +85,6 @@ impl std::fmt::Debug for RegistryOptions {
             .field("docker_config", &self.docker_config)
             .finish_non_exhaustive()
     }
-}
-
-/// Installs ring as the process' provider of TLS, for those who build their own HTTP clients. Once is enough; more does no
-/// harm. [`Registry`] does not depend on it.
-pub fn install_tls() {
-    // It fails only when there is a provider already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// A client for any number of registries. Cheap to clone; clones share connections and tokens.

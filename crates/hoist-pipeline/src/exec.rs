@@ -394,7 +394,7 @@ impl Channel {
     async fn connect(url: &str) -> std::io::Result<Channel> {
         // The handshake is plain HTTP/1.1 over TCP or TLS.
         let http = url.replacen("ws", "http", 1);
-        let mut client = reqwest::Client::builder().http1_only();
+        let mut client = hoist_oci::http_client().http1_only();
         if crate::url::is_loopback(&http) {
             client = client.no_proxy();
         }

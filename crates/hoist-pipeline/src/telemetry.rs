@@ -102,7 +102,7 @@ fn append(path: &str, event: &Value) -> std::io::Result<()> {
 
 async fn post(place: &Place, kind: &str, body: &Value, limit: Duration) -> Option<String> {
     let sent = async {
-        let mut client = reqwest::Client::builder().timeout(limit);
+        let mut client = hoist_oci::http_client().timeout(limit);
         if crate::url::is_loopback(&place.place) {
             client = client.no_proxy();
         }

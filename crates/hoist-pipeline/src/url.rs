@@ -248,7 +248,7 @@ pub async fn verify(
         wanted.path.trim_start_matches('/')
     );
     let step = events.start(Step::Verify, format!("GET {target}"));
-    let mut client = reqwest::Client::builder()
+    let mut client = hoist_oci::http_client()
         .timeout(REQUEST_LIMIT)
         .redirect(reqwest::redirect::Policy::none());
     if is_loopback(&target) {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,7 +19,7 @@ pub struct Call {
     /// What was sent: always an object. In the query protocols every leaf is a string, and lists are arrays.
     pub params: Value,
     /// The key the request was signed with.
-    pub key: Key,
+    pub key: Arc<Key>,
     /// The id of this request, which the answer carries.
     pub request_id: String,
 }

@@ -139,7 +139,7 @@ async fn call(
     } = asked;
     let signed = if crate::sts::is_anonymous(service, &action) {
         Signed {
-            key: anonymous(),
+            key: anonymous().into(),
             region: "us-east-1".to_owned(),
             service: service.signing_name().to_owned(),
         }
@@ -212,7 +212,7 @@ fn anonymous() -> Key {
 
 /// Finds out which operation of which service is meant, and reads its parameters.
 fn read(parts: &Parts, body: &Bytes) -> Result<Asked, ApiError> {
-    if sigv4::scope(parts).is_some_and(|(_, service)| service == "scheduler") {
+    if sigv4::is_for(parts, "scheduler") {
         let (action, params) = crate::scheduler::read(parts, body)?;
         return Ok(Asked {
             service: Service::Scheduler,

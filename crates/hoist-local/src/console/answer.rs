@@ -58,7 +58,7 @@ async fn logs(ctx: &Ctx, query: &str) -> Response<Body> {
         action: "FilterLogEvents".to_owned(),
         region: String::new(),
         params: json!({"limit": 10_000}),
-        key: ctx.keys.root().clone(),
+        key: ctx.keys.root().clone().into(),
         request_id: ids::uuid(),
     };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {

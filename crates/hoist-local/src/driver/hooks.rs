@@ -123,10 +123,7 @@ async fn ask(stand: &Stand, event: &Value) -> Result<String, String> {
     match stand {
         Stand::Url(url) => {
             let said = |error: reqwest::Error| error.to_string();
-            let client = reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .map_err(said)?;
+            let client = hoist_oci::http_client().no_proxy().build().map_err(said)?;
             let request = client
                 .post(url)
                 .header("content-type", "application/json")

@@ -72,7 +72,7 @@ mod tests {
             action: "ListClusters".to_owned(),
             region: "us-east-1".to_owned(),
             params,
-            key,
+            key: key.into(),
             request_id: String::new(),
         }
     }

@@ -167,7 +167,7 @@ pub(crate) async fn run_task(ctx: &Ctx, region: &str, order: Order<'_>) -> Resul
         action: "RunTask".to_owned(),
         region: region.to_owned(),
         params: params.into(),
-        key: nobody(),
+        key: nobody().into(),
         request_id: ids::uuid(),
     };
     crate::ecs::handle(ctx, &call).await.map(drop)

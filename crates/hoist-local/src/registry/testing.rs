@@ -63,7 +63,8 @@ pub fn call(region: &str, action: &str, params: Value) -> crate::api::Call {
             arn: "arn:aws:iam::000000000000:root".to_owned(),
             user_id: crate::ctx::ACCOUNT.to_owned(),
             expires: None,
-        },
+        }
+        .into(),
         request_id: "request".to_owned(),
     }
 }

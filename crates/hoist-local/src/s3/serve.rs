@@ -23,7 +23,7 @@ const KEPT: [&str; 4] = [
 
 /// Whether a request is signed for S3.
 pub fn answers(parts: &Parts) -> bool {
-    sigv4::scope(parts).is_some_and(|(_, service)| service == "s3")
+    sigv4::is_for(parts, "s3")
 }
 
 /// Answers one request of the S3 API.

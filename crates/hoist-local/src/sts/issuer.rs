@@ -52,7 +52,7 @@ pub async fn verify(token: &Token) -> Result<(), ApiError> {
 /// The issuer's JSON Web Key Set (RFC 7517). The error says why there is none.
 async fn keys(issuer: &str) -> Result<Vec<Value>, String> {
     let loopback = is_loopback(issuer);
-    let mut client = reqwest::Client::builder().timeout(PATIENCE);
+    let mut client = hoist_oci::http_client().timeout(PATIENCE);
     if loopback {
         client = client.no_proxy();
     }

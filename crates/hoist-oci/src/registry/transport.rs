@@ -1,13 +1,10 @@
 //! One request to a registry: where it goes, with which authorisation, and how often it is tried.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use rustls::ClientConfig;
-use rustls::crypto::ring;
 
 use super::error::refusal;
 use super::{Registry, RegistryError};
@@ -165,7 +162,7 @@ impl Registry {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = http_client().map_err(RegistryError::Client)?;
+        let client = client().map_err(RegistryError::Client)?;
         Ok(self.client.get_or_init(|| client))
     }
 
@@ -369,34 +366,11 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A client with the machine's own certificate authorities.
-pub(crate) fn http_client() -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .tls_backend_preconfigured(tls())
-        .user_agent(concat!("hoist/", env!("CARGO_PKG_VERSION")))
+/// A client of registries, and of what `ADD` names.
+pub(crate) fn client() -> Result<Client, reqwest::Error> {
+    crate::http_client()
         .connect_timeout(Duration::from_secs(15))
         .build()
-}
-
-/// The machine's own certificate authorities, checked with ring. A machine that has none (a bare container) can still
-/// speak plain HTTP: there, every TLS handshake fails with "unknown issuer".
-fn tls() -> ClientConfig {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default protocol versions");
-    match rustls_platform_verifier::Verifier::new(provider) {
-        Ok(verifier) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth(),
-        Err(error) => {
-            tracing::warn!(%error, "no certificate authorities found on this machine");
-            builder
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth()
-        }
-    }
 }
 
 #[cfg(test)]

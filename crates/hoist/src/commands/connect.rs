@@ -33,7 +33,7 @@ fn real(aws: &Aws, region: Option<String>) -> Result<Config, Failure> {
         github_role: aws.role.clone(),
         ..Overrides::default()
     };
-    Config::load(overrides).map_err(|error| bad_config(&error))
+    checked(Config::load(overrides))
 }
 
 /// The embedded AWS has its own keys and address: nothing of the user's AWS configuration counts but the region.
@@ -63,7 +63,14 @@ fn embedded(region: Option<String>) -> Result<Config, Failure> {
             .map(|settings| settings.limits == Limiting::Aws),
         ..Overrides::default()
     };
-    Config::load_from(Environment::default(), overrides).map_err(|error| bad_config(&error))
+    checked(Config::load_from(Environment::default(), overrides))
+}
+
+/// The configuration, with the authorities that all of hoist's clients share.
+fn checked(loaded: Result<Config, ConfigError>) -> Result<Config, Failure> {
+    let mut config = loaded.map_err(|error| bad_config(&error))?;
+    config.tls = Some(hoist_oci::tls());
+    Ok(config)
 }
 
 fn bad_config(error: &ConfigError) -> Failure {

@@ -35,6 +35,7 @@ mod layers;
 mod progress;
 mod reference;
 pub mod registry;
+mod sealed;
 pub mod signing;
 pub mod spec;
 mod store;

@@ -14,11 +14,18 @@ use ring::signature::{
 };
 
 use crate::Digest;
+use crate::sealed;
 
 /// DER of what comes before the curve's private key in PKCS #8: version 0, and the algorithm "EC key on P-256".
 const PKCS8_HEAD: [u8; 24] = [
     0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
     0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+];
+
+/// PEM blocks of keys under a password: the name that cosign gives them, and the one that it gave them before.
+const SEALED: [&str; 2] = [
+    "ENCRYPTED SIGSTORE PRIVATE KEY",
+    "ENCRYPTED COSIGN PRIVATE KEY",
 ];
 
 /// A private key of P-256.
@@ -45,6 +52,20 @@ pub enum SigningError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The key is encrypted, and no password was given.
+    #[error("failed to read the key {}: it is encrypted, and there is no password", path.display())]
+    NoPassword {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The key is encrypted, and cannot be opened.
+    #[error("failed to open the key {}: {what}", path.display())]
+    Sealed {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        what: &'static str,
+    },
     /// The machine gave no random numbers.
     #[error("failed to sign: the machine gives no random numbers")]
     Random,
@@ -55,6 +76,12 @@ impl SigningError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Random => "look for /dev/urandom",
+            Self::NoPassword { .. } => {
+                "set COSIGN_PASSWORD, or COSIGN_PASSWORD_FILE to a file that holds it"
+            }
+            Self::Sealed { .. } => {
+                "it must be a key of `cosign generate-key-pair`, and COSIGN_PASSWORD its password"
+            }
             _ => {
                 "make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out cosign.key`"
             }
@@ -63,24 +90,32 @@ impl SigningError {
 }
 
 impl SigningKey {
-    /// Reads a private key from a PEM file: PKCS #8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`).
+    /// Reads a private key from a PEM file: PKCS #8 (`PRIVATE KEY`), SEC 1 (`EC PRIVATE KEY`), or under a password, as cosign makes them.
+    ///
+    /// The password is `COSIGN_PASSWORD`, or the first line of the file that `COSIGN_PASSWORD_FILE` names.
     ///
     /// # Errors
-    /// Fails when the file cannot be read, or is no private key of P-256.
+    /// Fails when a file cannot be read, is no private key of P-256, or the password is missing or wrong.
     pub fn read(path: &Path) -> Result<Self, SigningError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SigningError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|what| SigningError::NoKey {
+        let text = read(path)?;
+        let refused = |what| SigningError::NoKey {
             path: path.to_owned(),
             what,
-        })
+        };
+        let Some(sealed) = SEALED.iter().find_map(|name| block(&text, name)) else {
+            return Self::parse(&text).map_err(refused);
+        };
+        let password = password(path)?;
+        let opened = sealed::open(&sealed, &password).map_err(|what| SigningError::Sealed {
+            path: path.to_owned(),
+            what,
+        })?;
+        Self::of(&opened).map_err(refused)
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text.contains("ENCRYPTED") {
-            return Err("it is encrypted, and only plain keys are read");
+            return Err("it is encrypted in another way than cosign does it");
         }
         let der = if let Some(der) = block(text, "PRIVATE KEY") {
             der
@@ -89,7 +124,11 @@ impl SigningKey {
         } else {
             return Err("it holds no PEM block PRIVATE KEY or EC PRIVATE KEY");
         };
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der, &SystemRandom::new())
+        Self::of(&der)
+    }
+
+    fn of(pkcs8: &[u8]) -> Result<Self, &'static str> {
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8, &SystemRandom::new())
             .map(|key| Self { key })
             .map_err(|_| "it is no private key of P-256 with its public part")
     }
@@ -128,6 +167,27 @@ pub fn payload(repository: &str, digest: &Digest) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+fn read(path: &Path) -> Result<String, SigningError> {
+    std::fs::read_to_string(path).map_err(|source| SigningError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The password for the key in `key`. An empty one is one too.
+fn password(key: &Path) -> Result<Vec<u8>, SigningError> {
+    if let Some(password) = std::env::var_os("COSIGN_PASSWORD") {
+        return Ok(password.into_encoded_bytes());
+    }
+    let Some(file) = std::env::var_os("COSIGN_PASSWORD_FILE") else {
+        return Err(SigningError::NoPassword {
+            path: key.to_owned(),
+        });
+    };
+    let text = read(Path::new(&file))?;
+    Ok(text.lines().next().unwrap_or_default().into())
 }
 
 /// The content of the PEM block of that name.
@@ -225,8 +285,8 @@ mod tests {
         for (text, said) in [
             ("hello", "no PEM block"),
             (
-                "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
-                "encrypted",
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                "in another way than cosign",
             ),
             (
                 "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
@@ -236,6 +296,82 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let error = SigningKey::read(&path).err().unwrap();
             assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+
+    /// No test of its own: the one below runs it with passwords in the environment.
+    #[test]
+    fn a_key_is_read_when_the_environment_names_one() {
+        let Some(key) = std::env::var_os("HOIST_TEST_KEY") else {
+            return;
+        };
+        match SigningKey::read(Path::new(&key)) {
+            Ok(key) => println!("signed {}", key.sign(b"message").unwrap()),
+            Err(error) => println!("refused: {error} ({})", error.hint()),
+        }
+    }
+
+    #[test]
+    fn keys_that_others_made_in_cosigns_form_sign_with_their_password_and_with_no_other() {
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "open sesame\n").unwrap();
+        std::fs::write(folder.path().join("message"), "message").unwrap();
+        let read = |key: &Path, environment: &[(&str, &str)]| {
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("signing::tests::a_key_is_read_when_the_environment_names_one")
+                .env_remove("COSIGN_PASSWORD")
+                .env("HOIST_TEST_KEY", key)
+                .envs(environment.iter().copied())
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let (key, file) = (keys.join("cosign.key"), file.display().to_string());
+        for (key, environment) in [
+            (&key, ("COSIGN_PASSWORD", "open sesame")),
+            (&key, ("COSIGN_PASSWORD_FILE", &file)),
+            (&keys.join("old.key"), ("COSIGN_PASSWORD", "")),
+        ] {
+            let said = read(key, &[environment]);
+            let (_, signature) = said.split_once("signed ").expect(&said);
+            let signature = STANDARD.decode(signature.lines().next().unwrap()).unwrap();
+            std::fs::write(folder.path().join("signature"), signature).unwrap();
+            let public = keys.join("cosign.pub").display().to_string();
+            let mut verify = vec!["dgst", "-sha256", "-verify", &public];
+            verify.extend(["-signature", "signature", "message"]);
+            assert_eq!(openssl(folder.path(), &verify).trim(), "Verified OK");
+        }
+        let said = read(&key, &[("COSIGN_PASSWORD", "sesame")]);
+        assert!(said.contains("the password does not open it"), "{said}");
+        let said = read(&key, &[]);
+        assert!(
+            said.contains("there is no password (set COSIGN_PASSWORD"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_sealed_key_that_is_damaged_or_asks_for_too_much_is_refused() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/cosign.key");
+        let text = std::fs::read_to_string(path).unwrap();
+        let sealed = String::from_utf8(block(&text, SEALED[0]).unwrap()).unwrap();
+        assert!(sealed::open(sealed.as_bytes(), b"open sesame").is_ok());
+        for (from, to, said) in [
+            ("\"N\":32768", "\"N\":1073741824", "parameters of scrypt"),
+            ("\"N\":32768", "\"N\":32767", "parameters of scrypt"),
+            ("\"r\":8", "\"r\":0", "parameters of scrypt"),
+            ("secretbox", "otherbox", "otherwise than by"),
+            ("\"nonce\":\"", "\"nonce\":\"AAAA", "incomplete"),
+            ("\"ciphertext\":\"", "\"ciphertext\":\"AAAA", "does not open"),
+            ("{\"kdf\"", "[\"kdf\"", "no JSON"),
+        ] {
+            let changed = sealed.replacen(from, to, 1);
+            assert_ne!(changed, sealed);
+            let error = sealed::open(changed.as_bytes(), b"open sesame").unwrap_err();
+            assert!(error.contains(said), "{changed}: {error}");
         }
     }
 }

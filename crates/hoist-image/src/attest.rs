@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use hoist_oci::{Artifact, Compression};
+use hoist_oci::spec::{Descriptor, Index, Platform, media_type};
+use hoist_oci::{Artifact, Compression, Digest, Image};
 use serde_json::{Value, json};
 
 use crate::dockerfile::lint::is_secret;
@@ -25,12 +26,57 @@ struct Package {
     license: Option<String>,
 }
 
-/// The packages of a built image as an SPDX 2.3 document: those that dpkg and apk know.
+/// The packages of a built image as SPDX 2.3 documents, each with what it is attached to: those that dpkg and apk know.
+///
+/// An image of several platforms has a list for each, attached to the manifest of that platform.
 ///
 /// # Errors
 /// Fails when the image cannot be read.
-pub fn sbom(workspace: &Workspace, image: &BuiltImage, name: &str) -> Result<Artifact> {
-    let files = databases(workspace, image)?;
+pub fn sbom(
+    workspace: &Workspace,
+    image: &BuiltImage,
+    name: &str,
+) -> Result<Vec<(Descriptor, Artifact)>> {
+    let listed = |(subject, platform): (Descriptor, Platform)| {
+        let list = packages(workspace, &subject, &platform, name)?;
+        Ok((subject, list))
+    };
+    subjects(workspace, image)?.into_iter().map(listed).collect()
+}
+
+/// The images that a built one consists of. One for a single platform is one, also where its index holds more than its manifest.
+fn subjects(workspace: &Workspace, image: &BuiltImage) -> Result<Vec<(Descriptor, Platform)>> {
+    let mut found = Vec::new();
+    if media_type::is_index(&image.manifest.media_type) {
+        let index: Index = workspace
+            .store
+            .read_json(&image.manifest.digest)
+            .map_err(unread)?;
+        for manifest in index.manifests {
+            let artifact = manifest.extra.contains_key("artifactType");
+            if let Some(platform) = manifest.platform.clone().filter(|_| !artifact) {
+                found.push((manifest, platform));
+            }
+        }
+    }
+    if found.len() < 2 {
+        found = vec![(image.manifest.clone(), image.platform.clone())];
+    }
+    Ok(found)
+}
+
+fn unread(error: hoist_oci::StoreError) -> BuildError {
+    BuildError::from_source(BuildErrorKind::Image, "read the built image", error)
+}
+
+fn packages(
+    workspace: &Workspace,
+    subject: &Descriptor,
+    platform: &Platform,
+    name: &str,
+) -> Result<Artifact> {
+    let read = workspace.store.image(subject, platform).map_err(unread)?;
+    let files = databases(workspace, &read)?;
     let mut packages: Vec<(&str, Package)> = Vec::new();
     for (path, content) in &files {
         let text = String::from_utf8_lossy(content);
@@ -49,7 +95,6 @@ pub fn sbom(workspace: &Workspace, image: &BuiltImage, name: &str) -> Result<Art
         .find_map(|path| files.get(*path))
         .and_then(|content| os_id(&String::from_utf8_lossy(content)))
         .unwrap_or_else(|| "linux".to_owned());
-    let digest = image.manifest.digest;
     let entries: Vec<Value> = packages
         .iter()
         .enumerate()
@@ -87,16 +132,16 @@ pub fn sbom(workspace: &Workspace, image: &BuiltImage, name: &str) -> Result<Art
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": name,
-        "documentNamespace": format!("https://spdx.org/spdxdocs/{}", digest.hex()),
+        "documentNamespace": format!("https://spdx.org/spdxdocs/{}", subject.digest.hex()),
         "creationInfo": {
-            "created": image_time(workspace, image),
+            "created": read.config.created.as_deref().unwrap_or("1970-01-01T00:00:00Z"),
             "creators": [format!("Tool: hoist-{}", env!("CARGO_PKG_VERSION"))],
         },
         "packages": entries,
         "relationships": relations,
     });
     Ok(statement(
-        image,
+        &subject.digest,
         name,
         "https://spdx.dev/Document",
         document,
@@ -126,6 +171,11 @@ pub fn provenance(
             json!({"uri": format!("pkg:docker/{}", escaped(name)), "digest": {"sha256": digest.hex()}})
         }))
         .collect();
+    let platforms: Vec<String> = [&request.platform]
+        .into_iter()
+        .chain(&request.more_platforms)
+        .map(Platform::to_string)
+        .collect();
     let predicate = json!({
         "buildDefinition": {
             "buildType": "https://slsa.dev/container-based-build/v0.1",
@@ -133,7 +183,7 @@ pub fn provenance(
                 "dockerfile": request.dockerfile,
                 "target": request.target,
                 "buildArguments": arguments,
-                "platform": image.platform.to_string(),
+                "platform": platforms.join(","),
             },
             "internalParameters": {"engine": image.engine, "inputs": image.inputs.to_string()},
             "resolvedDependencies": dependencies,
@@ -142,13 +192,14 @@ pub fn provenance(
             "builder": {"id": format!("hoist@{}", env!("CARGO_PKG_VERSION"))},
         },
     });
-    statement(image, name, "https://slsa.dev/provenance/v1", predicate)
+    let digest = &image.manifest.digest;
+    statement(digest, name, "https://slsa.dev/provenance/v1", predicate)
 }
 
-fn statement(image: &BuiltImage, name: &str, predicate_type: &str, predicate: Value) -> Artifact {
+fn statement(digest: &Digest, name: &str, predicate_type: &str, predicate: Value) -> Artifact {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": name, "digest": {"sha256": image.manifest.digest.hex()}}],
+        "subject": [{"name": name, "digest": {"sha256": digest.hex()}}],
         "predicateType": predicate_type,
         "predicate": predicate,
     });
@@ -160,27 +211,12 @@ fn statement(image: &BuiltImage, name: &str, predicate_type: &str, predicate: Va
     }
 }
 
-fn image_time(workspace: &Workspace, image: &BuiltImage) -> String {
-    workspace
-        .store
-        .image(&image.manifest, &image.platform)
-        .ok()
-        .and_then(|image| image.config.created)
-        .unwrap_or_else(|| "1970-01-01T00:00:00Z".into())
-}
-
 /// The files that know of packages, by their paths; those of upper layers count.
-fn databases(workspace: &Workspace, image: &BuiltImage) -> Result<BTreeMap<String, Vec<u8>>> {
-    let failed =
-        |error| BuildError::from_source(BuildErrorKind::Image, "read the built image", error);
-    let read = workspace
-        .store
-        .image(&image.manifest, &image.platform)
-        .map_err(failed)?;
+fn databases(workspace: &Workspace, image: &Image) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
-    for blob in &read.manifest.layers {
+    for blob in &image.manifest.layers {
         let broken = |error| BuildError::io(format!("read the layer {}", blob.digest), error);
-        let file = workspace.store.open_blob(&blob.digest).map_err(failed)?;
+        let file = workspace.store.open_blob(&blob.digest).map_err(unread)?;
         let form = Compression::of_media_type(&blob.media_type).unwrap_or(Compression::None);
         let mut archive = tar::Archive::new(form.decoder(file).map_err(broken)?);
         for entry in archive.entries().map_err(broken)? {

@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 
 use hoist_image::{RegistryCache, import, provenance, sbom};
+use hoist_oci::spec::Platform;
 use hoist_oci::{ExistingTag, ImageRef, PushOptions, Registry, RegistryOptions, Silent};
 
 use crate::support::{Bench, busybox};
@@ -183,7 +184,9 @@ async fn packages_and_provenance_are_found_beside_the_image() {
         "gitCommit".to_owned(),
         "abc".to_owned(),
     );
-    let packages = sbom(&bench.workspace, built, "shop").unwrap();
+    let mut lists = sbom(&bench.workspace, built, "shop").unwrap();
+    let (subject, packages) = lists.remove(0);
+    assert!(lists.is_empty() && subject == built.manifest);
     let origin = provenance(&request, built, "shop", &[source]);
     let json: serde_json::Value = serde_json::from_slice(&packages.content).unwrap();
     let listed: Vec<_> = json["predicate"]["packages"]
@@ -274,4 +277,51 @@ async fn packages_and_provenance_are_found_beside_the_image() {
         built.manifest.digest.to_string()
     );
     assert_eq!(manifest["artifactType"], "application/vnd.in-toto+json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_two_platforms_has_the_packages_of_each_beside_its_manifest() {
+    let bench = Bench::new();
+    for processor in ["amd64", "arm64"] {
+        let status = format!(
+            "Package: only-{processor}\nStatus: install ok installed\nArchitecture: {processor}\nVersion: 1\n"
+        );
+        bench.write(&format!("status-{processor}"), &status);
+    }
+    let outcome = bench
+        .build_with(
+            "FROM scratch\nARG TARGETARCH\nCOPY status-$TARGETARCH /var/lib/dpkg/status\n",
+            |request| {
+                request.platform = Platform::new("linux", "amd64");
+                request.more_platforms = vec![Platform::new("linux", "arm64")];
+            },
+        )
+        .await;
+    let built = outcome.built();
+    let lists = sbom(&bench.workspace, built, "shop").unwrap();
+    let index: hoist_oci::spec::Index = bench
+        .workspace
+        .store
+        .read_json(&built.manifest.digest)
+        .unwrap();
+    let found: Vec<_> = lists
+        .iter()
+        .map(|(subject, list)| {
+            let json: serde_json::Value = serde_json::from_slice(&list.content).unwrap();
+            assert_eq!(
+                json["subject"][0]["digest"]["sha256"],
+                subject.digest.hex()
+            );
+            let packages = json["predicate"]["packages"].as_array().unwrap();
+            assert_eq!(packages.len(), 1);
+            (subject.digest, packages[0]["name"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (index.manifests[0].digest, "only-amd64".to_owned()),
+            (index.manifests[1].digest, "only-arm64".to_owned()),
+        ]
+    );
 }

@@ -54,7 +54,9 @@ impl Builder<'_> {
         let mut artifacts = Vec::new();
         if self.options.sbom {
             match hoist_image::sbom(self.workspace, image, name) {
-                Ok(artifact) => artifacts.push(("packages", artifact)),
+                Ok(lists) => {
+                    artifacts.extend(lists.into_iter().map(|(subject, list)| ("packages", subject, list)));
+                }
                 Err(error) => self
                     .events
                     .warn(Step::Push, format!("no list of packages: {error}")),
@@ -70,16 +72,17 @@ impl Builder<'_> {
                 .collect();
             artifacts.push((
                 "provenance",
+                image.manifest.clone(),
                 hoist_image::provenance(&request, image, name, &sources),
             ));
         }
-        for (what, artifact) in artifacts {
-            let artifact = artifact.store(store, &image.manifest)?;
-            registry
-                .attach(store, &image.manifest, &artifact, target)
-                .await?;
-            told.push_str(", ");
-            told.push_str(what);
+        for (what, subject, artifact) in artifacts {
+            let artifact = artifact.store(store, &subject)?;
+            registry.attach(store, &subject, &artifact, target).await?;
+            if !told.ends_with(what) {
+                told.push_str(", ");
+                told.push_str(what);
+            }
         }
         Ok(told)
     }

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hoist_image::fuzzing;
-use hoist_image::{Workspace, import};
 
 use crate::cases::Group;
+use crate::layer_reader::Reader;
 
 /// Inputs without a budget of time.
 const FEW: usize = 3000;
@@ -303,69 +303,8 @@ fn no_manifest_makes_the_reader_panic() {
 
 #[test]
 fn no_layer_makes_the_reader_panic_or_reach_outside() {
-    let folder = tempfile::Builder::new()
-        .prefix("hoist-fuzz-")
-        .tempdir_in("/dev/shm")
-        .unwrap();
-    let outside = folder.path().join("outside");
-    std::fs::create_dir(&outside).unwrap();
-    std::fs::write(outside.join("canary"), "sings").unwrap();
-    let mut home = folder.path().join("home-0");
-    let mut workspace = Workspace::open(&home).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let file = folder.path().join("layer");
-    let mut reads = 0;
-    let read = |input: &[u8]| {
-        reads += 1;
-        if reads % 500 == 0 {
-            // What was unpacked takes memory here.
-            std::fs::remove_dir_all(&home).unwrap();
-            home = folder.path().join(format!("home-{reads}"));
-            workspace = Workspace::open(&home).unwrap();
-        }
-        // With wrong check sums nothing would get past the first header.
-        let input = match input.len() % 4 {
-            0 => input.to_vec(),
-            _ => repaired(input.to_vec()),
-        };
-        std::fs::write(&file, input).unwrap();
-        let came_to = match runtime.block_on(import(&workspace, &file, "x")) {
-            Err(error) => error.message().replace(|c: char| c.is_ascii_digit(), ""),
-            Ok(image) => {
-                let platform = hoist_oci::spec::Platform::host();
-                let image = workspace.store.image(&image, &platform).unwrap();
-                let (layer, diff_id) =
-                    (&image.manifest.layers[0], &image.config.rootfs.diff_ids[0]);
-                let unpacked = workspace
-                    .snapshots
-                    .layer_dir(&workspace.store, layer, diff_id);
-                match unpacked {
-                    Ok(folder) => {
-                        let files = walkdir::WalkDir::new(folder)
-                            .into_iter()
-                            .filter_map(Result::ok);
-                        let mut kinds: Vec<String> = files
-                            .map(|file| format!("{:?}", file.file_type()))
-                            .collect();
-                        kinds.sort();
-                        kinds.dedup();
-                        kinds.join(" ")
-                    }
-                    Err(error) => {
-                        let text = error.to_string();
-                        text.split(['/', ':']).next().unwrap_or_default().to_owned()
-                    }
-                }
-            }
-        };
-        let canary = std::fs::read_to_string(outside.join("canary")).unwrap();
-        assert_eq!(canary, "sings");
-        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
-        came_to.chars().take(60).collect()
-    };
-    let there = outside.display().to_string();
+    let mut reader = Reader::new();
+    let there = reader.outside().display().to_string();
     campaign(
         "layer",
         150,
@@ -400,27 +339,8 @@ fn no_layer_makes_the_reader_panic_or_reach_outside() {
             "7777777",
             there.as_str(),
         ],
-        read,
+        |input| reader.read(input),
     );
-}
-
-/// An archive whose check sums are right, as far as its headers lead from one to the next.
-fn repaired(mut archive: Vec<u8>) -> Vec<u8> {
-    let mut at = 0;
-    while at + 512 <= archive.len() {
-        let mut block = [0; 512];
-        block.copy_from_slice(&archive[at..at + 512]);
-        if block.iter().all(|byte| *byte == 0) {
-            break;
-        }
-        let mut header = tar::Header::new_old();
-        header.as_mut_bytes().copy_from_slice(&block);
-        header.set_cksum();
-        archive[at..at + 512].copy_from_slice(header.as_bytes());
-        let size = header.entry_size().unwrap_or(0).min(1 << 16);
-        at += 512 + usize::try_from(size).unwrap().next_multiple_of(512);
-    }
-    archive
 }
 
 /// Archives with all kinds of entries.

@@ -12,6 +12,7 @@ mod fuzz;
 mod hostile;
 mod image;
 mod killed;
+mod layer_reader;
 mod mistakes;
 mod pruning;
 mod registry;

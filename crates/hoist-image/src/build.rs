@@ -35,7 +35,7 @@ pub async fn build(
     request: &BuildRequest,
     events: &(dyn Fn(BuildEvent) + Send + Sync),
 ) -> Result<BuiltImage> {
-    let chosen = engine::choose(request.engine).await?;
+    let chosen = engine::choose(request.engine, request.builder.as_ref()).await?;
     let why = chosen.reason().to_owned();
     events(BuildEvent::Engine {
         name: chosen.name(),
@@ -51,8 +51,8 @@ pub async fn build(
                 Chosen::Embedded(_) => {
                     embedded::build(&workspace, request, &report, runtime.clone(), &why)
                 }
-                Chosen::Buildkit(docker, _) => {
-                    buildkit::build(&workspace, request, docker, &report, &runtime, &why)
+                Chosen::Buildkit(place, _) => {
+                    buildkit::build(&workspace, request, place, &report, &runtime, &why)
                 }
             }?);
         }

@@ -1,7 +1,7 @@
-//! The other engine: BuildKit in a Docker Engine, driven through the `docker` command.
+//! The other engine: BuildKit, in a Docker Engine or at an address of its own, driven through the command of its maker.
 //!
-//! The context goes to the engine as it is; the engine reads the same ignore files. The finished image comes back through `docker save` and
-//! is stored like every other, its layers compressed by us, so that the pusher does not know who built it.
+//! The context goes to it as it is; it reads the same ignore files. The finished image comes back as an archive of `docker save` and is
+//! stored like every other, its layers compressed by us, so that the pusher does not know who built it.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom};
@@ -15,27 +15,28 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::runtime::Handle;
 
-use crate::engine::Docker;
+use crate::builder::{Layout, docker_options};
+use crate::engine::Buildkit;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
 use crate::inputs;
 use crate::layer;
 use crate::layouts;
-use crate::lent::lend;
+use crate::lent::{Lent, lend};
 use crate::prune;
 use crate::report::{Reporter, cancelled};
-use crate::request::{BuildRequest, BuiltImage, NamedContext, SecretSource};
+use crate::request::{BuildRequest, BuiltImage};
 use crate::stored::store_image;
 use crate::workspace::Workspace;
 
 /// How many of the last lines an error shows.
 const TAIL: usize = 30;
 
-/// Builds with a Docker Engine.
+/// Builds with a BuildKit.
 pub(crate) fn build(
     workspace: &Workspace,
     request: &BuildRequest,
-    docker: &Docker,
+    place: &Buildkit,
     report: &Reporter,
     runtime: &Handle,
     reason: &str,
@@ -46,40 +47,48 @@ pub(crate) fn build(
     let spool = workspace.cache("spool");
     let folder = crate::spool::folder(&spool, "buildkit")
         .map_err(|error| BuildError::io("make a folder for the build", error))?;
-    let id_file = folder.path().join("id");
+    let folder = folder.path();
     let lent = lend(workspace, request, &inputs)?;
     let mut dockerfile = request.dockerfile_path();
     if !lent.is_empty() {
-        for (name, image) in &lent.images {
-            let archive = folder.path().join("base.tar");
-            layouts::export_archive(workspace, image, &archive, name)?;
-            let mut load = Command::new(&docker.program);
-            load.args(["load", "--quiet", "--input"]).arg(&archive);
-            runtime.block_on(streamed(load, report))?;
-        }
-        dockerfile = lent.write(&inputs.file.source, &dockerfile, folder.path())?;
+        dockerfile = lent.write(&inputs.file.source, &dockerfile, folder)?;
     }
-    let mut command = Command::new(&docker.program);
-    command.env("DOCKER_BUILDKIT", "1").args(arguments(
-        request,
-        &dockerfile,
-        docker.no_bridge,
-        &id_file,
-    ));
-    let before = epoch_of(request)?;
-    if let Some(epoch) = before {
+    let archive = folder.join("image.tar");
+    let run = |command| runtime.block_on(streamed(command, report));
+    let mut command = match place {
+        Buildkit::Remote(remote) => {
+            let layouts = layouts_of(workspace, &lent, folder)?;
+            remote.build(request, &dockerfile, &layouts, &archive)
+        }
+        Buildkit::Docker(docker) => {
+            for (name, image) in &lent.images {
+                let base = folder.join("base.tar");
+                layouts::export_archive(workspace, image, &base, name)?;
+                let mut load = Command::new(&docker.program);
+                load.args(["load", "--quiet", "--input"]).arg(&base);
+                run(load)?;
+            }
+            let mut command = Command::new(&docker.program);
+            command.env("DOCKER_BUILDKIT", "1").args(arguments(
+                request,
+                &dockerfile,
+                docker.no_bridge,
+                &folder.join("id"),
+            ));
+            command
+        }
+    };
+    if let Some(epoch) = inputs::epoch(request)? {
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
     }
-    runtime.block_on(streamed(command, report))?;
-    let failed = |error| BuildError::io("read what docker built", error);
-    let id = std::fs::read_to_string(&id_file).map_err(failed)?;
-    let archive = folder.path().join("image.tar");
-    let mut save = Command::new(&docker.program);
-    save.arg("save")
-        .arg("--output")
-        .arg(&archive)
-        .arg(id.trim());
-    runtime.block_on(streamed(save, report))?;
+    run(command)?;
+    if let Buildkit::Docker(docker) = place {
+        let failed = |error| BuildError::io("read what docker built", error);
+        let id = std::fs::read_to_string(folder.join("id")).map_err(failed)?;
+        let mut save = Command::new(&docker.program);
+        save.args(["save", "--output"]).arg(&archive).arg(id.trim());
+        run(save)?;
+    }
     let (manifest, config_digest, platform) = load(workspace, &archive, request, report)?;
     Ok(BuiltImage {
         manifest,
@@ -100,8 +109,20 @@ pub(crate) fn build(
     })
 }
 
-fn epoch_of(request: &BuildRequest) -> Result<Option<i64>> {
-    inputs::epoch(request)
+/// Writes what a builder is lent where its client reads it.
+fn layouts_of(workspace: &Workspace, lent: &Lent, folder: &Path) -> Result<Vec<Layout>> {
+    let mut layouts = Vec::new();
+    for (name, image) in &lent.images {
+        let digest = image.descriptor.digest;
+        let folder = folder.join(digest.hex());
+        layouts::export(workspace, &image.descriptor, &folder, "base")?;
+        layouts.push(Layout {
+            name: name.clone(),
+            folder,
+            digest,
+        });
+    }
+    Ok(layouts)
 }
 
 fn arguments(
@@ -115,7 +136,6 @@ fn arguments(
         "--progress=plain".into(),
         format!("--iidfile={}", id_file.display()),
     ];
-    arguments.push(format!("--file={}", dockerfile.display()));
     if no_bridge {
         arguments.push("--network=host".into());
     }
@@ -123,55 +143,17 @@ fn arguments(
     if request.platform != Platform::host() {
         arguments.push(format!("--platform={}", request.platform));
     }
-    arguments.extend(
-        request
-            .target
-            .iter()
-            .map(|target| format!("--target={target}")),
-    );
-    arguments.extend(
-        request
-            .build_args
-            .iter()
-            .map(|(name, value)| format!("--build-arg={name}={value}")),
-    );
-    arguments.extend(
-        request
-            .labels
-            .iter()
-            .map(|(name, value)| format!("--label={name}={value}")),
-    );
-    for secret in &request.secrets {
-        arguments.push(match &secret.source {
-            SecretSource::File(path) => format!("--secret=id={},src={}", secret.id, path.display()),
-            SecretSource::Environment(name) => format!("--secret=id={},env={name}", secret.id),
-        });
-    }
-    for (id, socket) in &request.ssh {
-        arguments.push(format!("--ssh={id}={}", socket.display()));
-    }
-    for (name, context) in &request.contexts {
-        let context = match context {
-            NamedContext::Folder(folder) => folder.display().to_string(),
-            NamedContext::Image(image) => format!("docker-image://{image}"),
-            NamedContext::Layout(folder, None) => format!("oci-layout://{}", folder.display()),
-            NamedContext::Layout(folder, Some(tag)) => {
-                format!("oci-layout://{}:{tag}", folder.display())
-            }
-        };
-        arguments.push(format!("--build-context={name}={context}"));
-    }
-    if request.no_cache {
-        arguments.push("--no-cache".into());
-    }
+    arguments.extend(docker_options(request, dockerfile));
     arguments.push("--".into());
     arguments.push(request.context.display().to_string());
     arguments
 }
 
-/// Runs a docker command, passing its output on.
+/// Runs a command of a client, passing its output on.
 async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
-    let failed = |error| BuildError::io("run docker", error);
+    let program = Path::new(command.as_std().get_program());
+    let name = program.file_name().unwrap_or_default().display().to_string();
+    let failed = |error| BuildError::io(format!("run {name}"), error);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -213,7 +195,7 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
         .into();
     let error = BuildError::new(
         BuildErrorKind::Command,
-        format!("docker failed to build the image ({status})"),
+        format!("{name} failed to build the image ({status})"),
     );
     let error = if tail
         .iter()
@@ -340,6 +322,7 @@ fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::SecretSource;
 
     fn put(archive: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) {
         let mut header = tar::Header::new_ustar();
@@ -434,8 +417,8 @@ mod tests {
                 "build",
                 "--progress=plain",
                 "--iidfile=/id",
-                "--file=ctx/Dockerfile",
                 "--network=host",
+                "--file=ctx/Dockerfile",
                 "--target=t",
                 "--build-arg=A=1 2",
                 "--secret=id=s,env=S",

@@ -1,7 +1,7 @@
-//! Base images of this machine for a Docker Engine, which does not know them.
+//! Base images of this machine, and named layouts, for a BuildKit that does not know them.
 //!
-//! Each is loaded into the engine under a name that says its digest, so that no name of the user's own moves, and the engine gets a
-//! Dockerfile in which that name stands in place of ours. This works with every version; named contexts need a newer one.
+//! Each gets a name there that says its digest, so that no name of the user's own moves, and BuildKit gets a Dockerfile in which that name
+//! stands in place of ours. A Docker Engine has them loaded, which works with every version; a BuildKit at an address reads them from here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,11 +15,12 @@ use crate::dockerfile::lines::SourceText;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::images;
 use crate::inputs::Inputs;
+use crate::layouts;
 use crate::request::BuildRequest;
-use crate::stages::{Origin, origin_of};
+use crate::stages::{LAYOUT, Origin, origin_of};
 use crate::workspace::Workspace;
 
-/// What the engine is lent.
+/// What BuildKit is lent.
 #[derive(Default)]
 pub(crate) struct Lent {
     /// Images by the names that they get there.
@@ -74,15 +75,19 @@ impl Lent {
         self.images.is_empty()
     }
 
-    /// The name that an image of this machine gets in the engine; `None` if it is none of this machine.
+    /// The name that an image of this machine gets there; `None` if it is none of this machine.
     fn image(
         &mut self,
         workspace: &Workspace,
         request: &BuildRequest,
         name: &str,
     ) -> Result<Option<String>> {
-        let Some(descriptor) = images::resolve(workspace, name)? else {
-            return Ok(None);
+        let descriptor = match name.strip_prefix(LAYOUT) {
+            Some(key) => layouts::load(workspace, request, key)?,
+            None => match images::resolve(workspace, name)? {
+                Some(descriptor) => descriptor,
+                None => return Ok(None),
+            },
         };
         let image = workspace
             .store
@@ -99,7 +104,7 @@ impl Lent {
         Ok(Some(there))
     }
 
-    /// Writes the Dockerfile that the engine gets, with its ignore file.
+    /// Writes the Dockerfile that BuildKit gets, with its ignore file.
     pub(crate) fn write(
         &self,
         source: &SourceText,

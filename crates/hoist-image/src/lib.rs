@@ -30,6 +30,7 @@ mod archive;
 mod attest;
 mod bases;
 mod build;
+mod builder;
 mod buildkit;
 mod bunzip;
 mod cache;
@@ -94,7 +95,7 @@ pub use forms::compressed;
 pub use images::{LocalImage, export, find, import, inspect, list, name, remove};
 pub use prune::{PruneOptions, Pruned, prune};
 pub use request::{
-    BuildRequest, BuiltImage, Engine, NamedContext, RegistryCache, Secret, SecretSource,
+    BuildRequest, Builder, BuiltImage, Engine, NamedContext, RegistryCache, Secret, SecretSource,
 };
 pub use why::{Advice, Why, why};
 pub use workspace::Workspace;

@@ -15,8 +15,17 @@ pub enum Engine {
     Auto,
     /// The engine of this crate: Linux, no daemon.
     Embedded,
-    /// BuildKit in a Docker Engine, driven through the `docker` command.
+    /// BuildKit: that of a [`Builder`], or of a Docker Engine through the `docker` command.
     Buildkit,
+}
+
+/// A BuildKit that is not that of the Docker Engine in use: builds leave the machine by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Builder {
+    /// `tcp://HOST:PORT`, `unix:///SOCKET`, or the name of a builder that `docker buildx ls` lists.
+    pub address: String,
+    /// A folder with `ca.pem`, `cert.pem` and `key.pem` (or `ca.crt`, `tls.crt` and `tls.key`) for mutual TLS.
+    pub certificates: Option<PathBuf>,
 }
 
 /// A secret for `RUN --mount=type=secret`. It never reaches a layer, a log or a cache key.
@@ -153,6 +162,8 @@ pub struct BuildRequest {
     pub debug_shell: bool,
     /// The engine.
     pub engine: Engine,
+    /// Where BuildKit is; the embedded engine has no use for it.
+    pub builder: Option<Builder>,
     /// How layers are compressed.
     pub compression: Compression,
     /// Layers of 10 MiB and more get a table of contents, and the image becomes an index with a SOCI index (version 2), so that Fargate can start
@@ -184,6 +195,7 @@ impl BuildRequest {
             no_cache: false,
             debug_shell: false,
             engine: Engine::default(),
+            builder: None,
             compression: Compression::Gzip,
             soci: false,
             registry: RegistryOptions::default(),

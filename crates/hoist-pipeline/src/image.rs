@@ -48,6 +48,10 @@ pub struct Published {
 pub struct BuildOptions {
     /// Which engine builds.
     pub engine: Option<hoist_image::Engine>,
+    /// Where BuildKit is, over hoist.yaml: an address, or the name of a builder of buildx.
+    pub builder: Option<String>,
+    /// The folder with this machine's certificates for that address.
+    pub builder_certs: Option<PathBuf>,
     /// Whether every step runs again.
     pub no_cache: bool,
     /// Build arguments over those of hoist.yaml.
@@ -138,6 +142,11 @@ impl Builder<'_> {
         }
         request.no_cache = self.options.no_cache;
         request.engine = self.options.engine.unwrap_or_else(|| engine(image.engine));
+        let address = self.options.builder.as_ref().or(image.builder.as_ref());
+        request.builder = address.map(|address| hoist_image::Builder {
+            address: address.clone(),
+            certificates: self.options.builder_certs.clone(),
+        });
         request.compression = compression(image.compression);
         request.soci = self.options.soci || image.soci;
         request.registry = RegistryOptions {

@@ -175,6 +175,8 @@ pub struct ImageConfig {
     pub soci: bool,
     /// What builds the image.
     pub engine: Engine,
+    /// A BuildKit that builds elsewhere: `tcp://HOST:PORT`, `unix:///SOCKET`, or the name of a builder of `docker buildx`.
+    pub builder: Option<String>,
     /// How layers are compressed.
     pub compression: Compression,
 }
@@ -195,6 +197,7 @@ impl Default for ImageConfig {
             contexts: BTreeMap::new(),
             soci: false,
             engine: Engine::Auto,
+            builder: None,
             compression: Compression::Gzip,
         }
     }
@@ -231,12 +234,12 @@ impl std::fmt::Display for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// A Docker Engine if there is one, else the embedded engine.
+    /// The builder if one is named, else the embedded engine where this machine can run it, else a Docker Engine.
     #[default]
     Auto,
     /// The embedded engine.
     Embedded,
-    /// BuildKit of a Docker Engine.
+    /// BuildKit: that of the builder, or of a Docker Engine.
     Buildkit,
 }
 

@@ -24,6 +24,29 @@ pub struct Docker {
 
 impl Docker {
     pub fn start(base: &Path) -> Docker {
+        Docker::start_with(base, &[])
+    }
+
+    /// With more options for the daemon.
+    pub fn start_with(base: &Path, options: &[String]) -> Docker {
+        let client = Path::new("/usr/bin/docker");
+        let client = if client.exists() { client } else { Path::new("docker") };
+        Docker::run(Command::new("dockerd"), client.into(), base, options)
+    }
+
+    /// One that was unpacked into a folder, with the image store of containerd: its BuildKit can do all that a `buildkitd` can.
+    pub fn start_newer(folder: &Path, base: &Path) -> Docker {
+        let programs = folder.join("usr/bin");
+        let mut daemon = Command::new(folder.join("usr/sbin/dockerd"));
+        let path = std::env::var("PATH").unwrap();
+        daemon.env("PATH", format!("{}:{path}", programs.display()));
+        let settings = base.with_file_name("daemon.json");
+        fs::write(&settings, r#"{"features":{"containerd-snapshotter":true}}"#).unwrap();
+        let options = [format!("--config-file={}", settings.display())];
+        Docker::run(daemon, programs.join("docker"), base, &options)
+    }
+
+    fn run(mut daemon: Command, client: PathBuf, base: &Path, options: &[String]) -> Docker {
         // The name of a socket has little room.
         let folder = tempfile::Builder::new()
             .prefix("hd")
@@ -32,7 +55,7 @@ impl Docker {
         let path = |name: &str| folder.path().join(name);
         let host = format!("unix://{}", path("s").display());
         let log = fs::File::create(path("log")).unwrap();
-        let daemon = Command::new("dockerd")
+        let daemon = daemon
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")
@@ -47,20 +70,16 @@ impl Docker {
                 "--ip6tables=false",
                 "--ip-masq=false",
             ])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .expect("the tests need dockerd: apt-get install docker.io");
-        let client = Path::new("/usr/bin/docker");
         let docker = Docker {
             daemon,
             host,
-            client: if client.exists() {
-                client.into()
-            } else {
-                "docker".into()
-            },
+            client,
             folder,
         };
         let began = Instant::now();

@@ -43,6 +43,12 @@ pub struct Building {
     /// Build engine
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: Engine,
+    /// BuildKit at tcp://HOST:PORT or unix:///SOCKET, or the name of a builder of `docker buildx`
+    #[arg(long, value_name = "ADDRESS", env = "BUILDKIT_HOST")]
+    pub builder: Option<String>,
+    /// Folder with ca.pem, cert.pem and key.pem for a builder that asks for certificates
+    #[arg(long, value_name = "FOLDER", env = "HOIST_BUILDER_CERTS")]
+    pub builder_certs: Option<PathBuf>,
     /// Run every build step again
     #[arg(long)]
     pub no_cache: bool,
@@ -96,7 +102,7 @@ pub enum Engine {
     Auto,
     /// hoist's own engine: Linux, no daemon
     Embedded,
-    /// BuildKit in a Docker Engine
+    /// BuildKit: that of --builder, or in a Docker Engine
     Buildkit,
 }
 

@@ -43,6 +43,8 @@ pub fn build_options(building: &arguments::Building) -> BuildOptions {
             arguments::Engine::Embedded => Some(hoist_image::Engine::Embedded),
             arguments::Engine::Buildkit => Some(hoist_image::Engine::Buildkit),
         },
+        builder: building.builder.clone(),
+        builder_certs: building.builder_certs.clone(),
         no_cache: building.no_cache,
         build_args: building.build_args.clone(),
         target: building.target.clone(),

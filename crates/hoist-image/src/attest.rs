@@ -41,7 +41,10 @@ pub fn sbom(
         let list = packages(workspace, &subject, &platform, name)?;
         Ok((subject, list))
     };
-    subjects(workspace, image)?.into_iter().map(listed).collect()
+    subjects(workspace, image)?
+        .into_iter()
+        .map(listed)
+        .collect()
 }
 
 /// The images that a built one consists of. One for a single platform is one, also where its index holds more than its manifest.

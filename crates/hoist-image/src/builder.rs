@@ -237,9 +237,9 @@ impl Remote {
         }
         let first = "see whether buildkitd listens there";
         match (&self.tls, self.address.starts_with("tcp://")) {
-            (None, true) => format!(
-                "{first}; one that asks for certificates needs --builder-certs FOLDER"
-            ),
+            (None, true) => {
+                format!("{first}; one that asks for certificates needs --builder-certs FOLDER")
+            }
             (Some(_), _) => {
                 format!("{first}, and whether its certificates and ours are of one authority")
             }
@@ -328,8 +328,14 @@ impl Remote {
 /// What `docker build` and `docker buildx build` are told alike.
 pub(crate) fn docker_options(request: &BuildRequest, dockerfile: &Path) -> Vec<String> {
     let mut options = vec![format!("--file={}", dockerfile.display())];
-    let pair = |option: &str, (name, value): &(String, String)| format!("--{option}={name}={value}");
-    options.extend(request.target.iter().map(|target| format!("--target={target}")));
+    let pair =
+        |option: &str, (name, value): &(String, String)| format!("--{option}={name}={value}");
+    options.extend(
+        request
+            .target
+            .iter()
+            .map(|target| format!("--target={target}")),
+    );
     options.extend(request.build_args.iter().map(|arg| pair("build-arg", arg)));
     options.extend(request.labels.iter().map(|label| pair("label", label)));
     options.extend(agents_and_secrets(request));
@@ -349,12 +355,10 @@ pub(crate) fn docker_options(request: &BuildRequest, dockerfile: &Path) -> Vec<S
 }
 
 /// What `buildctl build` is told.
-fn buildctl_options(
-    request: &BuildRequest,
-    dockerfile: &Path,
-    layouts: &[Layout],
-) -> Vec<String> {
-    let folder = dockerfile.parent().filter(|folder| !folder.as_os_str().is_empty());
+fn buildctl_options(request: &BuildRequest, dockerfile: &Path, layouts: &[Layout]) -> Vec<String> {
+    let folder = dockerfile
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let file = dockerfile.file_name().unwrap_or(dockerfile.as_os_str());
     let mut options = vec![
         "--frontend=dockerfile.v0".to_owned(),
@@ -367,7 +371,12 @@ fn buildctl_options(
         format!("--opt=platform={}", request.platform),
     ];
     let pair = |key: &str, (name, value): &(String, String)| format!("--opt={key}:{name}={value}");
-    options.extend(request.target.iter().map(|target| format!("--opt=target={target}")));
+    options.extend(
+        request
+            .target
+            .iter()
+            .map(|target| format!("--opt=target={target}")),
+    );
     options.extend(request.build_args.iter().map(|arg| pair("build-arg", arg)));
     options.extend(request.labels.iter().map(|label| pair("label", label)));
     options.extend(agents_and_secrets(request));

@@ -152,7 +152,11 @@ fn arguments(
 /// Runs a command of a client, passing its output on.
 async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
     let program = Path::new(command.as_std().get_program());
-    let name = program.file_name().unwrap_or_default().display().to_string();
+    let name = program
+        .file_name()
+        .unwrap_or_default()
+        .display()
+        .to_string();
     let failed = |error| BuildError::io(format!("run {name}"), error);
     let mut child = command
         .stdin(Stdio::null())

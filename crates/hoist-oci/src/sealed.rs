@@ -64,7 +64,11 @@ pub(crate) fn open(document: &[u8], password: &[u8]) -> Result<Vec<u8>, &'static
     let mut once = [0; 32];
     stream.apply_keystream(&mut once);
     let (tag, text) = sealed.split_at(TAG);
-    if Poly1305::new(&once.into()).compute_unpadded(text).as_slice() != tag {
+    if Poly1305::new(&once.into())
+        .compute_unpadded(text)
+        .as_slice()
+        != tag
+    {
         return Err("the password does not open it");
     }
     let mut text = text.to_vec();

@@ -365,7 +365,11 @@ mod tests {
             ("\"r\":8", "\"r\":0", "parameters of scrypt"),
             ("secretbox", "otherbox", "otherwise than by"),
             ("\"nonce\":\"", "\"nonce\":\"AAAA", "incomplete"),
-            ("\"ciphertext\":\"", "\"ciphertext\":\"AAAA", "does not open"),
+            (
+                "\"ciphertext\":\"",
+                "\"ciphertext\":\"AAAA",
+                "does not open",
+            ),
             ("{\"kdf\"", "[\"kdf\"", "no JSON"),
         ] {
             let changed = sealed.replacen(from, to, 1);

@@ -20,8 +20,7 @@ const CERTIFICATES: &str = "HOIST_TEST_BUILDER_CERTS";
 /// A folder with an unpacked Docker of version 24 or newer and its plug-in buildx (`scripts/newer-docker.sh` makes one).
 const NEWER: &str = "HOIST_TEST_DOCKER";
 
-const DOCKERFILE: &str =
-    "ARG BASE=busybox\nFROM $BASE AS one\nARG WORD\nRUN --mount=type=secret,id=key echo $WORD $(wc -c < /run/secrets/key) > /out\n\
+const DOCKERFILE: &str = "ARG BASE=busybox\nFROM $BASE AS one\nARG WORD\nRUN --mount=type=secret,id=key echo $WORD $(wc -c < /run/secrets/key) > /out\n\
      FROM scratch\nCOPY --from=one /out /out\nCOPY --from=busybox /etc/group /group\nCOPY --from=other /etc/group /other\nCOPY a /a\nCMD [\"/x\"]\n";
 
 /// No test of its own: the tests below run it with the environment that the engine is found by.

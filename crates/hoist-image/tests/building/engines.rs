@@ -30,7 +30,11 @@ impl Docker {
     /// With more options for the daemon.
     pub fn start_with(base: &Path, options: &[String]) -> Docker {
         let client = Path::new("/usr/bin/docker");
-        let client = if client.exists() { client } else { Path::new("docker") };
+        let client = if client.exists() {
+            client
+        } else {
+            Path::new("docker")
+        };
         Docker::run(Command::new("dockerd"), client.into(), base, options)
     }
 

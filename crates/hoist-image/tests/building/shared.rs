@@ -308,13 +308,13 @@ async fn an_image_of_two_platforms_has_the_packages_of_each_beside_its_manifest(
         .iter()
         .map(|(subject, list)| {
             let json: serde_json::Value = serde_json::from_slice(&list.content).unwrap();
-            assert_eq!(
-                json["subject"][0]["digest"]["sha256"],
-                subject.digest.hex()
-            );
+            assert_eq!(json["subject"][0]["digest"]["sha256"], subject.digest.hex());
             let packages = json["predicate"]["packages"].as_array().unwrap();
             assert_eq!(packages.len(), 1);
-            (subject.digest, packages[0]["name"].as_str().unwrap().to_owned())
+            (
+                subject.digest,
+                packages[0]["name"].as_str().unwrap().to_owned(),
+            )
         })
         .collect();
     assert_eq!(

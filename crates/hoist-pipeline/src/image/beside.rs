@@ -55,7 +55,11 @@ impl Builder<'_> {
         if self.options.sbom {
             match hoist_image::sbom(self.workspace, image, name) {
                 Ok(lists) => {
-                    artifacts.extend(lists.into_iter().map(|(subject, list)| ("packages", subject, list)));
+                    artifacts.extend(
+                        lists
+                            .into_iter()
+                            .map(|(subject, list)| ("packages", subject, list)),
+                    );
                 }
                 Err(error) => self
                     .events

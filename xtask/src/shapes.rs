@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 /// Requests whose shapes the checks need.
-const ROOTS: [&str; 2] = ["RegisterTaskDefinitionRequest", "CreateServiceRequest"];
+const ROOTS: [&str; 3] = [
+    "RegisterTaskDefinitionRequest",
+    "CreateServiceRequest",
+    "CreateExpressGatewayServiceRequest",
+];
 
 /// Where the table lies, seen from the root of the workspace.
 const TABLE: &str = "crates/hoist-ecs/src/shapes.json";

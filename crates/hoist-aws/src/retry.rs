@@ -131,6 +131,8 @@ pub(crate) fn is_repeatable(service: Service, operation: &str, params: &Value) -
         // Every registration is a new revision.
         (Service::Ecs, "RegisterTaskDefinition") => false,
         (Service::Ecs, "RunTask" | "CreateTaskSet") => has("clientToken"),
+        // It has no token, and the second one would be refused for the name of the first.
+        (Service::Ecs, "CreateExpressGatewayService") => false,
         (Service::Ecs, "StartTask" | "ExecuteCommand") => false,
         // A forced deployment of the same revision is a new deployment each time.
         (Service::Ecs, "UpdateService") => {
@@ -288,6 +290,7 @@ mod tests {
         let is = |operation, params| is_repeatable(Service::Ecs, operation, &params);
         assert!(!is("RegisterTaskDefinition", json!({})));
         assert!(!is("RunTask", json!({})));
+        assert!(!is("CreateExpressGatewayService", json!({})));
         assert!(is("RunTask", json!({"clientToken": "t"})));
         assert!(is("UpdateService", json!({"taskDefinition": "web:3"})));
         assert!(!is("UpdateService", json!({"forceNewDeployment": true})));

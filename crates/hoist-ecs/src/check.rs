@@ -6,6 +6,7 @@
 mod containers;
 mod depends;
 mod deployment;
+mod express;
 mod health;
 mod logs;
 mod ports;
@@ -13,6 +14,8 @@ mod service;
 mod shape;
 mod storage;
 mod task;
+
+pub use express::is_express;
 
 use crate::document::Document;
 use crate::node::{Node, Span};
@@ -69,6 +72,7 @@ checks! {
     "network-configuration": "A service on Fargate has subnets",
     "launch-type": "The service runs on Fargate",
     "load-balancer": "The load balancer's container and port are those of the task definition",
+    "express": "What an Express service runs has a container `Main` with one named port, and its service definition does not repeat the task definition",
     "deployment-percent": "Minimum and maximum percent let a deployment move",
     "deployment-configuration": "The deployment configuration is within ECS's bounds",
     "circuit-breaker": "A failed deployment is rolled back",
@@ -238,8 +242,13 @@ pub fn check_service_definition(document: &Document, task_definition: &Document)
 /// [`check_service_definition`] where the task definition may not be known, as with `task-definition: live`.
 pub fn check_service(document: &Document, task_definition: Option<&Document>) -> Vec<Problem> {
     let mut findings = Findings::new(document);
-    shape::check(&mut findings, "CreateServiceRequest");
     let root = document.root();
+    if express::is_express(document.value()) {
+        shape::check(&mut findings, "CreateExpressGatewayServiceRequest");
+        express::check(&mut findings, root, task_definition.map(Document::root));
+        return findings.finish();
+    }
+    shape::check(&mut findings, "CreateServiceRequest");
     service::check(&mut findings, root, task_definition.map(Document::root));
     deployment::check(&mut findings, root);
     findings.finish()

@@ -33,7 +33,7 @@ mod yaml;
 
 pub use check::{
     Check, check_service, check_service_definition, check_task_definition,
-    check_task_definition_for, checks,
+    check_task_definition_for, checks, is_express,
 };
 pub use diff::{Change, Kind as ChangeKind, diff};
 pub use document::Document;

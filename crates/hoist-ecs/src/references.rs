@@ -11,6 +11,8 @@ pub enum Referent {
     ExecutionRole,
     /// IAM role of the application, name or ARN.
     TaskRole,
+    /// IAM role with which ECS makes what an Express service needs, name or ARN.
+    InfrastructureRole,
     /// CloudWatch log group.
     LogGroup,
     /// VPC subnet.
@@ -77,15 +79,23 @@ pub fn references(definition: &Value) -> Vec<Reference> {
             Referent::Secret,
         );
     }
-    let network = "/networkConfiguration/awsvpcConfiguration";
-    for i in 0..count(&format!("{network}/subnets")) {
-        add(format!("{network}/subnets/{i}"), Referent::Subnet);
-    }
-    for i in 0..count(&format!("{network}/securityGroups")) {
-        add(
-            format!("{network}/securityGroups/{i}"),
-            Referent::SecurityGroup,
-        );
+    add(
+        "/infrastructureRoleArn".to_owned(),
+        Referent::InfrastructureRole,
+    );
+    // An Express service has its network without the level between.
+    for network in [
+        "/networkConfiguration/awsvpcConfiguration",
+        "/networkConfiguration",
+    ] {
+        for (member, referent) in [
+            ("subnets", Referent::Subnet),
+            ("securityGroups", Referent::SecurityGroup),
+        ] {
+            for i in 0..count(&format!("{network}/{member}")) {
+                add(format!("{network}/{member}/{i}"), referent);
+            }
+        }
     }
     for i in 0..count("/loadBalancers") {
         add(

@@ -26,6 +26,7 @@ mod target_group;
 use std::fmt;
 
 use hoist_aws::{AwsError, Client};
+use hoist_ecs::{Referent, references};
 use hoist_project::Project;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -145,21 +146,19 @@ impl Subject {
     }
 
     /// The strings at this place of the network configuration.
-    fn network(&self, member: &str) -> Vec<&str> {
-        self.service["networkConfiguration"]["awsvpcConfiguration"][member]
-            .as_array()
+    fn refers_to(&self, wanted: Referent) -> Vec<String> {
+        references(&self.service)
             .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+            .filter(|one| one.referent == wanted)
+            .map(|one| one.value)
             .collect()
     }
 
     /// The target groups that are named by ARN.
-    fn target_groups(&self) -> Vec<&str> {
-        hoist_aws::read::list(&self.service, "loadBalancers")
-            .filter_map(|link| link["targetGroupArn"].as_str())
-            .filter(|arn| arn.starts_with("arn:"))
-            .collect()
+    fn target_groups(&self) -> Vec<String> {
+        let mut all = self.refers_to(Referent::TargetGroup);
+        all.retain(|arn| arn.starts_with("arn:"));
+        all
     }
 }
 

@@ -583,6 +583,7 @@ mod tests {
                 .unwrap()
                 .contains("too few tasks are healthy")
         );
+        endpoint.is_understood_by_botocore();
         // Ours still having the traffic is no rollback, and another's having it no success.
         let stuck = ends("Stopped", NEW).await;
         let failure = deployed(&stuck, &cancel).await.0.unwrap_err();
@@ -610,6 +611,7 @@ mod tests {
             endpoint.asked("StopDeployment"),
             [json!({ "deploymentId": "d-1", "autoRollbackEnabled": true })]
         );
+        endpoint.is_understood_by_botocore();
         let busy = Endpoint::answering(|_, _, _| {
             refusal(
                 400,

@@ -27,6 +27,7 @@ mod existing;
 mod explain;
 mod explain_picture;
 mod explain_text;
+mod express;
 mod failure;
 mod farewell;
 mod findings;

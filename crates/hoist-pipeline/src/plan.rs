@@ -316,6 +316,7 @@ async fn one(
     let desired = |value: &Value| {
         value["desiredCount"]
             .as_u64()
+            .or_else(|| crate::express::count(value))
             .and_then(|count| u32::try_from(count).ok())
     };
     let count_before = live.as_ref().and_then(desired);

@@ -83,7 +83,7 @@ fn look_up(reference: &Reference) -> Option<(&str, LookUp)> {
     let name = reference.value.as_str();
     let filter = |by: &str| json!({ "Filter": [{ "Name": by, "Value": [name] }] });
     let (start, look) = match reference.referent {
-        Referent::ExecutionRole | Referent::TaskRole => (
+        Referent::ExecutionRole | Referent::TaskRole | Referent::InfrastructureRole => (
             "arn:",
             LookUp {
                 what: "role",

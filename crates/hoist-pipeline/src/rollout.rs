@@ -181,6 +181,13 @@ impl Mover<'_> {
             let seen = service::describe(aws, work.cluster(), work.name());
             cancel.or(seen).await?
         };
+        if self.embedded && hoist_ecs::is_express(&work.service_definition) {
+            return Err(Failure::new(
+                Kind::Check,
+                format!("{} is an Express service, which the embedded AWS does not play", work.name()),
+            )
+            .hint("leave it out with --service, or give it another service definition in an environment of hoist.yaml"));
+        }
         let reference = image.map(|image| image.reference.as_str());
         work.overlay(aws, live.as_ref(), reference).await?;
         if self.embedded {

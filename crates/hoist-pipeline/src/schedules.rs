@@ -61,6 +61,24 @@ impl Started {
     }
 }
 
+/// What it takes to change what a schedule starts: the actions, the service that it is of, and its path there.
+pub fn rights(schedule: &Schedule) -> ([&'static str; 2], &'static str, String) {
+    match &schedule.starter {
+        Starter::Rule { name, bus } => {
+            let path = match bus.as_str() {
+                "default" => format!("rule/{name}"),
+                bus => format!("rule/{}/{name}", tail(bus)),
+            };
+            let actions = ["events:ListTargetsByRule", "events:PutTargets"];
+            (actions, "events", path)
+        }
+        Starter::Schedule { name, group } => {
+            let actions = ["scheduler:GetSchedule", "scheduler:UpdateSchedule"];
+            (actions, "scheduler", format!("schedule/{group}/{name}"))
+        }
+    }
+}
+
 /// What a schedule was told to run.
 pub struct Moved {
     /// Its key.

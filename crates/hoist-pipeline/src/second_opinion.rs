@@ -8,10 +8,12 @@ use hoist_aws::{Client, Config, Environment, Overrides, Service, StaticCredentia
 use serde_json::json;
 
 use crate::bootstrap::{State, Trust, Wish, bootstrap};
+use crate::cancel::cancellation;
 use crate::event::Events;
+use crate::failure::Kind;
 use crate::provision::{Wanted, provision};
 use crate::schedules::{self, Fresh};
-use crate::{ecr, register, resolve, service, url, work};
+use crate::{codedeploy, ecr, register, resolve, service, url, work};
 
 struct Moto {
     child: Child,
@@ -365,4 +367,115 @@ schedules: { nightly: { rule: night }, report: { schedule: report } }
         .unwrap();
     assert_eq!(kept["Description"], "kept");
     assert_eq!(kept["ScheduleExpression"], "rate(1 hour)");
+}
+
+#[tokio::test]
+async fn moto_takes_the_calls_of_a_codedeploy_deployment_and_its_mark_is_found_again() {
+    let moto = Moto::start();
+    let aws = &moto.client;
+    let ecs = async |operation: &'static str, body| {
+        aws.json(Service::Ecs, operation, body).await.unwrap()
+    };
+    ecs("CreateCluster", json!({ "clusterName": "prod" })).await;
+    let registered = ecs(
+        "RegisterTaskDefinition",
+        json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "shop", "memory": 128 }] }),
+    )
+    .await;
+    let revision = registered["taskDefinition"]["taskDefinitionArn"]
+        .as_str()
+        .unwrap();
+    let group = aws
+        .query(
+            Service::Elbv2,
+            "CreateTargetGroup",
+            &json!({ "Name": "blue", "Protocol": "HTTP", "Port": 8080, "TargetType": "ip", "VpcId": vpc(aws).await }),
+        )
+        .await
+        .unwrap();
+    let group = &group["TargetGroups"][0]["TargetGroupArn"];
+    ecs(
+        "CreateService",
+        json!({ "cluster": "prod", "serviceName": "web", "taskDefinition": revision, "desiredCount": 1,
+            "deploymentController": { "type": "CODE_DEPLOY" },
+            "loadBalancers": [{ "targetGroupArn": group, "containerName": "web", "containerPort": 8080 }] }),
+    )
+    .await;
+    let live = service::describe(aws, "prod", "web")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(codedeploy::owns(&live));
+    let events = Events::new(Vec::new());
+    let (_canceller, cancel) = cancellation();
+    let deploy = async |is_asked| {
+        let blue = codedeploy::Blue {
+            aws,
+            cluster: "prod",
+            live: &live,
+            revision,
+            config: None,
+            mark: "hoist-0123456789abcdef",
+            is_asked,
+            pause: Duration::from_millis(10),
+            timeout: Duration::from_millis(200),
+        };
+        blue.carry(&cancel, &events).await.unwrap_err()
+    };
+    // Neither application nor deployment group is there, then only the group is not.
+    assert_eq!(deploy(false).await.kind, Kind::Check);
+    let make = async |operation: &'static str, body| {
+        let made = aws.json(Service::CodeDeploy, operation, body).await;
+        made.unwrap();
+    };
+    make(
+        "CreateApplication",
+        json!({ "applicationName": "AppECS-prod-web", "computePlatform": "ECS" }),
+    )
+    .await;
+    let failure = deploy(false).await;
+    assert_eq!(failure.kind, Kind::Check);
+    assert!(failure.message.contains("DgpECS-prod-web"), "{failure}");
+    make(
+        "CreateDeploymentGroup",
+        json!({ "applicationName": "AppECS-prod-web", "deploymentGroupName": "DgpECS-prod-web",
+            "serviceRoleArn": "arn:aws:iam::123456789012:role/deploy",
+            "deploymentStyle": { "deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL" },
+            "ecsServices": [{ "clusterName": "prod", "serviceName": "web" }] }),
+    )
+    .await;
+    // moto makes the deployment, and moves nothing.
+    let made = async || {
+        let request = json!({ "applicationName": "AppECS-prod-web", "deploymentGroupName": "DgpECS-prod-web" });
+        let listed = aws.json(Service::CodeDeploy, "ListDeployments", request);
+        let listed = listed.await.unwrap();
+        listed["deployments"].as_array().unwrap().clone()
+    };
+    let failure = deploy(false).await;
+    assert_eq!(failure.kind, Kind::TimedOut, "{failure}");
+    let all = made().await;
+    assert_eq!(all.len(), 1);
+    let request = json!({ "deploymentId": all[0] });
+    let got = aws.json(Service::CodeDeploy, "GetDeployment", request);
+    let got = got.await.unwrap();
+    let info = &got["deploymentInfo"];
+    assert_eq!(info["description"], "hoist-0123456789abcdef");
+    let content = info["revision"]["appSpecContent"]["content"]
+        .as_str()
+        .unwrap();
+    let appspec: serde_json::Value = serde_json::from_str(content).unwrap();
+    let target = &appspec["Resources"][0]["TargetService"]["Properties"];
+    assert_eq!(target["TaskDefinition"], revision);
+    // A run that goes on with one that was killed follows that deployment, and makes no second one.
+    let failure = deploy(true).await;
+    assert_eq!(failure.kind, Kind::TimedOut, "{failure}");
+    assert_eq!(made().await, all);
+}
+
+async fn vpc(aws: &Client) -> serde_json::Value {
+    let mut answer = aws
+        .query(Service::Ec2, "DescribeVpcs", &json!({}))
+        .await
+        .unwrap();
+    answer["vpcSet"][0]["vpcId"].take()
 }

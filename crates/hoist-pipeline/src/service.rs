@@ -4,6 +4,7 @@ use hoist_aws::read::{self, ServiceView};
 use hoist_aws::{AwsError, Client, Service};
 use serde_json::{Value, json};
 
+use crate::express;
 use crate::failure::{Failure, Kind};
 use crate::refusal::{has_code, refused};
 
@@ -92,7 +93,8 @@ pub async fn describe_if_cluster(
     }
 }
 
-async fn ask(aws: &Client, cluster: &str, name: &str) -> Result<Value, AwsError> {
+/// Asks ECS about a service, its tags included.
+pub async fn ask(aws: &Client, cluster: &str, name: &str) -> Result<Value, AwsError> {
     let request = json!({ "cluster": cluster, "services": [name], "include": ["TAGS"] });
     aws.json(Service::Ecs, "DescribeServices", request).await
 }
@@ -123,7 +125,7 @@ fn active(mut answer: Value, name: &str) -> Result<Option<Value>, Failure> {
 /// What UpdateService would have to be told, beyond the task definition: the members of `definition` that `live` does not say.
 pub fn changes(live: &Value, definition: &Value) -> Vec<(&'static str, Value)> {
     // Of these two UpdateService takes nothing of it: they are moved by other calls, which know the revision only.
-    if is_express(live) || crate::codedeploy::owns(live) {
+    if express::is(live) || crate::codedeploy::owns(live) {
         return Vec::new();
     }
     UPDATABLE
@@ -247,6 +249,9 @@ pub async fn create(
     count: Option<u32>,
     token: &str,
 ) -> Result<Value, Failure> {
+    if hoist_ecs::is_express(definition) {
+        return express::create(aws, cluster, name, definition, task_definition).await;
+    }
     let mut request = hoist_ecs::strip_describe_only_service(definition);
     request["cluster"] = json!(cluster);
     request["serviceName"] = json!(name);
@@ -287,8 +292,8 @@ pub async fn update(
     wanted: Move,
 ) -> Result<Value, Failure> {
     let name = read::text(live, "serviceName");
-    if is_express(live) {
-        return update_express(aws, live, &wanted).await;
+    if express::is(live) {
+        return express::update(aws, live, &wanted).await;
     }
     let Move {
         task_definition,
@@ -330,30 +335,6 @@ pub async fn update(
     Ok(answer["service"].take())
 }
 
-/// Whether it is an Express service, whose parts ECS manages.
-pub fn is_express(live: &Value) -> bool {
-    live["resourceManagementType"] == "ECS"
-}
-
-/// An Express service takes a task definition; its counts, network and load balancer are ECS's own business.
-/// Source: botocore 1.44.5, `ecs/2014-11-13/service-2.json`, shape UpdateExpressGatewayServiceRequest.
-async fn update_express(aws: &Client, live: &Value, wanted: &Move) -> Result<Value, Failure> {
-    let name = read::text(live, "serviceName");
-    let request =
-        json!({ "serviceArn": live["serviceArn"], "taskDefinitionArn": wanted.task_definition });
-    aws.json(Service::Ecs, "UpdateExpressGatewayService", request)
-        .await
-        .map_err(|error| {
-            let failure = not_answered(format!("failed to update the Express service {name}"), &error);
-            match failure.hint {
-                Some(_) => failure,
-                None => failure.hint("the task definition of an Express service needs a container named Main with one TCP port that has a name"),
-            }
-        })?;
-    // What it answers is about the Express service; the deployment is found by looking.
-    Ok(json!({}))
-}
-
 /// Whether PRIMARY became another deployment than in `before`, of this task definition.
 fn moved_on(before: &Value, after: &Value, task_definition: &str) -> bool {
     let before = ServiceView::of(before).primary();
@@ -364,7 +345,7 @@ fn moved_on(before: &Value, after: &Value, task_definition: &str) -> bool {
 }
 
 /// As [`refused`], for a call that changes something: where it may have been carried out, that is said.
-fn not_answered(what: String, error: &AwsError) -> Failure {
+pub fn not_answered(what: String, error: &AwsError) -> Failure {
     let unsure = error.may_have_happened();
     let failure = refused(what, error);
     if unsure {
@@ -510,29 +491,5 @@ mod tests {
         let moved = update(&endpoint.client, "c", &live, wanted).await.unwrap();
         assert_eq!(moved["deployments"][0]["id"], "ecs-svc/2");
         assert_eq!(endpoint.asked("UpdateService").len(), 1);
-    }
-
-    #[tokio::test]
-    async fn an_express_service_is_told_its_task_definition_and_nothing_else() {
-        let endpoint = Endpoint::answering(|operation, _, _| match operation {
-            "UpdateExpressGatewayService" => (200, json!({ "service": { "serviceName": "web" } })),
-            other => refusal(400, "UnknownOperationException", other),
-        })
-        .await;
-        let live =
-            json!({ "serviceName": "web", "serviceArn": "arn:s", "resourceManagementType": "ECS" });
-        assert!(changes(&live, &json!({ "propagateTags": "SERVICE" })).is_empty());
-        let wanted = Move {
-            task_definition: "arn:web:2".to_owned(),
-            changes: Vec::new(),
-            count: None,
-            force: false,
-        };
-        update(&endpoint.client, "c", &live, wanted).await.unwrap();
-        assert_eq!(
-            endpoint.asked("UpdateExpressGatewayService"),
-            [json!({ "serviceArn": "arn:s", "taskDefinitionArn": "arn:web:2" })]
-        );
-        assert!(endpoint.asked("UpdateService").is_empty());
     }
 }

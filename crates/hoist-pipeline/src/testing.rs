@@ -10,6 +10,24 @@ use tokio::net::{TcpListener, TcpStream};
 /// What a test answers to an operation that was called `nth` times before.
 type Answers = dyn Fn(&str, &Value, usize) -> (u16, Value) + Send + Sync;
 
+/// Validates requests against the service models, and prints how many operations it knew.
+const BOTOCORE: &str = r#"
+import json, sys
+from botocore.session import get_session
+from botocore.validate import ParamValidator
+models = [get_session().get_service_model(name) for name in ("ecs", "codedeploy")]
+known, wrong = 0, []
+for operation, body in json.loads(sys.argv[1]):
+    for model in models:
+        if operation in model.operation_names:
+            known += 1
+            report = ParamValidator().validate(body, model.operation_model(operation).input_shape)
+            if report.has_errors():
+                wrong.append(f"{operation}: {report.generate_report()}: {body}")
+print(known)
+sys.exit("\n".join(wrong) or 0)
+"#;
+
 /// A running endpoint and a client for it.
 pub struct Endpoint {
     pub client: Client,
@@ -51,6 +69,28 @@ impl Endpoint {
             client: Client::new(config).unwrap(),
             asked,
         }
+    }
+
+    /// Holds every request of the JSON protocols against botocore's models: members that there are, with the types that they have.
+    pub fn is_understood_by_botocore(&self) {
+        let requests: Vec<Value> = self
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(operation, body)| json!([operation, body]))
+            .collect();
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let tools =
+            std::env::var("HOIST_TEST_TOOLS").unwrap_or_else(|_| format!("{root}/target/tools"));
+        let output = std::process::Command::new(format!("{tools}/bin/python"))
+            .args(["-c", BOTOCORE, &json!(requests).to_string()])
+            .output()
+            .expect("botocore is installed by scripts/install-test-tools.sh");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{wrong}");
+        assert_eq!(said.trim(), requests.len().to_string(), "not all are known");
     }
 
     /// The requests of an operation, in order.

@@ -40,7 +40,7 @@ pub fn find<'a>(aws: &'a Client, service: &'a Value) -> Boxed<'a, Result<Option<
 
 async fn look(aws: &Client, service: &Value) -> Result<Option<Found>, Failure> {
     let refuse = |error: AwsError| refused("failed to look up the URL", &error);
-    if crate::service::is_express(service) {
+    if crate::express::is(service) {
         return express(aws, service).await;
     }
     let service = ServiceView::of(service);

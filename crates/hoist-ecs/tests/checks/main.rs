@@ -1351,3 +1351,35 @@ const YAML_CASES: &[Case] = &[
         ],
     },
 ];
+
+#[test]
+fn an_express_service_repeats_nothing_of_its_task_definition_and_runs_a_container_main() {
+    let read = |text: &str| hoist_ecs::Document::parse("service.json", text).unwrap();
+    let task = |name: &str, port: &str| {
+        read(&format!(
+            r#"{{ "family": "web", "containerDefinitions": [{{ "name": "{name}", "image": "i", "portMappings": [{port}] }}] }}"#
+        ))
+    };
+    let good = r#"{ "infrastructureRoleArn": "infra", "healthCheckPath": "/healthz",
+  "scalingTarget": { "minTaskCount": 1, "maxTaskCount": 4 } }"#;
+    let named = r#"{ "containerPort": 8080, "name": "http" }"#;
+    let said = |service: &str, task: &hoist_ecs::Document| -> Vec<String> {
+        let problems = hoist_ecs::check_service_definition(&read(service), task);
+        problems.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(said(good, &task("Main", named)), Vec::<String>::new());
+    let repeats = good.replace(
+        "{ \"infra",
+        "{ \"cpu\": \"256\", \"desiredCount\": 2, \"infra",
+    );
+    let found = said(&repeats, &task("Main", named)).join("\n");
+    assert!(found.contains("takes no `cpu`"), "{found}");
+    assert!(found.contains("desiredCount"), "{found}");
+    let found = said(good, &task("web", named)).join("\n");
+    assert!(
+        found.contains("a container named `Main`, and has none"),
+        "{found}"
+    );
+    let found = said(good, &task("Main", r#"{ "containerPort": 8080 }"#)).join("\n");
+    assert!(found.contains("needs one port, with a name"), "{found}");
+}

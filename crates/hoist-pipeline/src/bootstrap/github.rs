@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hoist_aws::{Service, read};
-use hoist_project::Starter;
 use serde_json::{Value, json};
 
 use super::{Ledger, each_once, failing};
@@ -251,20 +250,8 @@ impl Ledger<'_> {
         let region = self.aws.region();
         let mut statements = Vec::new();
         for schedule in &self.project.schedules {
-            let (actions, resource) = match &schedule.starter {
-                Starter::Rule { name, bus } => {
-                    let path = match bus.as_str() {
-                        "default" => name.clone(),
-                        bus => format!("{}/{name}", tail(bus)),
-                    };
-                    let arn = self.arn("events", region, &format!("rule/{path}"));
-                    (["events:ListTargetsByRule", "events:PutTargets"], arn)
-                }
-                Starter::Schedule { name, group } => {
-                    let arn = self.arn("scheduler", region, &format!("schedule/{group}/{name}"));
-                    (["scheduler:GetSchedule", "scheduler:UpdateSchedule"], arn)
-                }
-            };
+            let (actions, of, path) = schedules::rights(schedule);
+            let resource = self.arn(of, region, &path);
             statements.push(json!({ "Effect": "Allow", "Action": actions, "Resource": resource }));
             // One that is made later gets its roles when this runs again.
             let started = match schedules::look(self.aws, schedule).await {

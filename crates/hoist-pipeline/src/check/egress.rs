@@ -1,6 +1,7 @@
 //! The way from the subnets to the registry.
 
 use hoist_aws::{Service, read};
+use hoist_ecs::Referent;
 use serde_json::{Value, json};
 
 use super::{Check, Finding, Look, Outcome, Scene, Subject, error, warning};
@@ -16,8 +17,8 @@ pub const CHECK: Check = Check {
 
 fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
-        let subnets: Vec<&str> = subject
-            .network("subnets")
+        let subnets: Vec<String> = subject
+            .refers_to(Referent::Subnet)
             .into_iter()
             .filter(|name| name.starts_with("subnet-"))
             .collect();
@@ -50,8 +51,10 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             .aws
             .query(Service::Ec2, "DescribeVpcEndpoints", &filter)
             .await?;
-        let public = subject.service["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"]
-            == "ENABLED";
+        // Whether the tasks of an Express service get public addresses is ECS's business, which makes it work in public subnets.
+        let public = hoist_ecs::is_express(&subject.service)
+            || subject.service["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"]
+                == "ENABLED";
         Ok(subnets
             .iter()
             .filter_map(|subnet| judge(subnet, public, &tables, &endpoints))

@@ -1,6 +1,7 @@
 //! Subnets and security groups.
 
 use hoist_aws::{Service, read};
+use hoist_ecs::Referent;
 use serde_json::json;
 
 use super::{Check, Look, Outcome, Scene, Subject, error, or_rather};
@@ -18,9 +19,9 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
         let mut found = Vec::new();
         let mut networks: Vec<String> = Vec::new();
-        for (member, start, what, action, set, id) in [
+        for (referent, start, what, action, set, id) in [
             (
-                "subnets",
+                Referent::Subnet,
                 "subnet-",
                 "subnet",
                 "DescribeSubnets",
@@ -28,7 +29,7 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                 "subnetId",
             ),
             (
-                "securityGroups",
+                Referent::SecurityGroup,
                 "sg-",
                 "security group",
                 "DescribeSecurityGroups",
@@ -36,7 +37,7 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                 "groupId",
             ),
         ] {
-            let wanted = subject.network(member);
+            let wanted = subject.refers_to(referent);
             if !wanted.iter().any(|name| name.starts_with(start)) {
                 continue;
             }
@@ -45,7 +46,7 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                 .filter_map(|item| item[id].as_str())
                 .collect();
             for name in wanted.iter().filter(|name| name.starts_with(start)) {
-                match read::list(&answer, set).find(|item| item[id] == **name) {
+                match read::list(&answer, set).find(|item| item[id] == name.as_str()) {
                     Some(item) => networks.push(read::text(item, "vpcId").to_owned()),
                     None => found.push(error(
                         format!("the {what} {name} does not exist in {}", scene.aws.region()),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Check, Look, Outcome, Scene, note, warning};
 use crate::parallel::Boxed;
+use crate::schedules;
 
 /// The check.
 pub const CHECK: Check = Check {
@@ -66,12 +67,21 @@ fn look<'a>(scene: &'a Scene<'a>) -> Boxed<'a, Outcome> {
                 )
             })
             .collect();
+        let mut asks = vec![
+            (OF_ALL.to_vec(), vec!["*".to_owned()]),
+            (OF_REPOSITORY.to_vec(), vec![repository]),
+            (OF_SERVICE.to_vec(), services),
+        ];
+        for schedule in &scene.project.schedules {
+            let (actions, of, path) = schedules::rights(schedule);
+            let arn = format!("arn:{partition}:{of}:{region}:{account}:{path}");
+            match asks.iter_mut().find(|(asked, _)| *asked == actions) {
+                Some((_, resources)) => resources.push(arn),
+                None => asks.push((actions.to_vec(), vec![arn])),
+            }
+        }
         let mut denied: Vec<(String, Vec<String>)> = Vec::new();
-        for (actions, resources) in [
-            (&OF_ALL[..], vec!["*".to_owned()]),
-            (&OF_REPOSITORY[..], vec![repository]),
-            (&OF_SERVICE[..], services),
-        ] {
+        for (actions, resources) in asks {
             let request = json!({
                 "PolicySourceArn": caller,
                 "ActionNames": actions,
@@ -145,7 +155,7 @@ pub async fn caller(aws: &Client) -> Result<Option<String>, AwsError> {
 /// The least policy that a deployment needs, as JSON.
 fn policy(scene: &Scene<'_>) -> String {
     let all = |actions: &[&str], resource: &str| json!({ "Effect": "Allow", "Action": actions, "Resource": resource });
-    let policy = json!({
+    let mut policy = json!({
         "Version": "2012-10-17",
         "Statement": [
             all(&OF_ALL, "*"),
@@ -157,5 +167,12 @@ fn policy(scene: &Scene<'_>) -> String {
             },
         ],
     });
+    let schedules = scene.project.schedules.iter().map(|schedule| {
+        let (actions, of, path) = schedules::rights(schedule);
+        all(&actions, &format!("arn:aws:{of}:*:*:{path}"))
+    });
+    if let Some(statements) = policy["Statement"].as_array_mut() {
+        statements.extend(schedules);
+    }
     serde_json::to_string_pretty(&policy).unwrap_or_default()
 }

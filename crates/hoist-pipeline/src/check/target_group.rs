@@ -18,7 +18,7 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
     Box::pin(async {
         let mut found = Vec::new();
         for arn in subject.target_groups() {
-            let name = arn.split('/').nth(1).unwrap_or(arn);
+            let name = arn.split('/').nth(1).unwrap_or(&arn);
             let request = json!({ "TargetGroupArns": [arn] });
             let answer = match scene
                 .aws

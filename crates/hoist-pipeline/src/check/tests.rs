@@ -123,6 +123,16 @@ async fn found(
     service: &Value,
     answer: impl Fn(&str) -> Option<(u16, Value)> + Send + Sync + 'static,
 ) -> Vec<String> {
+    found_by(config, task, service, move |operation, _| answer(operation)).await
+}
+
+/// As [`found`], where the answers depend on what is asked.
+async fn found_by(
+    config: &str,
+    task: &Value,
+    service: &Value,
+    answer: impl Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync + 'static,
+) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
     write("hoist.yaml", config.to_owned());
@@ -134,7 +144,7 @@ async fn found(
     );
     let project = Project::load_with(folder.path(), None, &Variables::new()).unwrap();
     let endpoint = Endpoint::answering(move |operation, body, _| {
-        answer(operation).unwrap_or_else(|| good(operation, body))
+        answer(operation, body).unwrap_or_else(|| good(operation, body))
     })
     .await;
     let checked = account(&endpoint.client, &project, false, false, &[])
@@ -480,4 +490,57 @@ fn every_check_is_described_where_it_says() {
             "docs/account-checks.md lacks{wanted}"
         );
     }
+}
+
+#[tokio::test]
+async fn rights_on_schedules_are_asked_for_only_where_there_are_some() {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let with = format!(
+        "{CONFIG}schedules: {{ nightly: {{ rule: night }}, report: {{ schedule: report, group: monthly }} }}\n"
+    );
+    for (config, wants) in [(CONFIG, false), (with.as_str(), true)] {
+        let log = std::sync::Arc::clone(&asked);
+        let found = found_by(config, &task(), &service(), move |operation, body| {
+            if operation != "SimulatePrincipalPolicy" {
+                return None;
+            }
+            let body = body.to_string();
+            log.lock().unwrap().push_str(&body);
+            let denied = json!({ "EvaluationResults": [{ "EvalActionName": "events:PutTargets",
+                "EvalResourceName": "arn:aws:events:eu-central-1:1:rule/night", "EvalDecision": "implicitDeny" }] });
+            body.contains("events:PutTargets").then_some((200, denied))
+        })
+        .await;
+        let asked = asked.lock().unwrap();
+        for part in [
+            "events:PutTargets",
+            "arn:aws:events:eu-central-1:1:rule/night",
+            "scheduler:UpdateSchedule",
+            "schedule/monthly/report",
+        ] {
+            assert_eq!(asked.contains(part), wants, "{part} in {asked}");
+        }
+        let denied =
+            |one: &String| one.contains("do not allow events:PutTargets on arn:aws:events");
+        assert_eq!(found.iter().any(denied), wants, "{found:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_express_service_that_is_to_be_made_is_held_to_what_it_has() {
+    let mut task = task();
+    task["containerDefinitions"][0]["name"] = json!("Main");
+    let service = json!({
+        "serviceName": "shop", "cluster": "prod", "infrastructureRoleArn": "arn:aws:iam::1:role/infrastructure",
+        "networkConfiguration": { "subnets": ["subnet-1"], "securityGroups": ["sg-2"] },
+    });
+    let found = found(CONFIG, &task, &service, |asked| {
+        (asked == "DescribeServices").then(|| (200, json!({ "services": [] })))
+    })
+    .await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].contains("the security group sg-2 does not exist"),
+        "{found:#?}"
+    );
 }

@@ -218,3 +218,108 @@ fn skopeo_pulls_what_was_pushed_and_pushes_what_can_be_pulled() {
             .any(|tag| tag == "again")
     );
 }
+
+/// What an account has, a line each.
+const ACCOUNT: &str = r#"
+import boto3
+of = boto3.client
+for it in of("ecr").describe_repositories()["repositories"]:
+    print("repository", it["repositoryName"], it["imageTagMutability"])
+for it in of("ecs").list_clusters()["clusterArns"]:
+    print("cluster", it.split("/")[-1])
+for it in of("logs").describe_log_groups()["logGroups"]:
+    print("log group", it["logGroupName"], it.get("retentionInDays"))
+for it in of("elbv2").describe_load_balancers()["LoadBalancers"]:
+    print("load balancer", it["LoadBalancerName"])
+for it in of("elbv2").describe_target_groups()["TargetGroups"]:
+    print("target group", it["TargetGroupName"], it.get("HealthCheckPath"))
+for it in of("ec2").describe_security_groups()["SecurityGroups"]:
+    print("security group", it["GroupName"])
+for it in of("ec2").describe_subnets()["Subnets"]:
+    print("subnet", sorted((tag["Key"], tag["Value"]) for tag in it.get("Tags", [])))
+iam = of("iam")
+for it in iam.list_roles()["Roles"]:
+    name = it["RoleName"]
+    print("role", name)
+    for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        for statement in document["Statement"]:
+            actions = statement["Action"]
+            for action in [actions] if isinstance(actions, str) else actions:
+                print("policy", action)
+for it in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+    print("provider", it["Arn"].split(":")[-1])
+"#;
+
+#[test]
+fn bootstrap_makes_once_what_a_deployment_needs_and_boto3_finds_it() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["local", "start"]).expect(0);
+    write(&sandbox.project(), SHORT, "ENV GREETING=hello");
+    let bootstrap = |extra: &[&str]| {
+        let mut all = vec![
+            "bootstrap",
+            "--local",
+            "--github",
+            "acme/shop",
+            "--output",
+            "json",
+        ];
+        all.extend(extra);
+        json(&sandbox.run(&all))
+    };
+    let of = |done: &serde_json::Value, state: &str| {
+        let items = done["items"].as_array().unwrap();
+        items.iter().filter(|item| item["state"] == state).count()
+    };
+    // All that was made, as another client sees it.
+    let account = || {
+        let run = sandbox.client("python", &["-c", ACCOUNT]);
+        run.expect(0).stdout.clone()
+    };
+
+    let looked = bootstrap(&[]);
+    assert!(
+        of(&looked, "absent") > 8 && of(&looked, "made") == 0,
+        "{looked}"
+    );
+    let before = account();
+    assert!(!before.contains("shop"), "a look made {before}");
+
+    let made = bootstrap(&["--yes"]);
+    assert_eq!(of(&made, "made"), of(&looked, "absent"), "{made}");
+    let after = account();
+    for part in [
+        "repository shop IMMUTABLE",
+        "cluster default",
+        "log group /ecs/shop-web 30",
+        "role shop-execution",
+        "role shop-deploy",
+        "load balancer shop-web",
+        "target group shop-web /healthz",
+        "security group shop",
+        "provider oidc-provider/token.actions.githubusercontent.com",
+        "policy ecs:UpdateService",
+    ] {
+        let is_there = after.lines().any(|line| line == part);
+        assert!(is_there, "no {part} in {after}");
+    }
+
+    let again = bootstrap(&["--yes"]);
+    assert_eq!(
+        (of(&again, "made"), of(&again, "absent")),
+        (0, 0),
+        "{again}"
+    );
+    assert_eq!(account(), after, "the second run changed something");
+
+    // What a deployment to a real account needs is there: nothing is made for this one.
+    let mut command = sandbox.command(&["deploy"]);
+    for (name, value) in sandbox.aws_env() {
+        command.env(name, value.trim_matches('\''));
+    }
+    let run = Run::of(command.output().unwrap());
+    run.expect(0).says("created the service shop-web");
+    assert_eq!(get(&run.url()).unwrap().1, "hello\n");
+    assert_eq!(account(), after, "the deployment made something");
+}

@@ -43,7 +43,7 @@ impl Workspace {
             let path = home.join("cache").join(folder);
             fs::create_dir_all(&path).map_err(failed)?;
         }
-        let store = Store::open(&home.join("store")).map_err(|error| {
+        let store = Store::open_cache(&home.join("store")).map_err(|error| {
             let hint = error.hint();
             let error = BuildError::from_source(
                 BuildErrorKind::Io,

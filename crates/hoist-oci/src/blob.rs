@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::digest::Hasher;
 use crate::growing::{Growing, Growth};
-use crate::store::{StoreError, make_readable, sync_folder};
+use crate::store::{StoreError, make_readable};
 use crate::{Digest, Store};
 
 /// A blob that is being written. Nothing is seen of it before it is committed; dropped, it leaves nothing.
@@ -64,7 +64,7 @@ impl BlobWriter {
         self.hasher.clone().finish()
     }
 
-    /// Puts the blob into the store, for good: it is on disk when this returns.
+    /// Puts the blob into the store; into one that is no cache for good: it is on disk when this returns.
     ///
     /// # Errors
     /// Fails when the file system does.
@@ -74,19 +74,19 @@ impl BlobWriter {
             growth.send_modify(|growth| growth.whole = Some(digest));
         }
         let path = self.store.blob_path(&digest);
-        if path.exists() {
+        if self.store.has_all(&digest, self.size) {
             return Ok((digest, self.size));
         }
         let folder = path.parent().expect("a blob lies in a folder");
-        self.as_file()
-            .sync_all()
+        self.store
+            .sync(self.as_file())
             .map_err(|source| StoreError::io("write", self.file.path(), source))?;
         make_readable(self.as_file())
             .map_err(|source| StoreError::io("set the mode of", &path, source))?;
         self.file
             .persist(&path)
             .map_err(|failed| StoreError::io("write", &path, failed.error))?;
-        sync_folder(folder)?;
+        self.store.sync_folder(folder)?;
         Ok((digest, self.size))
     }
 

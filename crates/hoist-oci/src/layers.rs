@@ -47,9 +47,13 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(source) => return Err(StoreError::io("read", &path, source)),
             };
+            // A power cut may leave an entry empty.
+            if json.is_empty() {
+                continue;
+            }
             let blob: Descriptor = serde_json::from_slice(&json)
                 .map_err(|source| StoreError::Json { path, source })?;
-            if self.has(&blob.digest) {
+            if self.has_all(&blob.digest, blob.size) {
                 forms.push((form, blob));
             }
         }
@@ -82,7 +86,7 @@ impl Store {
         match std::fs::read(&path) {
             Ok(json) => {
                 let table: Option<Descriptor> = serde_json::from_slice(&json).ok();
-                Ok(table.filter(|table| self.has(&table.digest)))
+                Ok(table.filter(|table| self.has_all(&table.digest, table.size)))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StoreError::io("read", &path, source)),

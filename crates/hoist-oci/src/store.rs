@@ -7,8 +7,12 @@
 //! layers/               the layer table, see the module of that name
 //! tmp/                  files that are being written
 //! ```
-//! Several processes may use one store at once, and any may be killed at any moment: a file is written under `tmp`, synced,
+//! Several processes may use one store at once, and any may be killed at any moment: a file is written under `tmp`
 //! and renamed; who changes `index.json` holds a lock on `tmp/index.lock`.
+//!
+//! A power cut is another matter. A store that was [opened](Store::open) as such syncs what it writes before it has its name. A
+//! [cache](Store::open_cache) leaves that to the system, for a disk takes longer to sync a layer than two cores to compress it; what a power cut
+//! leaves shorter than it should be (file systems keep the order of a rename and of the sizes, not that of the content) counts as missing.
 //! The layout is that of <https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>, so that other tools
 //! can read it (`skopeo inspect oci:<root>:<tag>`).
 
@@ -33,6 +37,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
+    durable: bool,
 }
 
 /// One image for one platform, as it lies in a store.
@@ -156,12 +161,27 @@ fn list(platforms: &[Platform]) -> String {
 }
 
 impl Store {
-    /// Opens the store in the folder `root`, and makes it if it is not there.
+    /// Opens the store in the folder `root`, and makes it if it is not there. What it takes is on disk when it says so.
     ///
     /// # Errors
     /// Fails when the file system does.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let store = Self { root: root.into() };
+        Self::open_as(root, true)
+    }
+
+    /// The same for content that can be made again: what was written is there after the process was killed, but perhaps not after a power cut.
+    ///
+    /// # Errors
+    /// Fails when the file system does.
+    pub fn open_cache(root: &Path) -> Result<Self, StoreError> {
+        Self::open_as(root, false)
+    }
+
+    fn open_as(root: &Path, durable: bool) -> Result<Self, StoreError> {
+        let store = Self {
+            root: root.into(),
+            durable,
+        };
         for folder in [
             root.join("blobs").join("sha256"),
             root.join("layers"),
@@ -185,7 +205,15 @@ impl Store {
 
     /// Whether the content is here.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).exists()
+        let found = fs::metadata(self.blob_path(digest));
+        // What a power cut left of a file that nobody synced is empty.
+        found.is_ok_and(|found| found.len() > 0 || *digest == Digest::of(b""))
+    }
+
+    /// Whether the content is here, all `size` bytes of it.
+    pub(crate) fn has_all(&self, digest: &Digest, size: u64) -> bool {
+        let found = fs::metadata(self.blob_path(digest));
+        found.is_ok_and(|found| found.len() == size)
     }
 
     /// Where the content is, or would be. Never write there.
@@ -245,7 +273,7 @@ impl Store {
     /// Fails when the file system does.
     pub fn put(&self, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
-        if self.has(&digest) {
+        if self.has_all(&digest, content.len() as u64) {
             return Ok(digest);
         }
         let mut writer = self.writer()?;
@@ -449,10 +477,26 @@ impl Store {
             .tempfile_in(self.temporary())
             .map_err(failed)?;
         file.write_all(content).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
+        self.sync(file.as_file()).map_err(failed)?;
         make_readable(file.as_file()).map_err(failed)?;
         file.persist(path).map_err(|error| failed(error.error))?;
-        sync_folder(folder)
+        self.sync_folder(folder)
+    }
+
+    /// Has the content of a new file survive a power cut.
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+        if self.durable {
+            file.sync_all()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has a rename in `folder` survive a power cut.
+    pub(crate) fn sync_folder(&self, folder: &Path) -> Result<(), StoreError> {
+        File::open(folder)
+            .and_then(|folder| self.sync(&folder))
+            .map_err(|source| StoreError::io("sync the folder", folder, source))
     }
 
     pub(crate) fn temporary(&self) -> PathBuf {
@@ -504,13 +548,6 @@ pub(crate) fn make_readable(file: &File) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn make_readable(_: &File) -> io::Result<()> {
     Ok(())
-}
-
-/// Makes a rename in `folder` survive a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| StoreError::io("sync the folder", folder, source))
 }
 
 #[cfg(test)]
@@ -598,6 +635,31 @@ mod tests {
         store.untag("a:v1").unwrap();
         store.untag("a:v1").unwrap();
         assert_eq!(store.resolve("a:v1").unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_short_counts_as_missing_and_is_stored_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_cache(folder.path()).unwrap();
+        let blob = Descriptor::of(media_type::MANIFEST, b"content");
+        store.put(b"content").unwrap();
+        store
+            .add_layer(&blob.digest, crate::Compression::None, &blob)
+            .unwrap();
+        for short in ["", "cont"] {
+            fs::write(store.blob_path(&blob.digest), short).unwrap();
+            assert_eq!(store.has(&blob.digest), !short.is_empty());
+            assert_eq!(store.layer_forms(&blob.digest).unwrap(), []);
+            store.put(b"content").unwrap();
+            assert_eq!(store.read(&blob.digest).unwrap(), b"content");
+            assert_eq!(store.layer_forms(&blob.digest).unwrap().len(), 1);
+        }
+        let entry = folder.path().join("layers").join(blob.digest.hex());
+        fs::write(entry.join("none.json"), "").unwrap();
+        assert_eq!(store.layer_forms(&blob.digest).unwrap(), []);
+        // Nothing is missing of content that is empty.
+        let empty = store.put(b"").unwrap();
+        assert!(store.has(&empty));
     }
 
     #[test]

@@ -175,7 +175,7 @@ pub async fn fetch(
             digest,
         });
     }
-    let store = Store::open(&ctx.home.file("pulled")).map_err(PullError::Store)?;
+    let store = Store::open_cache(&ctx.home.file("pulled")).map_err(PullError::Store)?;
     let name = image.to_string();
     let (heartbeat, exact) = (Heartbeat::default(), image.with_digest(digest));
     let pull = remote_registry.pull(&exact, platform, &store, &heartbeat);

@@ -114,7 +114,7 @@ impl Registry {
         blob: &Descriptor,
         progress: &dyn Progress,
     ) -> Result<How, RegistryError> {
-        if store.has(&blob.digest) {
+        if store.has_all(&blob.digest, blob.size) {
             return Ok(How::Exists);
         }
         let doing = format!("fetch the blob {} from {}", blob.digest, endpoint.name());
@@ -230,6 +230,6 @@ fn already_here(image: &ImageRef, platform: &Platform, store: &Store) -> Option<
         .manifest
         .layers
         .iter()
-        .all(|layer| store.has(&layer.digest))
+        .all(|layer| store.has_all(&layer.digest, layer.size))
         .then_some(found)
 }

@@ -28,7 +28,6 @@ buildah() { command buildah --root "$work/buildah" --runroot "$work/buildah-run"
 context=$work/context
 mkdir -p "$context/files"
 tar -C /usr -c bin lib share 2> /dev/null | head -c "$((megabytes << 20))" > "$context/files/a" || true
-printf 'image: { repository: bench }\nservices: { web: { port: 80 } }\n' > "$context/hoist.yaml"
 printf 'FROM scratch\nCOPY files /files\nCOPY small /small\n' > "$context/Dockerfile"
 printf 'hoist.yaml\n' > "$context/.dockerignore"
 echo 0 > "$context/small"
@@ -37,15 +36,17 @@ echo 0 > "$context/small"
 source benches/medians.sh
 
 hoist_build() { "$hoist" build --engine embedded "$context" --tag bench:latest "$@"; }
+form() { printf 'image: { repository: bench, compression: %s }\nservices: { web: { port: 80 } }\n' "$1" > "$context/hoist.yaml"; }
 docker_build() { $docker build -q --network=host -t bench "$@" "$context"; }
 buildah_build() { buildah bud -q --layers --isolation chroot --network host -t bench "$@" "$context"; }
 
 for run in $(seq "$runs"); do
-  rm -rf "$HOIST_HOME"; seconds hoist_build >> "$work/hoist"
+  form zstd; rm -rf "$HOIST_HOME"; seconds hoist_build >> "$work/hoist"
+  form gzip; rm -rf "$HOIST_HOME"; seconds hoist_build >> "$work/hoist-gzip"
   $docker builder prune -af > /dev/null; seconds docker_build --no-cache >> "$work/docker-time"
   seconds buildah_build --no-cache >> "$work/buildah-time"
 done
-report "cold build of $megabytes MB" hoist docker-time buildah-time
+report "cold build of $megabytes MB, hoist with zstd" hoist hoist-gzip docker-time buildah-time
 
 for run in $(seq "$runs"); do
   echo "$run" > "$context/small"

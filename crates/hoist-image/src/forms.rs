@@ -23,7 +23,7 @@ pub async fn compressed(
     crate::build::blocking(move || converted(&workspace, &image, form, early.as_ref())).await
 }
 
-fn converted(
+pub(crate) fn converted(
     workspace: &Workspace,
     image: &Descriptor,
     form: Compression,

@@ -10,6 +10,7 @@ use hoist_oci::{Compression, Image, ImageRef};
 use crate::archive::Packing;
 use crate::config;
 use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::forms;
 use crate::layer::{self, StoredLayer};
 use crate::layouts;
 use crate::stored::store_image;
@@ -226,17 +227,18 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Descriptor> {
 /// # Errors
 /// Fails when there is none of that name, or it cannot be read.
 pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
-    let descriptor = find(workspace, name)?;
-    workspace
-        .store
-        .image(&descriptor, &Platform::host())
-        .map_err(|error| {
-            BuildError::from_source(
-                BuildErrorKind::Image,
-                format!("read the image {name}"),
-                error,
-            )
-        })
+    read(workspace, name, &find(workspace, name)?)
+}
+
+fn read(workspace: &Workspace, name: &str, descriptor: &Descriptor) -> Result<Image> {
+    let image = workspace.store.image(descriptor, &Platform::host());
+    image.map_err(|error| {
+        BuildError::from_source(
+            BuildErrorKind::Image,
+            format!("read the image {name}"),
+            error,
+        )
+    })
 }
 
 /// Writes a local image to `target`: an archive for `docker load` if that ends with `.tar`, else an OCI layout in a folder.
@@ -250,6 +252,15 @@ pub fn export(workspace: &Workspace, name: &str, target: &Path) -> Result<()> {
         .extension()
         .is_some_and(|extension| extension == "tar")
     {
+        // `docker load` does not recognise zstd before version 23.0, and has no use for how a layer travelled.
+        let zstd = |layer: &Descriptor| {
+            Compression::of_media_type(&layer.media_type) == Some(Compression::Zstd)
+        };
+        if image.manifest.layers.iter().any(zstd) {
+            let gzip = forms::converted(workspace, &image.descriptor, Compression::Gzip, None)?;
+            let image = read(workspace, name, &gzip)?;
+            return layouts::export_archive(workspace, &image, target, &full);
+        }
         layouts::export_archive(workspace, &image, target, &full)
     } else {
         let tag = full.rsplit_once(':').map_or("latest", |(_, tag)| tag);

@@ -1,9 +1,9 @@
 //! Images in the form that `docker load` and `docker import` read.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
 
-use hoist_oci::{Digest, Image, Store};
+use hoist_oci::{Compression, Digest, Image, Store};
 use tar::{Builder, Header};
 
 use crate::RuntimeError;
@@ -15,7 +15,7 @@ pub(super) struct Archive {
     layers: Vec<(String, File, u64)>,
 }
 
-/// Collects an image of the store under a name. Layers go in compressed as they are; the engine recognises gzip and zstd.
+/// Collects an image of the store under a name. Layers go in as they are, but for those in zstd, which no engine before 23.0 recognises.
 pub(super) fn of_image(store: &Store, image: &Image, tag: &str) -> Result<Archive, RuntimeError> {
     let failed = |digest: &Digest| {
         let action = format!("read {digest}");
@@ -33,10 +33,15 @@ pub(super) fn of_image(store: &Store, image: &Image, tag: &str) -> Result<Archiv
     for layer in &image.manifest.layers {
         let name = format!("{}.tar", layer.digest.hex());
         if !names.contains(&name) {
-            let blob = store
+            let mut blob = store
                 .open_blob(&layer.digest)
                 .map_err(failed(&layer.digest))?;
-            layers.push((name.clone(), blob, layer.size));
+            let mut size = layer.size;
+            if Compression::of_media_type(&layer.media_type) == Some(Compression::Zstd) {
+                (blob, size) =
+                    plain(blob).map_err(RuntimeError::system("unpack a layer for the engine"))?;
+            }
+            layers.push((name.clone(), blob, size));
         }
         names.push(name);
     }
@@ -47,6 +52,14 @@ pub(super) fn of_image(store: &Store, image: &Image, tag: &str) -> Result<Archiv
         config: (config_name, config),
         layers,
     })
+}
+
+/// What is in a zstd blob, in a file that has no name, and its size.
+fn plain(blob: File) -> io::Result<(File, u64)> {
+    let mut file = tempfile::tempfile()?;
+    let size = io::copy(&mut Compression::Zstd.decoder(blob)?, &mut file)?;
+    file.rewind()?;
+    Ok((file, size))
 }
 
 impl Archive {
@@ -142,6 +155,42 @@ fn elf(machine: u16, code: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_in_zstd_go_in_unpacked_and_others_as_they_are() {
+        use hoist_oci::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_cache(folder.path()).unwrap();
+        let mut layers = Vec::new();
+        for form in Compression::ALL {
+            let mut writer = form.encoder(Vec::new()).unwrap();
+            writer.write_all(b"the layer").unwrap();
+            let blob = writer.finish().unwrap();
+            store.put(&blob).unwrap();
+            layers.push(Descriptor::of(form.media_type(), &blob));
+        }
+        let kept = [layers[0].size, b"the layer".len() as u64, layers[2].size];
+        let config = serde_json::to_vec(&ImageConfig::empty(&Platform::host())).unwrap();
+        store.put(&config).unwrap();
+        let config = Descriptor::of(media_type::CONFIG, &config);
+        let manifest = serde_json::to_vec(&Manifest::new(config, layers)).unwrap();
+        store.put(&manifest).unwrap();
+        let image = Descriptor::of(media_type::MANIFEST, &manifest);
+        let image = store.image(&image, &Platform::host()).unwrap();
+
+        let mut written = Vec::new();
+        let archive = of_image(&store, &image, "app:v1").unwrap();
+        archive.write(&mut written).unwrap();
+        let mut archive = tar::Archive::new(&written[..]);
+        let sizes: Vec<u64> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().size())
+            .skip(2)
+            .collect();
+        assert_eq!(sizes, kept);
+    }
 
     #[test]
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -39,20 +39,33 @@ impl Eyes {
             .unwrap_or_else(|error| panic!("{operation}: {error}"))
     }
 
+    /// The items of that member of a list, of all its pages.
+    fn list(&self, operation: &str, mut asked: Value, member: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let mut answer = self.ask(operation, asked.clone());
+            let Value::Array(page) = answer[member].take() else {
+                panic!("{answer}");
+            };
+            all.extend(page);
+            if answer["nextToken"].is_null() {
+                return all;
+            }
+            asked["nextToken"] = answer["nextToken"].take();
+        }
+    }
+
     /// How many revisions of a family there are.
     pub fn revisions(&self, family: &str) -> usize {
-        let answer = self.ask("ListTaskDefinitions", json!({ "familyPrefix": family }));
-        answer["taskDefinitionArns"].as_array().unwrap().len()
+        let asked = json!({ "familyPrefix": family });
+        self.list("ListTaskDefinitions", asked, "taskDefinitionArns")
+            .len()
     }
 
     /// The service deployments of a service in the cluster `default`, the newest first.
     pub fn deployments(&self, service: &str) -> Vec<Value> {
         let asked = json!({ "service": service, "cluster": "default" });
-        let mut answer = self.ask("ListServiceDeployments", asked);
-        let Value::Array(all) = answer["serviceDeployments"].take() else {
-            panic!("{answer}");
-        };
-        all
+        self.list("ListServiceDeployments", asked, "serviceDeployments")
     }
 
     /// What PRIMARY of a service in the cluster `default` runs: number of the revision, state of the rollout, running and desired tasks.

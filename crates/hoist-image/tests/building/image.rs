@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::Bench;
-use hoist_image::{BuildErrorKind, import, inspect, list, name, remove};
+use hoist_image::{BuildErrorKind, export, import, inspect, list, name, remove};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_is_what_docker_would_make() {
@@ -342,4 +342,35 @@ async fn what_is_missing_is_named() {
         error.hint(),
         Some("there is dockerfile.prod: name it as `image.dockerfile` in hoist.yaml")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_archive_has_no_zstd_and_is_the_same_image() {
+    let bench = Bench::new();
+    bench.write("file", "content");
+    let outcome = bench
+        .build_with("FROM scratch\nCOPY file /\n", |request| {
+            request.compression = hoist_oci::Compression::Zstd
+        })
+        .await;
+    let image = bench.image(outcome.built());
+    name(&bench.workspace, "app:v1", &image.descriptor).unwrap();
+    let file = bench.context().join("app.tar");
+    export(&bench.workspace, "app:v1", &file).unwrap();
+    let mut archive = tar::Archive::new(fs::File::open(&file).unwrap());
+    let (mut manifest, mut beginnings) = (String::new(), Vec::new());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        if path == "manifest.json" {
+            manifest = String::from_utf8(content).unwrap();
+        } else if path.starts_with("blobs/") {
+            beginnings.push(content[..2].to_vec());
+        }
+    }
+    assert!(manifest.contains(&image.config_digest.hex()), "{manifest}");
+    assert!(beginnings.contains(&vec![0x1f, 0x8b]), "{beginnings:?}");
+    assert!(!beginnings.contains(&vec![0x28, 0xb5]), "{beginnings:?}");
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Times the corridor on the embedded AWS with the release binary: the first deployment, one that changes nothing, one that changes the
-# image, and `hoist --version`. Prints seconds, five runs each (the first deployment three), on a home and a project of its own.
+# image, and `hoist --version`. Prints seconds, five runs each (the first deployment three), on a home and a project of its own. `HOIST` names
+# another binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet
-hoist=$PWD/target/release/hoist
+[[ -n ${HOIST:-} ]] || cargo build --release --quiet
+hoist=${HOIST:-$PWD/target/release/hoist}
 work=$(mktemp -d)
 trap '"$hoist" local stop > /dev/null 2>&1 || true; rm -rf "$work"' EXIT
 export HOIST_HOME="$work/home"

@@ -294,8 +294,9 @@ pub fn play(seed: u64, story: Story) -> Tally {
         // The embedded pace is looked at all the time, and two observers call twice.
         if !is_fast && story != Story::Scrambled {
             tally.calls = it.calls.values().sum();
-            let heartbeats = it.calls.get("DescribeServices");
-            tally.heartbeats = heartbeats.copied().unwrap_or_default();
+            for (name, count) in &it.calls {
+                *tally.by_operation.entry(name).or_default() += count;
+            }
             tally.seconds = seconds;
             if meddling == 0 && matches!(verdict, Verdict::Succeeded | Verdict::RolledBack { .. }) {
                 tally.by_themselves = (tally.calls, seconds);

@@ -12,8 +12,8 @@ pub struct Tally {
     pub ends: BTreeMap<&'static str, u64>,
     /// Calls made while watching.
     pub calls: u64,
-    /// Of these, DescribeServices.
-    pub heartbeats: u64,
+    /// The same by operation.
+    pub by_operation: BTreeMap<&'static str, u64>,
     /// Virtual seconds watched.
     pub seconds: u64,
     /// Calls and seconds of the rollouts that came to their end by themselves.
@@ -56,7 +56,9 @@ impl std::ops::AddAssign for Tally {
             *self.ends.entry(end).or_default() += count;
         }
         self.calls += other.calls;
-        self.heartbeats += other.heartbeats;
+        for (operation, count) in other.by_operation {
+            *self.by_operation.entry(operation).or_default() += count;
+        }
         self.seconds += other.seconds;
         self.by_themselves.0 += other.by_themselves.0;
         self.by_themselves.1 += other.by_themselves.1;
@@ -69,13 +71,13 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} stories, {} verdicts, {:?}, {} hopeless; {} calls ({} heartbeats) in {} s of watching({:.2} a second, {:.2} where all went its way); lags of {}: half below {} ms, 99 % below {} ms, all below {} ms",
+            "{} stories, {} verdicts, {:?}, {} hopeless; {} calls {:?} in {} s of watching ({:.2} a second, {:.2} where all went its way); lags of {}: half below {} ms, 99 % below {} ms, all below {} ms",
             self.stories,
             self.judged,
             self.ends,
             self.hopeless,
             self.calls,
-            self.heartbeats,
+            self.by_operation,
             self.seconds,
             self.pace().0,
             self.pace().1,

@@ -19,9 +19,13 @@ const LOG_LINES: u32 = 20;
 /// Tasks that one DescribeTasks call takes.
 const TASKS_A_CALL: usize = 100;
 /// Everything is read again after this long, should the heartbeat have hidden a change.
-const REFRESH: SignedDuration = SignedDuration::from_secs(30);
-/// Tasks that start and targets that are checked are read this often, whatever the heartbeat says.
+const REFRESH: SignedDuration = SignedDuration::from_secs(60);
+/// A deployment in stages is read this often: a stage may begin or wait without a task that moves.
+const STAGED: SignedDuration = SignedDuration::from_secs(15);
+/// Targets that are checked are read this often, whatever the heartbeat says.
 const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(4);
+/// Tasks that start are read this often: what is said of them between is that they wait, and the heartbeat shows when they run or end.
+const STARTING: SignedDuration = SignedDuration::from_secs(7);
 /// So many services can be watched as if each were the only one: one DescribeServices call is the heartbeat of all.
 pub const FEW: usize = 10;
 /// With more of them, the targets of each are read so much more rarely that half of what Elastic Load Balancing lets in a second (10) is kept.
@@ -89,14 +93,15 @@ pub struct Observer<'a, A> {
     knows_deployments: Option<bool>,
     /// Stopped tasks that were described once; nothing about them changes any more.
     done: BTreeSet<String>,
-    /// Tasks that had not stopped when they were described.
-    active: BTreeSet<String>,
+    /// Tasks that had not stopped when they were described, and whether they were to run.
+    active: BTreeMap<String, bool>,
     /// The task definition of each service revision: it never changes.
     revisions: BTreeMap<String, String>,
     /// The last heartbeat after which all was read that it called for.
     last: Option<Heartbeat>,
     /// When everything was read.
     whole_at: Option<Timestamp>,
+    deployment_at: Timestamp,
     tasks_at: Timestamp,
     targets_at: Timestamp,
 }
@@ -206,10 +211,11 @@ impl<'a, A: Asks> Observer<'a, A> {
             definition,
             knows_deployments: None,
             done: BTreeSet::new(),
-            active: BTreeSet::new(),
+            active: BTreeMap::new(),
             revisions: BTreeMap::new(),
             last: None,
             whole_at: None,
+            deployment_at: Timestamp::MIN,
             tasks_at: Timestamp::MIN,
             targets_at: Timestamp::MIN,
         }
@@ -240,9 +246,11 @@ impl<'a, A: Asks> Observer<'a, A> {
         let ours = rollout.our_deployment();
         // Only the service deployment tells in which stage it is.
         let is_staged = ours.is_some_and(|ours| !ours.stage.is_empty());
-        if change.outcome || change.any && is_staged || ours.is_none() || is_over {
+        let is_stale = is_staged && self.deployment_at.duration_until(now) >= STAGED;
+        if change.outcome || change.any && is_staged || is_stale || ours.is_none() || is_over {
             let from = seen.len();
             self.deployments(rollout, seen).await?;
+            self.deployment_at = now;
             has_ended |= rollout.would_end(&seen[from..]);
             if has_ended {
                 // What a final status is believed with is at least as fresh as the status.
@@ -257,14 +265,20 @@ impl<'a, A: Asks> Observer<'a, A> {
         let crowd = OF_MANY * i32::try_from(watching).unwrap_or(i32::MAX);
         let is_due = |last: Timestamp, every| last.duration_until(now) >= every;
         if change.any || has_ended {
+            // As many as are known, and no event that says that one was started: then none is new.
+            let wanted = self.active.values().filter(|is_wanted| **is_wanted);
+            let (_, running, pending) = heartbeat.counts;
+            let is_known = i64::try_from(wanted.count()) == Ok(running + pending);
             let desired: &[&str] = if change.failures || has_ended {
                 &["RUNNING", "STOPPED"]
-            } else {
+            } else if change.events || !is_known {
                 &["RUNNING"]
+            } else {
+                &[]
             };
             self.tasks(desired, seen).await?;
             self.tasks_at = now;
-        } else if rollout.awaits_tasks() && is_due(self.tasks_at, ON_THE_WAY) {
+        } else if rollout.awaits_tasks() && is_due(self.tasks_at, STARTING) {
             // There is none that the heartbeat would not have shown.
             self.tasks(&[], seen).await?;
             self.tasks_at = now;
@@ -395,7 +409,7 @@ impl<'a, A: Asks> Observer<'a, A> {
         desired: &[&str],
         seen: &mut Vec<Observation>,
     ) -> Result<(), AwsError> {
-        let mut arns: Vec<String> = self.active.iter().cloned().collect();
+        let mut arns: Vec<String> = self.active.keys().cloned().collect();
         for desired in desired {
             let mut next = Value::Null;
             loop {
@@ -433,7 +447,8 @@ impl<'a, A: Asks> Observer<'a, A> {
                     self.active.remove(&task.arn);
                     self.done.insert(task.arn.clone());
                 } else {
-                    self.active.insert(task.arn.clone());
+                    let is_wanted = task.desired_status == "RUNNING";
+                    self.active.insert(task.arn.clone(), is_wanted);
                 }
                 seen.push(Observation::Task(task));
             }

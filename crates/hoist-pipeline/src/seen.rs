@@ -57,6 +57,7 @@ pub fn service_seen(service: &read::ServiceView<'_>, at: Timestamp) -> ServiceSe
     ServiceSeen {
         at,
         bake_minutes: read::number(configured, "bakeTimeInMinutes").unwrap_or_default(),
+        rolls_back: configured["deploymentCircuitBreaker"]["rollback"] == true,
         status: service.status().to_owned(),
         desired: service.desired(),
         running: service.running(),

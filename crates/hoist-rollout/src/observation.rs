@@ -48,6 +48,9 @@ pub struct ServiceSeen {
     /// The bake time of its deployments, in minutes.
     #[serde(default)]
     pub bake_minutes: i64,
+    /// Whether the circuit breaker rolls back what it ends.
+    #[serde(default)]
+    pub rolls_back: bool,
 }
 
 impl ServiceSeen {
@@ -56,6 +59,17 @@ impl ServiceSeen {
         self.deployments
             .iter()
             .find(|deployment| deployment.status == "PRIMARY")
+    }
+
+    /// Whether every task that is wanted runs, and none of another deployment does.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.primary().is_some_and(|primary| {
+            primary.running >= self.desired
+                && self
+                    .deployments
+                    .iter()
+                    .all(|one| one.id == primary.id || one.running == 0)
+        })
     }
 
     /// The ARNs of all target groups, alternates included.

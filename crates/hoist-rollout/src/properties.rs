@@ -111,6 +111,7 @@ fn any_observation(rng: &mut Rng) -> Observation {
                 events,
                 target_groups,
                 bake_minutes: 0,
+                rolls_back: false,
             })
         }
         3 | 4 => Observation::Deployment(DeploymentSeen {

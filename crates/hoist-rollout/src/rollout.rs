@@ -94,6 +94,10 @@ pub struct Rollout {
     pub(crate) draining: BTreeMap<(String, String, u16), Timestamp>,
     /// The last moment at which our deployment was not seen in its stage.
     pub(crate) stage_since: Option<Timestamp>,
+    /// The last moment at which our deployment was not seen on its way back.
+    pub(crate) back_since: Option<Timestamp>,
+    /// The last moment at which not every task was seen in its place.
+    pub(crate) unsettled_at: Option<Timestamp>,
 }
 
 impl Rollout {
@@ -112,6 +116,8 @@ impl Rollout {
             once_healthy: BTreeSet::new(),
             draining: BTreeMap::new(),
             stage_since: None,
+            back_since: None,
+            unsettled_at: None,
         }
     }
 
@@ -153,6 +159,9 @@ impl Rollout {
                     .is_none_or(|old| newer(old.at, service.at, old, service))
                 {
                     progress::of_service(self.service.as_ref(), service, &self.intent, news);
+                    if !service.is_in_place() {
+                        self.unsettled_at = self.unsettled_at.max(Some(service.at));
+                    }
                     self.service = Some(service.clone());
                 }
             }
@@ -169,6 +178,12 @@ impl Rollout {
                     {
                         if old.as_ref().is_none_or(|old| old.stage != deployment.stage) {
                             self.stage_since =
+                                Some(old.as_ref().map_or(deployment.at, |old| old.at));
+                        }
+                        let is_back = |one: &DeploymentSeen| one.status == "ROLLBACK_IN_PROGRESS";
+                        let was_back = old.as_ref().is_some_and(is_back);
+                        if is_back(deployment) && !was_back {
+                            self.back_since =
                                 Some(old.as_ref().map_or(deployment.at, |old| old.at));
                         }
                         progress::of_deployment(old.as_ref(), deployment, news);

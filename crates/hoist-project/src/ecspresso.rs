@@ -3,13 +3,17 @@
 //! See <https://github.com/kayac/ecspresso>. Its configuration is turned into the text of a `hoist.yaml`; `env` and `must_env` are filled in
 //! before a definition file is parsed, as ecspresso does. What is not supported is said where it stands.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use hoist_ecs::{Document, Problem, Severity, Span};
 
 use crate::error::ProjectError;
+use crate::jsonnet;
 use crate::template::Variables;
 
 /// Names that the configuration may have.
-pub(crate) const FILE_NAMES: [&str; 2] = ["ecspresso.yml", "ecspresso.yaml"];
+pub(crate) const FILE_NAMES: [&str; 3] = ["ecspresso.yml", "ecspresso.yaml", "ecspresso.jsonnet"];
 
 /// The keys that have a meaning here.
 const KNOWN: [&str; 9] = [
@@ -24,13 +28,18 @@ const KNOWN: [&str; 9] = [
     "codedeploy",
 ];
 
-/// The `hoist.yaml` that an ecspresso configuration stands for, and what of it is left out.
+/// The `hoist.yaml` that an ecspresso configuration in `file` stands for, and what of it is left out.
 pub(crate) fn config(
     shown: &str,
+    file: &Path,
     text: &str,
     variables: &Variables,
 ) -> Result<(String, Vec<Problem>), ProjectError> {
-    let expanded = expand(shown, text, variables)?;
+    let text = match jsonnet::is_jsonnet(shown) {
+        true => Cow::Owned(jsonnet::evaluate(shown, file, text, variables)?),
+        false => Cow::Borrowed(text),
+    };
+    let expanded = expand(shown, &text, variables)?;
     let document = Document::parse(shown, &expanded)?;
     let root = document.root();
     let text_of = |key: &str| root.get(key).and_then(|node| node.as_str());
@@ -43,17 +52,6 @@ pub(crate) fn config(
             .label("ecspresso needs both");
         return Err(Box::new(problem).into());
     };
-    for key in ["task_definition", "service_definition"] {
-        if let Some(node) = root.get(key)
-            && node.as_str().is_some_and(|file| file.ends_with(".jsonnet"))
-        {
-            let problem = document
-                .error(node.span, "hoist does not read Jsonnet")
-                .label("this file")
-                .help("write what `ecspresso render` prints into a JSON file, and name that");
-            return Err(Box::new(problem).into());
-        }
-    }
     let mut warnings = Vec::new();
     for entry in root.entries() {
         if !KNOWN.contains(&entry.key.as_str()) {
@@ -291,6 +289,34 @@ mod tests {
     }
 
     #[test]
+    fn a_project_in_jsonnet_is_read_as_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "ecspresso.jsonnet",
+            "{ region: 'eu-west-1', cluster: 'prod', service: 'web', task_definition: 'task.jsonnet', timeout: '5m' }",
+        );
+        write(
+            "task.jsonnet",
+            "local image = 'repo:' + std.native('must_env')('TAG');\n{ family: 'web', containerDefinitions: [{ name: 'app', image: image }] }",
+        );
+        let project = Project::find_with(folder.path(), None, &variables()).unwrap();
+        assert_eq!(project.region.as_deref(), Some("eu-west-1"));
+        let task = project.services[0].definitions("eu-west-1", None).task;
+        let task = task.unwrap();
+        assert_eq!(task.value()["containerDefinitions"][0]["image"], "repo:abc");
+        write(
+            "task.jsonnet",
+            "{\n  family: std.native('must_env')('GONE') }",
+        );
+        let error = Project::find_with(folder.path(), None, &variables()).unwrap_err();
+        let problem = &error.problems()[0];
+        assert_eq!((problem.line, problem.column), (2, 11), "{problem:?}");
+        assert!(problem.file.ends_with("task.jsonnet"), "{problem:?}");
+    }
+
+    #[test]
     fn applications_of_codedeploy_are_taken_over() {
         let task =
             r#"{ "family": "x", "containerDefinitions": [{ "name": "app", "image": "repo:1" }] }"#;
@@ -329,12 +355,6 @@ mod tests {
                 "{ \"family\": \"{{ env `A` \" }",
                 "1:14",
                 "has no end",
-            ),
-            (
-                "service: a\ntask_definition: a.jsonnet\n",
-                "",
-                "2:18",
-                "does not read Jsonnet",
             ),
             ("cluster: a\n", "", "1:1", "names no `service`"),
         ] {

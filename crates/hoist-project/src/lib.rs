@@ -20,6 +20,7 @@ mod checks;
 mod config;
 mod ecspresso;
 mod error;
+mod jsonnet;
 mod overlay;
 mod project;
 mod read;

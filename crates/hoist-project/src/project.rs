@@ -149,7 +149,7 @@ impl Project {
             .is_some_and(|name| ecspresso::FILE_NAMES.iter().any(|known| name == *known));
         let mut left_out = Vec::new();
         if as_written {
-            (text, left_out) = ecspresso::config(shown, &text, variables)?;
+            (text, left_out) = ecspresso::config(shown, file, &text, variables)?;
         }
         let (document, config) = configuration(shown, &text, environment, variables)?;
         let mut faults = Faults {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::checks::{check_environment, check_path, check_range, check_scaling};
 use crate::config::{FailureBudget, Platform, ScalingConfig, ServiceConfig, UrlConfig};
 use crate::ecspresso;
+use crate::jsonnet;
 use crate::project::{Faults, escape};
 use crate::short::short;
 use crate::template::{self, Variables};
@@ -423,6 +424,17 @@ fn document(
     };
     let shown = context.shown_root.join(path).display().to_string();
     let parse = |text: &str| Document::parse(&shown, text).map_err(|problem| vec![*problem]);
+    let text = match jsonnet::is_jsonnet(path) {
+        false => Ok(text),
+        true => jsonnet::evaluate(&shown, &context.root.join(path), &text, context.variables),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(problem) => {
+            faults.problems.push(*problem);
+            return None;
+        }
+    };
     let filled = match context.as_written {
         true => ecspresso::expand(&shown, &text, context.variables)
             .map_err(|problem| vec![*problem])

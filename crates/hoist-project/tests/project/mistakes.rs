@@ -59,7 +59,7 @@ fn a_key_with_no_near_one_lists_them() {
     4 |   nonsense: 1
       |   ^^^^^^^^
       |
-      = help: known here: `context`, `dockerfile`, `repository`, `create-repository`, `platforms`, `before`, `test`, `build-args`, `target`, `secrets`, `contexts`, `soci`, `engine`, `compression`
+      = help: known here: `context`, `dockerfile`, `repository`, `create-repository`, `platforms`, `before`, `test`, `build-args`, `target`, `secrets`, `contexts`, `soci`, `engine`, `builder`, `compression`
     "#);
 }
 

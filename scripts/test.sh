@@ -7,4 +7,9 @@ export HOIST_TEST_TOOLS="$PWD/target/tools"
 "$PWD/scripts/install-test-tools.sh"
 export PATH="$HOIST_TEST_TOOLS/bin:$PATH"
 cargo test --release --workspace
-CLIENTS_VENV="$HOIST_TEST_TOOLS" tests/clients/run.sh target/release/hoist
+export CLIENTS_VENV="$HOIST_TEST_TOOLS"
+tests/clients/run.sh target/release/hoist
+# Real tasks on the other runtimes, beside each other: they mostly wait.
+tests/clients/run.sh --runtime rootless target/release/hoist &
+tests/clients/run.sh --runtime docker target/release/hoist
+wait "$!"

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import sys
 import tarfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -16,6 +18,7 @@ import botocore.config
 import botocore.exceptions
 
 import answers
+import runtimes
 
 boto3.setup_default_session()
 answers.watch(boto3.DEFAULT_SESSION)
@@ -23,18 +26,26 @@ answers.watch(boto3.DEFAULT_SESSION)
 CONFIG = botocore.config.Config(retries={"max_attempts": 1})
 
 
+# Tests may run beside each other; boto3's sessions may not.
+LOCK = threading.RLock()
+
+
 def client(name, **options):
-    return boto3.client(name, config=CONFIG, **options)
+    with LOCK:
+        return boto3.client(name, config=CONFIG, **options)
 
 
 class Case(unittest.TestCase):
     maxDiff = None
-    count = 0
+    numbers = itertools.count(1)
 
     def name(self, what="x"):
         """A name that no other test uses."""
-        Case.count += 1
-        return f"{what}-{type(self).__name__}-{Case.count}".lower()
+        return f"{what}-{type(self).__name__}-{next(Case.numbers)}".lower()
+
+    def lacks(self, what):
+        """Why tasks have no such thing on the runtime that they run on, or None; see runtimes.py."""
+        return runtimes.lacks(what)
 
     def setUp(self):
         self.ecs = client("ecs")
@@ -119,8 +130,12 @@ _image = None
 def busybox():
     """An image with a static busybox in the embedded registry; its reference."""
     global _image
-    if _image:
-        return _image
+    with LOCK:
+        _image = _image or push_busybox()
+    return _image
+
+
+def push_busybox():
     ecr = client("ecr")
     try:
         uri = ecr.create_repository(repositoryName="clients/busybox")["repository"]["repositoryUri"]
@@ -167,8 +182,7 @@ def busybox():
         place = place if place.startswith("http") else f"http://{host}{place}"
         send("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest(blob)}", blob)
     send("PUT", f"http://{host}/v2/{name}/manifests/1", manifest, "application/vnd.oci.image.manifest.v1+json")
-    _image = f"{uri}:1"
-    return _image
+    return f"{uri}:1"
 
 
 def digest(content):

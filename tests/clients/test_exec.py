@@ -129,5 +129,6 @@ class Execute(Case):
         channel = Channel(session)
         self.addCleanup(channel.close)
         channel.shake_hands()
-        _, closed = channel.until(-1)
-        self.assertIn("no-such-program", closed["Output"])
+        printed, closed = channel.until(-1)
+        # An engine says so on the terminal.
+        self.assertIn("no-such-program", closed["Output"] + printed.decode())

@@ -33,6 +33,14 @@ class Names(Case):
         group = f"/{self.name('group')}"
         logs.create_log_group(logGroupName=group)
         log = {"logDriver": "awslogs", "options": {"awslogs-group": group, "awslogs-region": self.ecs.meta.region_name, "awslogs-stream-prefix": "p"}}
+        if self.lacks("names"):
+            # The question goes to the engine's resolver, which asks this machine's.
+            unknown = self.register(container={"image": busybox(), "command": ["busybox", "nslookup", f"web.{space}"], "essential": True})
+            run = self.ecs.run_task(cluster=cluster, taskDefinition=unknown["taskDefinitionArn"], launchType="FARGATE", networkConfiguration=self.network())
+            look = lambda: self.ecs.describe_tasks(cluster=cluster, tasks=[run["tasks"][0]["taskArn"]])["tasks"][0]
+            self.until("the end of the task", lambda: look()["lastStatus"] == "STOPPED")
+            self.assertNotEqual(look()["containers"][0]["exitCode"], 0)
+            return
         script = "; ".join(f"busybox nslookup {name} 2>&1 | grep -q {address} && echo {name}" for name in [f"web.{space}", "alias", f"http.{space}"])
         client_task = self.register(container={"image": busybox(), "command": ["sh", "-c", script], "logConfiguration": log})
         self.ecs.run_task(cluster=cluster, taskDefinition=client_task["taskDefinitionArn"], launchType="FARGATE", networkConfiguration=self.network())

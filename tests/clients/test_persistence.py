@@ -18,6 +18,8 @@ import botocore.exceptions
 from base import Case, busybox, client, digest
 
 PROGRAM = os.environ["HOIST_PROGRAM"]
+# A few here; a campaign has many: HOIST_KILL_ROUNDS=100 tests/clients/run.sh --runtime docker PROGRAM test_persistence.Killed
+ROUNDS = int(os.environ.get("HOIST_KILL_ROUNDS", "4"))
 
 
 def start(*options, **environment):
@@ -39,13 +41,20 @@ def kill():
     start()
 
 
-def processes(marker):
-    """How many processes of this machine have an argument."""
-    count = 0
+def pids(marker):
+    """The containers' processes that have this argument; an engine's own commands are none."""
+    found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            count += marker.encode() in path.read_bytes().split(b"\0")
-    return count
+            words = path.read_bytes().split(b"\0")
+            if marker.encode() in words and words[0] == b"sleep":
+                found.append(int(path.parent.name))
+    return found
+
+
+def processes(marker):
+    """How many there are."""
+    return len(pids(marker))
 
 
 class Killed(Case):
@@ -109,8 +118,13 @@ class Killed(Case):
 
         for work in (tag, write, push):
             self.keep_doing(work)
-        for _ in range(4):
+        for _ in range(ROUNDS):
             time.sleep(moments.uniform(0.1, 0.9))
+            # Every other time one of the containers, too.
+            if moments.random() < 0.5:
+                for pid in pids(marker)[:1]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, 9)
             kill()
         time.sleep(0.3)
         self.stop.set()

@@ -33,8 +33,7 @@ class Strategies(Case):
 
     def two_groups(self):
         """The `loadBalancers` of a service between two groups, the URLs of production and test, and the production rule."""
-        name = f"s{os.getpid()}-{Case.count}"
-        Case.count += 1
+        name = f"s{os.getpid()}-{next(Case.numbers)}"
         vpc = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
         made = self.elb.create_load_balancer(Name=name, Subnets=self.subnets(), Type="application")["LoadBalancers"][0]
         self.addCleanup(self.elb.delete_load_balancer, LoadBalancerArn=made["LoadBalancerArn"])

@@ -87,6 +87,9 @@ fn docker_answers() -> bool {
 /// Where tasks ask for names: the third address of the VPC, as in a real one (VPC user guide, "Amazon DNS server").
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
 
+/// The router of the first subnet.
+pub const ROUTER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
+
 /// Brings up the runtime and removes what an earlier daemon left.
 ///
 /// # Errors

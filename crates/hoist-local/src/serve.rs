@@ -236,7 +236,7 @@ async fn run(
     ctx.stopping.cancel();
     // Connections that are kept alive and idle end at once; a long answer has a second.
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
-    if let Err(error) = ctx.runtime.clean_up().await {
+    if let Err(error) = ctx.runtime.close().await {
         tracing::warn!(%error, "some containers may be left");
     }
     if let Err(error) = remove_volumes(home) {

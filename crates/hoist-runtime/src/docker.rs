@@ -9,13 +9,14 @@ mod process;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Child;
 
 use crate::task::Prepared;
 use crate::{
@@ -72,12 +73,16 @@ impl Docker {
     ///
     /// When the command is missing, the engine does not answer, or the network's addresses are used by another network.
     pub async fn new(config: DockerConfig) -> Result<Docker, RuntimeError> {
-        let cli = Cli::new(config.program.clone(), config.host.clone());
+        std::fs::create_dir_all(&config.files)
+            .map_err(RuntimeError::path("make", &config.files))?;
+        let cli = Cli::new(
+            config.program.clone(),
+            config.host.clone(),
+            config.files.join("making"),
+        );
         let architecture = cli
             .run(&["version", "--format", "{{.Server.Arch}}"])
             .await?;
-        std::fs::create_dir_all(&config.files)
-            .map_err(RuntimeError::path("make", &config.files))?;
         let docker = Docker {
             cli,
             config,
@@ -93,23 +98,38 @@ impl Docker {
                 )
                 .await?;
         }
-        let network = docker.network();
-        if docker
+        docker.make_network().await?;
+        Ok(docker)
+    }
+
+    /// The tasks' network, unless it is there.
+    async fn make_network(&self) -> Result<(), RuntimeError> {
+        let network = self.network();
+        if self
             .cli
             .run(&["network", "inspect", &network])
             .await
-            .is_err()
+            .is_ok()
         {
-            let (subnet, gateway) = span(&docker.config.subnets);
-            let label = docker.label();
-            let mut args = vec!["network", "create", "--label", &label];
-            if let (Some(subnet), Some(gateway)) = (&subnet, &gateway) {
-                args.extend(["--subnet", subnet, "--gateway", gateway]);
-            }
-            args.push(&network);
-            docker.cli.run(&args).await?;
+            return Ok(());
         }
-        Ok(docker)
+        let (subnet, gateway) = span(&self.config.subnets);
+        let label = self.label();
+        let mut args = vec!["network", "create", "--label", &label];
+        if let (Some(subnet), Some(gateway)) = (&subnet, &gateway) {
+            args.extend(["--subnet", subnet, "--gateway", gateway]);
+        }
+        args.push(&network);
+        match self.cli.run(&args).await {
+            Err(RuntimeError::Docker { problem, .. }) if problem.contains("overlaps") => {
+                // Most likely the network of a home that is no more. One that is in use stays.
+                let filter = format!("label={LABEL}");
+                let prune = ["network", "prune", "--force", "--filter", &filter];
+                self.cli.run(&prune).await?;
+                self.cli.run(&args).await.map(drop)
+            }
+            made => made.map(drop),
+        }
     }
 
     fn network(&self) -> String {
@@ -161,7 +181,16 @@ impl Docker {
             }
         }
         args.push(PAUSE);
-        if let Err(error) = self.cli.run(&args).await {
+        let mut made = self.cli.make(&args).await;
+        if let Err(RuntimeError::Docker { problem, .. }) = &made
+            && problem.contains(&format!("network {network} not found"))
+        {
+            // Taken away by whoever wanted its addresses while no task was in it.
+            let _ = self.cli.run(&["rm", "--force", &name]).await;
+            self.make_network().await?;
+            made = self.cli.make(&args).await;
+        }
+        if let Err(error) = made {
             // `run` leaves the container when only starting it failed.
             let _ = self.cli.run(&["rm", "--force", &name]).await;
             return Err(error);
@@ -207,36 +236,42 @@ impl Docker {
             container.ulimits.clear();
             started = self.make_and_start(task, &name, within, &container).await;
         }
-        started?;
+        let attached = started?;
         if !self.tasks().contains_key(task) {
             // Removed meanwhile, perhaps before there was anything to remove.
             let _ = self.cli.run(&["rm", "--force", &name]).await;
             return Err(gone());
         }
-        Process::follow(self.cli.clone(), name)
-            .map(|process| Box::new(process) as Box<dyn TaskProcess>)
+        Ok(Box::new(Process::follow(self.cli.clone(), name, attached)))
     }
 
-    /// Nothing is left of a container that did not start.
+    /// The command that carries what the container prints, from its first word on. Nothing is left of one that did not start.
     async fn make_and_start(
         &self,
         task: &str,
         name: &str,
         within: Limits,
         container: &TaskContainer,
-    ) -> Result<(), StartError> {
+    ) -> Result<Child, StartError> {
         let args = self.arguments(task, name, within, container)?;
         self.cli
             .create(&args, &container.env)
             .await
-            .map_err(|error| StartError::other("make the container", error))?;
-        if let Err(error) = self.cli.run(&["start", name]).await {
-            let problem = error.to_string();
-            let _ = self.cli.run(&["rm", "--force", name]).await;
-            let program = container.args.first().map_or("", String::as_str);
-            return Err(process::start_error(&problem, program, &container.user));
+            .map_err(|error| process::make_error(error, &container.cwd))?;
+        match self.cli.start(name).await {
+            Ok(attached) => Ok(attached),
+            Err(error) => {
+                let problem = error.to_string();
+                let _ = self.cli.run(&["rm", "--force", name]).await;
+                let program = container.args.first().map_or("", String::as_str);
+                Err(process::start_error(
+                    &problem,
+                    program,
+                    &container.user,
+                    &container.cwd,
+                ))
+            }
         }
-        Ok(())
     }
 
     /// What `docker create` is told, but for the environment, which may hold secrets.
@@ -260,8 +295,8 @@ impl Docker {
         flag("--name", name.to_owned());
         flag("--label", self.label());
         flag("--network", format!("container:{}", self.name(task)));
-        // Whatever the engine's default is, this one can be read back.
-        flag("--log-driver", "json-file".to_owned());
+        // Its output is read as it comes, and kept elsewhere.
+        flag("--log-driver", "none".to_owned());
         flag("--entrypoint", program.clone());
         if !container.cwd.is_empty() {
             flag("--workdir", container.cwd.clone());
@@ -381,6 +416,8 @@ impl Runtime for Docker {
 
     fn clean_up(&self) -> BoxFuture<'_, Result<(), RuntimeError>> {
         Box::pin(async {
+            // A killed process leaves commands that go on, and what they make would come after the list below.
+            self.cli.nothing_is_being_made().await?;
             self.tasks().clear();
             let filter = format!("label={}", self.label());
             let listed = self
@@ -421,6 +458,45 @@ impl Runtime for Docker {
 
     fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
         Box::pin(self.remove(task))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        Box::pin(async {
+            self.clean_up().await?;
+            // So that another home can have its addresses.
+            let network = self.network();
+            self.cli.run(&["network", "rm", &network]).await.map(drop)
+        })
+    }
+
+    fn lacks(&self) -> Vec<String> {
+        let mut lacks = vec![
+            "security groups: the network of a Docker Engine lets tasks reach each other as they like",
+            "the names of Cloud Map and Service Connect: the resolver of a Docker Engine takes none",
+            "the keys of their roles: a Docker Engine cannot give them 169.254.170.2, where SDKs look for keys",
+            "limits of all containers together: in a Docker Engine each container may use what its task may",
+        ];
+        if self.config.publish {
+            lacks.push("the metadata endpoint: the Docker Engine runs on a machine of its own");
+        }
+        lacks.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The router of the tasks is an address of this machine, where the engine is on this machine.
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {
+        let is_router = self
+            .config
+            .subnets
+            .first()
+            .map(|(router, _)| IpAddr::V4(*router))
+            == Some(address.ip());
+        if self.config.publish || !is_router {
+            return Box::pin(std::future::ready(Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("a Docker Engine's tasks cannot reach {address}"),
+            ))));
+        }
+        Box::pin(TcpListener::bind(address))
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {

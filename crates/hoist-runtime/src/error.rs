@@ -89,7 +89,7 @@ impl StartError {
                 "build the image for this machine's architecture; a script needs a first line such as #!/bin/sh",
             ),
             StartError::NoSuchExecutable { .. } => Some(
-                "check the command and the entry point; a dynamically linked program also needs its loader in the image",
+                "check the command and the entry point; the file must be executable (chmod +x), and a dynamically linked program needs its loader in the image",
             ),
             StartError::PermissionDenied { .. } => {
                 Some("make the file executable in the image (chmod +x, or COPY --chmod=755)")

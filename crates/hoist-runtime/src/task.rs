@@ -43,6 +43,11 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Kills what still runs in a task and removes its network, its control group and what its containers wrote. Nothing if there is no such task.
     fn remove_task<'a>(&'a self, task: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;
 
+    /// What is left to do before this process ends: [`Runtime::clean_up`], and giving back what is of no use to the next.
+    fn close(&self) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        self.clean_up()
+    }
+
     /// What tasks lack on this machine, each in a sentence's worth of words: limits, a way out.
     fn lacks(&self) -> Vec<String> {
         Vec::new()

@@ -184,9 +184,10 @@ async fn a_program_that_cannot_start_says_why() {
         start("d", &["/bin/not-executable"]).await,
         StartError::PermissionDenied { .. }
     ));
+    // As Docker's runtime has it, which looks for executable files only.
     assert!(matches!(
         start("e", &["not-executable"]).await,
-        StartError::PermissionDenied { .. }
+        StartError::NoSuchExecutable { .. }
     ));
     let mut spec = lab.spec("f", &["true"]);
     spec.user = "ghost".into();

@@ -264,12 +264,15 @@ fn surroundings<'a>(crew: &Crew, task: &Task, container: &str) -> Vec<(&'a str, 
         ("AWS_REGION", task.region.clone()),
         ("AWS_DEFAULT_REGION", task.region.clone()),
     ];
-    if crew.has_metadata() {
-        let base = format!("http://{}", metadata::ADDRESS);
+    if let Some(host) = crew.metadata() {
+        let base = format!("http://{host}");
         if let Some(id) = crew.runtime_id(&task.arn, container) {
             around.push(("ECS_CONTAINER_METADATA_URI_V4", format!("{base}/v4/{id}")));
         }
-        if let Some(held) = crew.run(&task.arn).and_then(|run| run.credentials()) {
+        // SDKs put the address that they know before this path.
+        if host == metadata::ADDRESS
+            && let Some(held) = crew.run(&task.arn).and_then(|run| run.credentials())
+        {
             let path = format!("/v2/credentials/{}", held.id);
             around.push(("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", path));
         }

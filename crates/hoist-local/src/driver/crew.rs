@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hoist_fargate::{Arn, Command, Event, Task};
@@ -22,8 +21,8 @@ pub struct Crew {
     pub ctx: Ctx,
     work: Arc<Mutex<Work>>,
     targets_in_order: Arc<OnceLock<mpsc::UnboundedSender<Command>>>,
-    /// Whether tasks have the metadata endpoint.
-    metadata: Arc<AtomicBool>,
+    /// Where tasks have the metadata endpoint: an address, and a port unless that is 80.
+    metadata: Arc<OnceLock<String>>,
 }
 
 #[derive(Default)]
@@ -171,14 +170,15 @@ impl Crew {
         }
     }
 
-    /// From now on tasks have the metadata endpoint.
-    pub fn open_metadata(&self) {
-        self.metadata.store(true, Ordering::Relaxed);
+    /// From now on tasks have the metadata endpoint there.
+    pub fn open_metadata(&self, host: String) {
+        // It is opened once.
+        let _ = self.metadata.set(host);
     }
 
-    /// Whether tasks have the metadata endpoint.
-    pub fn has_metadata(&self) -> bool {
-        self.metadata.load(Ordering::Relaxed)
+    /// Where tasks have the metadata endpoint, if anywhere.
+    pub fn metadata(&self) -> Option<&str> {
+        self.metadata.get().map(String::as_str)
     }
 
     /// The id that a container of a task is known by, once it is to start.

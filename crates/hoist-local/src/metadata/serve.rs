@@ -12,22 +12,34 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{credentials, describe, statistics};
 use crate::api;
 use crate::driver::Crew;
+use crate::engine::ROUTER;
 
 /// The host part of `ECS_CONTAINER_METADATA_URI_V4`, which SDKs have built in for credentials.
 pub const ADDRESS: &str = "169.254.170.2";
 
-/// Begins to answer the tasks of this instance. Where the runtime has no such network, tasks do without.
+/// Begins to answer the tasks of this instance: at the address that they know from Fargate, where the runtime's network has it, else at
+/// a port of their router. Where there is neither, tasks do without.
 pub async fn open(crew: &Crew) {
-    let address = SocketAddr::from(([169, 254, 170, 2], 80));
-    let listener = match crew.ctx.runtime.listen(address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::info!(%error, "tasks have no metadata endpoint");
-            return;
-        }
+    let fixed = SocketAddr::from(([169, 254, 170, 2], 80));
+    let mut opened = crew.ctx.runtime.listen(fixed).await;
+    let is_fixed = opened.is_ok();
+    if !is_fixed {
+        opened = crew.ctx.runtime.listen((ROUTER, 0).into()).await;
+    }
+    let host = match &opened {
+        Ok(_) if is_fixed => Ok(ADDRESS.to_owned()),
+        Ok(listener) => listener.local_addr().map(|address| address.to_string()),
+        Err(_) => Ok(String::new()),
     };
-    crew.open_metadata();
-    tokio::spawn(serve(crew.clone(), listener));
+    match (opened, host) {
+        (Ok(listener), Ok(host)) => {
+            crew.open_metadata(host);
+            tokio::spawn(serve(crew.clone(), listener));
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::info!(%error, "tasks have no metadata endpoint");
+        }
+    }
 }
 
 async fn serve(crew: Crew, listener: TcpListener) {

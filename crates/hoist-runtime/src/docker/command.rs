@@ -1,10 +1,14 @@
 //! Runs the `docker` command.
 
 use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use nix::errno::Errno;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::archive::Archive;
@@ -15,14 +19,75 @@ use crate::RuntimeError;
 pub(super) struct Cli {
     program: PathBuf,
     host: Option<String>,
+    /// Locked by every command that makes something, as long as it runs.
+    making: PathBuf,
 }
 
 /// Longest value that an environment file takes, below the 64 KiB of the command's line reader.
 const LONGEST_LINE: usize = 60_000;
+/// How often is looked whether commands of a killed process have ended, and for how long.
+const POLL: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Cli {
-    pub(super) fn new(program: PathBuf, host: Option<String>) -> Cli {
-        Cli { program, host }
+    pub(super) fn new(program: PathBuf, host: Option<String>, making: PathBuf) -> Cli {
+        Cli {
+            program,
+            host,
+            making,
+        }
+    }
+
+    /// As [`Cli::run`], for a command that makes or starts a container.
+    pub(super) async fn make(&self, args: &[&str]) -> Result<String, RuntimeError> {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.hold(&mut command)?;
+        let output = command.output().await.map_err(self.missing())?;
+        finish(args.first().copied().unwrap_or_default(), output)
+    }
+
+    /// Lets the command hold the lock until it ends, also when this process is killed before.
+    fn hold(&self, command: &mut Command) -> Result<(), RuntimeError> {
+        let failed = |error| RuntimeError::path("lock", &self.making)(error);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.making)
+            .map_err(failed)?;
+        // Nobody holds it alone longer than it takes to see that nobody else does.
+        file.lock_shared().map_err(failed)?;
+        // SAFETY: between fork and exec one system call is made, on a number; the file is open as long as the command is not dropped.
+        unsafe {
+            command.pre_exec(move || {
+                Errno::result(libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0))?;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until no command makes anything any more, one of a killed process neither.
+    pub(super) async fn nothing_is_being_made(&self) -> Result<(), RuntimeError> {
+        let failed = |error| RuntimeError::path("lock", &self.making)(error);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.making)
+            .map_err(failed)?;
+        let waiting = async {
+            loop {
+                match file.try_lock() {
+                    Ok(()) => return Ok(()),
+                    Err(TryLockError::WouldBlock) => tokio::time::sleep(POLL).await,
+                    Err(TryLockError::Error(error)) => return Err(failed(error)),
+                }
+            }
+        };
+        // An engine that hangs is no reason to never start; what it makes late is there to be seen by the next start.
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or(Ok(()))
     }
 
     /// The command with these arguments, its streams closed.
@@ -76,6 +141,53 @@ impl Cli {
         finish(what, output.map_err(self.missing())?)
     }
 
+    /// Starts a container that was made. What is returned carries its output and ends after it; `docker logs` would sometimes end before
+    /// the last words.
+    pub(super) async fn start(&self, name: &str) -> Result<Child, RuntimeError> {
+        let mut attached = self.command(&["start", "--attach", name]);
+        attached.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The engine tells what was before the question, too.
+        let about = format!("container={name}");
+        let mut told = self.command(&[
+            "events",
+            "--since=1",
+            "--filter",
+            &about,
+            "--filter",
+            "event=start",
+            "--format={{.Action}}",
+        ]);
+        told.stdout(Stdio::piped());
+        let mut attached = attached.spawn().map_err(self.missing())?;
+        let mut told = told.spawn().map_err(self.missing())?;
+        let mut word = [0; 1];
+        let started = async {
+            match told.stdout.as_mut() {
+                Some(stdout) => matches!(stdout.read(&mut word).await, Ok(1)),
+                None => false,
+            }
+        };
+        let is_told = tokio::select! {
+            is_told = started => is_told,
+            _ = attached.wait() => false,
+        };
+        if !is_told {
+            // Over before it was told, or never begun.
+            let since = self
+                .run(&["inspect", "--format={{.State.StartedAt}}", name])
+                .await?;
+            if since.starts_with("0001-") {
+                let _ = attached.start_kill();
+                let output = attached.wait_with_output().await.map_err(self.missing())?;
+                return Err(RuntimeError::Docker {
+                    command: "start".to_owned(),
+                    problem: last_words(&output),
+                });
+            }
+        }
+        Ok(attached)
+    }
+
     /// Creates a container. Its environment may hold secrets, so it travels on standard input, and what a line cannot hold in the
     /// command's own environment: never in the argument list, which every user of the machine can read.
     pub(super) async fn create(
@@ -101,6 +213,7 @@ impl Cli {
         all.extend(args.iter().cloned());
         let mut command = self.command(&all);
         command.envs(own);
+        self.hold(&mut command)?;
         self.feed_with(command, "create", file.into_bytes())
             .await
             .map(drop)
@@ -149,13 +262,18 @@ fn finish(what: &str, output: Output) -> Result<String, RuntimeError> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    Err(RuntimeError::Docker {
+        command: what.to_owned(),
+        problem: last_words(&output),
+    })
+}
+
+/// The last lines of its standard error.
+fn last_words(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
-    Err(RuntimeError::Docker {
-        command: what.to_owned(),
-        problem: lines[lines.len().saturating_sub(5)..].join("; "),
-    })
+    lines[lines.len().saturating_sub(5)..].join("; ")
 }

@@ -49,14 +49,9 @@ const KILLED: Exit = Exit {
 };
 
 impl Process {
-    /// Reads the output of a container that was just started, from its beginning, and waits for its end.
-    pub(super) fn follow(cli: Cli, name: String) -> Result<Process, StartError> {
-        let mut logs = cli.command(&["logs", "--follow", &name]);
-        logs.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut logs = logs
-            .spawn()
-            .map_err(|error| StartError::other("read the container's output", error))?;
-        let (stdout, stderr) = streams(&mut logs);
+    /// Waits for the end of a container that was just started, and passes its output on.
+    pub(super) fn follow(cli: Cli, name: String, mut attached: Child) -> Process {
+        let (stdout, stderr) = streams(&mut attached);
         let (publish, exit) = watch::channel(None);
         let waiting = (cli.clone(), name.clone());
         tokio::spawn(async move {
@@ -64,9 +59,9 @@ impl Process {
             let exit = ended(&cli, &name).await.unwrap_or(KILLED);
             publish.send_replace(Some(exit));
             // The command ends by itself once it has passed everything on; it must not be dropped before.
-            let _ = logs.wait().await;
+            let _ = attached.wait().await;
         });
-        Ok(Process {
+        Process {
             cli,
             name,
             added: false,
@@ -76,7 +71,7 @@ impl Process {
             stdout,
             stderr,
             end: None,
-        })
+        }
     }
 
     fn add(&self, exec: ExecSpec) -> Result<Process, StartError> {
@@ -201,8 +196,27 @@ async fn ended(cli: &Cli, name: &str) -> Result<Exit, RuntimeError> {
     Ok(exit)
 }
 
+/// Reads why a container was not made out of what the engine said. It makes the working directory.
+pub(super) fn make_error(error: RuntimeError, cwd: &str) -> StartError {
+    match error {
+        RuntimeError::Docker { problem, .. } if problem.contains("Cannot mkdir") => {
+            StartError::WorkingDirectory {
+                path: cwd.to_owned(),
+                reason: problem,
+            }
+        }
+        error => StartError::other("make the container", error),
+    }
+}
+
 /// Reads why a container did not start out of what the engine said.
-pub(super) fn start_error(said: &str, program: &str, user: &str) -> StartError {
+pub(super) fn start_error(said: &str, program: &str, user: &str, cwd: &str) -> StartError {
+    if said.contains("chdir to cwd") {
+        return StartError::WorkingDirectory {
+            path: cwd.to_owned(),
+            reason: said.to_owned(),
+        };
+    }
     let program = program.to_owned();
     let about_exec =
         said.contains("exec: ") || said.contains("exec failed") || said.contains("stat ");
@@ -353,20 +367,20 @@ mod tests {
         let said = "OCI runtime create failed: runc create failed: unable to start container process: \
                     error during container init: exec: \"no-such\": executable file not found in $PATH";
         assert!(matches!(
-            start_error(said, "no-such", ""),
+            start_error(said, "no-such", "", ""),
             StartError::NoSuchExecutable { .. }
         ));
         let said = "runc create failed: unable to start container process: error during container init: exec: \"/x\": permission denied";
         assert!(matches!(
-            start_error(said, "/x", ""),
+            start_error(said, "/x", "", ""),
             StartError::PermissionDenied { .. }
         ));
         let said = "unable to find user ghost: no matching entries in passwd file";
         assert!(
-            matches!(start_error(said, "x", "ghost"), StartError::NoSuchUser { name, .. } if name == "ghost")
+            matches!(start_error(said, "x", "ghost", ""), StartError::NoSuchUser { name, .. } if name == "ghost")
         );
         assert!(matches!(
-            start_error("out of space", "x", ""),
+            start_error("out of space", "x", "", ""),
             StartError::Other { .. }
         ));
     }

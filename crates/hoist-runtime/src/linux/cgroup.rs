@@ -18,7 +18,7 @@ const PERIOD: u64 = 100_000;
 pub(crate) enum Hierarchies {
     /// Each mounted hierarchy with the directory below which groups are made, and the name it is mounted by.
     V1(Vec<V1>),
-    /// The directory below which groups are made.
+    /// The directory below which groups are made. It may lack controllers; see [`Hierarchies::lacks`].
     V2(PathBuf),
     /// None, and why.
     Absent(String),
@@ -98,6 +98,32 @@ impl Hierarchies {
         match v2 {
             Some(top) => Hierarchies::V2(top),
             None => Hierarchies::Absent("no control groups are mounted".to_owned()),
+        }
+    }
+
+    /// What cannot be limited here, and why; `None` if everything can.
+    pub(crate) fn lacks(&self) -> Option<String> {
+        match self {
+            Hierarchies::V1(_) => None,
+            Hierarchies::Absent(why) => Some(why.clone()),
+            Hierarchies::V2(base) => {
+                let file = base.join("cgroup.controllers");
+                let available = fs::read_to_string(&file).unwrap_or_default();
+                let missing: Vec<(&str, &str)> = CONTROLLERS_V2
+                    .into_iter()
+                    .filter(|(name, _)| !lists(&available, name))
+                    .collect();
+                let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+                let what: Vec<&str> = missing.iter().map(|(_, what)| *what).collect();
+                (!missing.is_empty()).then(|| {
+                    format!(
+                        "{} of tasks cannot be limited: {} does not list {}",
+                        what.join(" and "),
+                        file.display(),
+                        names.join(" and ")
+                    )
+                })
+            }
         }
     }
 
@@ -228,33 +254,42 @@ fn writable_v2(top: &Path) -> Result<PathBuf, String> {
     Err(format!("cannot make control groups: {why}"))
 }
 
-/// Hands the controllers of a version 2 group on to the groups below it.
+/// The controllers of version 2 that limits need, and what is limited by each.
+const CONTROLLERS_V2: [(&str, &str); 3] = [
+    ("cpu", "processor time"),
+    ("memory", "memory"),
+    ("pids", "processes"),
+];
+
+fn lists(list: &str, name: &str) -> bool {
+    list.split_whitespace().any(|one| one == name)
+}
+
+/// Hands the controllers of a version 2 group on to the groups below it: those that it has, and it must have one.
 fn enable(directory: &Path) -> io::Result<()> {
-    let available = fs::read_to_string(directory.join("cgroup.controllers"))
-        .map_err(|error| named(error, directory))?;
-    let file = directory.join("cgroup.subtree_control");
-    let enabled = fs::read_to_string(&file).map_err(|error| named(error, &file))?;
-    let has = |list: &str, name: &str| list.split_whitespace().any(|one| one == name);
-    let missing: Vec<String> = ["cpu", "memory", "pids"]
+    let read = |name: &str| {
+        let file = directory.join(name);
+        fs::read_to_string(&file).map_err(|error| named(error, &file))
+    };
+    let available = read("cgroup.controllers")?;
+    let enabled = read("cgroup.subtree_control")?;
+    let ours = CONTROLLERS_V2.map(|(name, _)| name);
+    if !ours.iter().any(|name| lists(&available, name)) {
+        return Err(io::Error::other(format!(
+            "{} has none of the controllers {}",
+            directory.display(),
+            ours.join(", ")
+        )));
+    }
+    let missing: Vec<String> = ours
         .into_iter()
-        .filter(|name| !has(&enabled, name))
-        .map(|name| {
-            if has(&available, name) {
-                Ok(format!("+{name}"))
-            } else {
-                Err(name)
-            }
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|name| {
-            io::Error::other(format!(
-                "{} does not have the {name} controller",
-                directory.display()
-            ))
-        })?;
+        .filter(|name| lists(&available, name) && !lists(&enabled, name))
+        .map(|name| format!("+{name}"))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
+    let file = directory.join("cgroup.subtree_control");
     fs::write(&file, missing.join(" ")).map_err(|error| named(error, &file))
 }
 
@@ -277,14 +312,21 @@ impl Group {
     }
 
     fn limit(&self, limits: &Limits) -> io::Result<()> {
+        let v2 = self.is_v2();
+        let controllers = match self.directories.get("") {
+            Some(directory) => fs::read_to_string(directory.join("cgroup.controllers"))?,
+            None => String::new(),
+        };
         let write = |controller: &str, file: &str, value: u64| -> io::Result<()> {
             let Some(directory) = self.directory(controller) else {
                 return Ok(());
             };
+            if v2 && !lists(&controllers, controller) {
+                return Ok(());
+            }
             let path = directory.join(file);
             fs::write(&path, value.to_string()).map_err(|error| named(error, &path))
         };
-        let v2 = self.is_v2();
         if let Some(bytes) = limits.memory_bytes {
             write(
                 "memory",
@@ -317,9 +359,11 @@ impl Group {
             // The kernel takes no quota below 1 ms.
             let quota = (units.saturating_mul(PERIOD) / 1024).max(1000);
             if v2 {
-                let path = self.directories[""].join("cpu.max");
-                fs::write(&path, format!("{quota} {PERIOD}"))
-                    .map_err(|error| named(error, &path))?;
+                if lists(&controllers, "cpu") {
+                    let path = self.directories[""].join("cpu.max");
+                    fs::write(&path, format!("{quota} {PERIOD}"))
+                        .map_err(|error| named(error, &path))?;
+                }
             } else {
                 write("cpu", "cpu.cfs_period_us", PERIOD)?;
                 write("cpu", "cpu.cfs_quota_us", quota)?;
@@ -382,14 +426,12 @@ impl Group {
             .map(|directory| directory.join("memory.stat"))
             .unwrap_or_default();
         let v2 = self.is_v2();
-        let used = number(
-            "memory",
-            if v2 {
-                "memory.current"
-            } else {
-                "memory.usage_in_bytes"
-            },
-        )?;
+        let used = if v2 {
+            // Not there where the controller is not.
+            number("memory", "memory.current").unwrap_or(0)
+        } else {
+            number("memory", "memory.usage_in_bytes")?
+        };
         let idle_cache = field(
             &memory,
             if v2 {
@@ -457,6 +499,11 @@ fn remove_below(directory: &Path) -> io::Result<()> {
     let gone = |error: &io::Error| {
         error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
     };
+    // All at once, where the kernel can (version 2, Linux 5.14); what is killed one by one may fork meanwhile.
+    let _ = File::options()
+        .write(true)
+        .open(directory.join("cgroup.kill"))
+        .and_then(|mut file| io::Write::write_all(&mut file, b"1"));
     let entries = match fs::read_dir(directory) {
         Err(error) if gone(&error) => return Ok(()),
         entries => entries?,
@@ -521,6 +568,10 @@ mod tests {
             cpu_shares: Some(1024),
             pids: Some(7),
         };
+        // The kernel fills a new group with files; here somebody else has to.
+        let home = top.join("home");
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("cgroup.controllers"), "cpu memory pids\n").unwrap();
         let group = Hierarchies::V2(top.to_owned())
             .create("home", &limits)
             .unwrap()
@@ -537,6 +588,104 @@ mod tests {
         assert_eq!(
             (read("cpu.max"), read("cpu.weight"), read("pids.max")),
             ("25000 100000".into(), "39".into(), "7".into())
+        );
+    }
+
+    #[test]
+    fn a_group_that_lacks_a_controller_limits_what_it_can_and_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        let home = top.join("home");
+        fs::create_dir(&home).unwrap();
+        fs::write(top.join("cgroup.subtree_control"), "").unwrap();
+        // What systemd before 252 hands on to users.
+        for place in [top, &home] {
+            fs::write(place.join("cgroup.controllers"), "memory pids\n").unwrap();
+        }
+        let hierarchies = Hierarchies::V2(top.to_owned());
+        let said = hierarchies.lacks().unwrap();
+        assert!(
+            said.starts_with("processor time of tasks cannot be limited: ")
+                && said.ends_with("cgroup.controllers does not list cpu"),
+            "{said}"
+        );
+        let limits = Limits {
+            memory_bytes: Some(1 << 20),
+            cpu_units: Some(256),
+            cpu_shares: Some(1024),
+            pids: None,
+        };
+        hierarchies.create("home", &limits).unwrap().unwrap();
+        assert_eq!(
+            fs::read_to_string(home.join("memory.max")).unwrap(),
+            "1048576"
+        );
+        assert!(!home.join("cpu.max").exists() && !home.join("cpu.weight").exists());
+        fs::write(top.join("cgroup.controllers"), "hugetlb\n").unwrap();
+        let error = enable(top).unwrap_err().to_string();
+        assert!(
+            error.ends_with("has none of the controllers cpu, memory, pids"),
+            "{error}"
+        );
+    }
+
+    /// Where version 2 is mounted on this machine, for root.
+    fn mounted_v2() -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+        let top = PathBuf::from(line.split(' ').nth(4)?);
+        probe(&top).ok().map(|()| top)
+    }
+
+    /// On a hybrid machine such as this one may be, the controllers are version 1's, which gives none back while anybody uses it. What
+    /// needs no controller is the kernel's own here: groups, who is in them, their end.
+    #[test]
+    #[allow(clippy::print_stderr, reason = "says why it is skipped")]
+    fn a_real_group_of_version_2_takes_processes_and_ends_with_all_of_them() {
+        let Some(top) = mounted_v2() else {
+            eprintln!("skipped: no hierarchy of version 2 is mounted that this user may write to");
+            return;
+        };
+        let name = format!("hoist-test-v2-{}", std::process::id());
+        let inner = top.join(&name).join("task/container");
+        fs::create_dir_all(&inner).unwrap();
+        let group = Group {
+            directories: BTreeMap::from([(String::new(), inner.clone())]),
+        };
+        let limits = Limits {
+            memory_bytes: Some(64 << 20),
+            cpu_units: Some(512),
+            cpu_shares: Some(64),
+            pids: Some(50),
+        };
+        group.limit(&limits).unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read go; sleep 1000 & sleep 1000"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        for mut procs in group.open_procs().unwrap() {
+            io::Write::write_all(&mut procs, child.id().to_string().as_bytes()).unwrap();
+        }
+        io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
+        let inside = || {
+            let text = fs::read_to_string(inner.join("cgroup.procs")).unwrap();
+            text.lines().count()
+        };
+        while inside() < 3 {
+            assert_eq!(child.try_wait().unwrap(), None);
+            std::thread::yield_now();
+        }
+        let populated = field(&top.join(&name).join("cgroup.events"), "populated");
+        assert_eq!(populated, Some(1));
+        assert_eq!(group.oom_kills(), 0);
+        assert!(group.stats().unwrap().cpu_nanos > 0, "{:?}", group.stats());
+        Hierarchies::V2(top.clone()).remove_tree(&name).unwrap();
+        assert!(!top.join(&name).exists());
+        let ended = child.wait().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&ended),
+            Some(9)
         );
     }
 }

@@ -30,6 +30,7 @@ pub struct Containers(Arc<Inner>);
 struct Inner {
     config: Config,
     hierarchies: Hierarchies,
+    without_limits: Option<String>,
     births: Births,
     user_namespace: bool,
 }
@@ -80,8 +81,10 @@ struct Shared {
 impl Containers {
     /// Starts nothing yet.
     pub fn new(config: Config) -> Containers {
+        let hierarchies = Hierarchies::detect();
         Containers(Arc::new(Inner {
-            hierarchies: Hierarchies::detect(),
+            without_limits: hierarchies.lacks(),
+            hierarchies,
             births: Births::new(config.init_program.clone()),
             user_namespace: crate::privilege::in_user_namespace(),
             config,
@@ -100,12 +103,9 @@ impl Containers {
             )))
     }
 
-    /// Why limits have no effect here, if so.
+    /// Why limits, or some of them, have no effect here, if so.
     pub fn without_limits(&self) -> Option<&str> {
-        match &self.0.hierarchies {
-            Hierarchies::Absent(why) => Some(why),
-            _ => None,
-        }
+        self.0.without_limits.as_deref()
     }
 
     /// Makes the group that [`ContainerSpec::cgroup`] names, with limits on all its containers together. Nothing where there are no groups.

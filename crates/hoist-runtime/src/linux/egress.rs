@@ -1,12 +1,13 @@
-//! The way from tasks to what is outside: as root a pair of links and address translation, otherwise `slirp4netns` where it is installed.
+//! The way from tasks to what is outside: as root a pair of links and address translation, otherwise `slirp4netns` or `pasta` where one
+//! is installed.
 //!
 //! All of it goes with this process, however that ends: the links with the hub's namespace, the rules of the machine's own namespace
-//! with the `nft` that owns them (its input is a pipe of ours), and `slirp4netns` by a signal of the kernel.
+//! with the `nft` that owns them (its input is a pipe of ours), and the carrying program by a signal of the kernel.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -17,8 +18,11 @@ use super::hub::{converse, index_of};
 
 /// The hub's end of the way out, where it is a pair of links.
 const LINK: &str = "out";
-/// What `slirp4netns` calls its own.
-const TAP: &str = "tap0";
+/// What a program that carries calls its own.
+pub(super) const TAP: &str = "tap0";
+/// The addresses of both ends of `pasta`'s link, in the block of those of [`Outside`].
+const PASTA_MACHINE: &str = "100.126.0.1";
+const PASTA_HUB: &str = "100.126.0.2";
 
 /// What the machine's own namespace knows a hub by: the name of its link, and the addresses of both ends.
 #[derive(Debug, Clone)]
@@ -135,7 +139,7 @@ fn pass_docker(name: &str) {
 
 /// In the hub: outside, every task has the hub's address, as behind an internet gateway; and what a cloud tells its machines at
 /// link-local addresses, credentials among it, is not for tasks.
-fn hub_rules(link: &str) -> Result<(), String> {
+pub(super) fn hub_rules(link: &str) -> Result<(), String> {
     feed_nft(&format!(
         "table ip outside {{ \
          chain out {{ type nat hook postrouting priority srcnat; oifname \"{link}\" masquerade; }}; \
@@ -175,74 +179,126 @@ fn missing(error: io::Error) -> String {
     }
 }
 
-/// The way out without root: a program that carries what tasks send as an ordinary user's connections.
+/// The way out without root: a program that carries what tasks send as an ordinary user's connections. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Carrier {
-    program: Child,
+    _end: std::sync::mpsc::Sender<()>,
 }
+
+/// Those that are known, with the package that each is in, the one that is tried first first.
+pub(crate) const CARRIERS: [(&str, &str); 2] = [("slirp4netns", "slirp4netns"), ("pasta", "passt")];
 
 impl Carrier {
-    /// Starts it and waits until it carries. On the thread of the hub's namespace, with whose end the kernel ends it, too.
-    ///
-    /// Its own side is in the machine's namespace, where its connections come from.
-    pub(super) fn start(
-        namespace: BorrowedFd<'_>,
-        machine: BorrowedFd<'_>,
-    ) -> Result<Carrier, String> {
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                "without root it takes slirp4netns, which is not installed".to_owned()
+    /// Starts one and waits until it carries. Its own side is the namespace that this is called in, where its connections come from.
+    pub(super) async fn start(namespace: OwnedFd) -> Result<Carrier, String> {
+        let (end, ended) = std::sync::mpsc::channel();
+        let (says, said) = tokio::sync::oneshot::channel();
+        // The kernel ends the program with the thread that started it, so that thread does nothing else.
+        let life = move || match carry(namespace.as_fd()) {
+            Ok(mut program) => {
+                let _ = says.send(Ok(()));
+                // Nothing is ever sent: this waits until the sender is dropped.
+                let _ = ended.recv();
+                let _ = program.kill();
+                let _ = program.wait();
             }
-            _ => format!("slirp4netns cannot be run: {error}"),
+            Err(why) => drop(says.send(Err(why))),
         };
-        let (mut ready, says) = io::pipe().map_err(failed)?;
-        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-        let mut command = Command::new("slirp4netns");
-        command
-            .args(["--configure", "--mtu=65520", "--disable-host-loopback"])
-            .args(["--ready-fd=3", "--netns-type=path", &path, TAP])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let (descriptor, machine) = (says.as_raw_fd(), machine.as_raw_fd());
-        // SAFETY: between fork and exec only system calls on numbers are made.
-        unsafe {
-            command.pre_exec(move || {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                if libc::setns(machine, libc::CLONE_NEWNET) < 0
-                    || libc::dup2(descriptor, 3) < 0
-                    || libc::fcntl(3, libc::F_SETFD, 0) < 0
-                {
-                    return Err(io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
-        let mut program = command.spawn().map_err(failed)?;
-        drop(says);
-        let mut word = [0; 1];
-        if matches!(ready.read(&mut word), Ok(1)) {
-            // Nobody reads further complaints, which must not stop it.
-            drop(program.stderr.take());
-            let carrier = Carrier { program };
-            hub_rules(TAP)?;
-            return Ok(carrier);
-        }
-        let mut said = String::new();
-        if let Some(mut stderr) = program.stderr.take() {
-            let _ = stderr.read_to_string(&mut said);
-        }
-        let _ = program.wait();
-        Err(format!("slirp4netns failed: {}", said.trim()))
+        std::thread::Builder::new()
+            .name("way out".to_owned())
+            .spawn(life)
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        let started = said.await;
+        started.map_err(|_| "the thread of the way out has ended".to_owned())??;
+        Ok(Carrier { _end: end })
     }
 }
 
-impl Drop for Carrier {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
+/// Starts the first program that is installed and works.
+fn carry(namespace: BorrowedFd<'_>) -> Result<Child, String> {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    let mut problems = Vec::new();
+    for (program, _) in CARRIERS {
+        if crate::detect::find(program).is_none() {
+            continue;
+        }
+        let mut command = Command::new(program);
+        // Where it says that it carries: one prints other things, the other closes all but the standard streams.
+        let says_at = if program == "slirp4netns" {
+            command
+                .args(["--configure", "--mtu=65520", "--disable-host-loopback"])
+                .args(["--ready-fd=3", "--netns-type=path", &path, TAP]);
+            3
+        } else {
+            command
+                .args(["--foreground", "--ipv4-only", "--config-net", "--no-map-gw"])
+                .args([
+                    "--address",
+                    PASTA_HUB,
+                    "--netmask",
+                    "30",
+                    "--gateway",
+                    PASTA_MACHINE,
+                ])
+                .args(["--tcp-ports", "none", "--udp-ports", "none"])
+                .args(["--tcp-ns", "none", "--udp-ns", "none"])
+                .args(["--ns-ifname", TAP, "--pid", "/dev/stdout", "--netns", &path]);
+            1
+        };
+        match begin(&mut command, says_at) {
+            Ok(child) => return Ok(child),
+            Err(problem) => problems.push(format!("{program}: {problem}")),
+        }
     }
+    if problems.is_empty() {
+        return Err(without_carrier());
+    }
+    Err(problems.join("; "))
+}
+
+/// What to say where none is installed.
+pub(crate) fn without_carrier() -> String {
+    let [(first, package), (other, other_package)] = CARRIERS;
+    format!(
+        "without root that takes `{first}` or `{other}`, and neither is installed (package {package} or {other_package})"
+    )
+}
+
+/// Starts a program that writes to this descriptor once it carries.
+fn begin(command: &mut Command, says_at: i32) -> Result<Child, String> {
+    let (mut ready, says) = io::pipe().map_err(|error| error.to_string())?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let descriptor = says.as_raw_fd();
+    // SAFETY: between fork and exec only system calls on numbers are made.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::dup2(descriptor, says_at) < 0 || libc::fcntl(says_at, libc::F_SETFD, 0) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let mut program = command.spawn().map_err(|error| error.to_string())?;
+    drop(says);
+    let mut word = [0; 1];
+    if matches!(ready.read(&mut word), Ok(1)) {
+        // Nobody reads further complaints, which must not stop it.
+        drop(program.stderr.take());
+        return Ok(program);
+    }
+    let _ = program.kill();
+    let mut said = String::new();
+    if let Some(mut stderr) = program.stderr.take() {
+        let _ = stderr.read_to_string(&mut said);
+    }
+    let _ = program.wait();
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    Err(last.unwrap_or("it ended without a word").trim().to_owned())
 }
 
 /// A table of the machine's own namespace that lives as long as this value, or this process.

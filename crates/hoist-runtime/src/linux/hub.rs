@@ -22,7 +22,7 @@ use rtnetlink::{
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::egress::{Carrier, Outside, Rules, feed_nft};
+use super::egress::{Carrier, Outside, Rules, TAP, feed_nft, hub_rules};
 use super::guards;
 use super::names::Resolver;
 use crate::{Guard, Names, NetNs, RuntimeError};
@@ -64,7 +64,7 @@ pub struct Hub {
 #[derive(Debug)]
 enum Way {
     Rules(#[allow(dead_code, reason = "held until the hub is dropped")] Rules),
-    Carrier,
+    Carrier(#[allow(dead_code, reason = "held until the hub is dropped")] Carrier),
 }
 
 enum Order {
@@ -78,8 +78,6 @@ struct Place {
     own: OwnedFd,
     handle: Handle,
     bridge: u32,
-    /// The way out without root.
-    _carrier: Option<Carrier>,
 }
 
 const BRIDGE: &str = "hub";
@@ -110,17 +108,18 @@ impl Hub {
             })
             .map_err(RuntimeError::system("start the thread of the hub network"))?;
         let tied = made.await.map_err(gone)??;
-        let way_out = match (tied, outside) {
-            (Err(why), _) => Err(why),
-            (Ok(Tied::Links), Some(outside)) => outside.open().await.map(Way::Rules),
-            (Ok(_), _) => Ok(Way::Carrier),
-        };
-        let hub = Hub {
+        let mut hub = Hub {
             orders,
             resolver: Resolver::default(),
-            way_out: Arc::new(way_out),
+            way_out: Arc::new(Err(String::new())),
             links: Arc::default(),
         };
+        hub.way_out = Arc::new(match (tied, outside) {
+            (Err(why), _) => Err(why),
+            (Ok(Tied::Links), Some(outside)) => outside.open().await.map(Way::Rules),
+            (Ok(Tied::Links), None) => Err("none was asked for".to_owned()),
+            (Ok(Tied::Carried(namespace)), _) => hub.carried(namespace).await.map(Way::Carrier),
+        });
         if let Some(address) = resolver_address {
             let resolver = hub.resolver.clone();
             resolver
@@ -131,6 +130,15 @@ impl Hub {
                 )))?;
         }
         Ok(hub)
+    }
+
+    /// The way out without root. A thread of this process does it, not the hub's: the program that carries everything has to begin in
+    /// the machine's namespace, which root of a user namespace can leave but not enter.
+    async fn carried(&self, namespace: OwnedFd) -> Result<Carrier, String> {
+        let carrier = Carrier::start(namespace).await?;
+        let ruled = self.within(|| hub_rules(TAP).map_err(io::Error::other));
+        ruled.await.map_err(|error| error.to_string())?;
+        Ok(carrier)
     }
 
     /// Lets pass between tasks only what these allow; see [`crate::Runtime::guard`].
@@ -265,8 +273,8 @@ fn network(action: &str, problem: impl ToString) -> RuntimeError {
 enum Tied {
     /// By links, whose other side is still to be set up.
     Links,
-    /// By a program that carries everything.
-    Carried,
+    /// Not yet: a program is to carry everything that goes out of this namespace.
+    Carried(OwnedFd),
 }
 
 fn live(
@@ -288,7 +296,7 @@ fn live(
         }
     };
     runtime.block_on(async {
-        let mut place = match Place::make(config).await {
+        let place = match Place::make(config).await {
             Ok(place) => place,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -388,18 +396,17 @@ impl Place {
             own,
             handle,
             bridge,
-            _carrier: None,
         })
     }
 
     /// Ties the namespace to what is outside; the error says why there is no way.
-    async fn tie(&mut self, outside: Option<(Outside, OwnedFd)>) -> Result<Tied, String> {
+    async fn tie(&self, outside: Option<(Outside, OwnedFd)>) -> Result<Tied, String> {
         let Some((outside, machine)) = outside else {
             return Err("none was asked for".to_owned());
         };
         if crate::privilege::in_user_namespace() {
-            self._carrier = Some(Carrier::start(self.own.as_fd(), machine.as_fd())?);
-            return Ok(Tied::Carried);
+            let own = self.own.try_clone();
+            return own.map(Tied::Carried).map_err(|error| error.to_string());
         }
         outside.tie(&self.handle, machine.as_fd()).await?;
         Ok(Tied::Links)

@@ -3,7 +3,7 @@
 mod births;
 pub(crate) mod cgroup;
 mod containers;
-mod egress;
+pub(crate) mod egress;
 mod guards;
 mod hub;
 mod names;

@@ -253,13 +253,18 @@ impl Runtime for Native {
 
     fn lacks(&self) -> Vec<String> {
         let limits = self.containers.without_limits();
-        let limits = limits.map(|why| format!("limits of memory and processor time: {why}"));
+        let limits =
+            limits.map(|why| format!("limits of memory, processor time and processes: {why}"));
+        let rights = crate::privilege::acquire().ok();
+        let users = rights.as_ref().and_then(crate::detect::without_users);
+        let users = users.map(|why| format!("users besides root: {why}"));
         let way_out = self.hub.without_way_out();
         let way_out = way_out.map(|why| format!("a way out of this machine: {why}"));
         let groups = crate::detect::find("nft")
             .is_none()
             .then(|| "security groups: nft is not installed (nftables)".to_owned());
-        limits.into_iter().chain(way_out).chain(groups).collect()
+        let lacks = [limits, users, way_out, groups];
+        lacks.into_iter().flatten().collect()
     }
 
     fn set_names(&self, names: Arc<dyn Names>) {

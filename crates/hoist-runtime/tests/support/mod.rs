@@ -36,7 +36,7 @@ impl Lab {
             "sh", "cat", "echo", "sleep", "id", "pwd", "env", "ls", "wc", "head", "tail", "dd",
             "kill", "nc", "ip", "mount", "mknod", "touch", "hostname", "grep", "ps", "stat",
             "true", "false", "mkdir", "rm", "unshare", "ulimit", "tr", "httpd", "wget", "df",
-            "tee", "su", "stty", "tty", "nslookup",
+            "tee", "su", "stty", "tty", "nslookup", "mv",
         ];
         for applet in applets {
             symlink("busybox", base.join("bin").join(applet)).unwrap();

@@ -20,8 +20,20 @@ pub fn run(options: &Doctor) -> Result<(), Failure> {
     });
     findings.push(match &found.without_limits {
         None => Finding::good("limits", "memory and processor limits work"),
-        Some(why) => Finding::odd("limits", why),
+        Some(why) => {
+            let finding = Finding::odd("limits", format!("tasks run without: {why}"));
+            match found.limits_hint {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            }
+        }
     });
+    if let Some(why) = &found.without_users {
+        findings.push(Finding::odd(
+            "users",
+            format!("containers have root alone: {why}"),
+        ));
+    }
     findings.push(match &found.without_egress {
         None => Finding::good("way out", "tasks reach the outside"),
         Some(why) => Finding::odd("way out", why),
@@ -37,11 +49,18 @@ pub fn run(options: &Doctor) -> Result<(), Failure> {
         Err(error) => Finding::bad("home", error.to_string())
             .hint("set HOIST_HOME to a folder that can be written"),
     });
-    findings.push(match control::status(&home) {
-        Ok(Some(status)) => Finding::good("embedded", format!("runs at {}", status.endpoint())),
+    let embedded = match control::status(&home) {
+        Ok(Some(status)) => {
+            let lacks = status.lacks.iter();
+            findings.extend(
+                lacks.map(|lack| Finding::odd("embedded", format!("its tasks lack {lack}"))),
+            );
+            Finding::good("embedded", format!("runs at {}", status.endpoint()))
+        }
         Ok(None) => Finding::good("embedded", "does not run; --local starts it"),
         Err(error) => Finding::bad("embedded", error.to_string()),
-    });
+    };
+    findings.push(embedded);
     findings.extend(hoist_pipeline::machine_findings());
     let findings = Findings(findings);
     render::report(&findings, options.output);

@@ -212,22 +212,18 @@ fn find(program: &str, path: &str) -> Result<CString, StartError> {
     if program.contains('/') {
         return file(program);
     }
-    let mut denied = false;
     for directory in path.split(':') {
         let directory = if directory.is_empty() { "." } else { directory };
         let candidate = format!("{directory}/{program}");
-        if fs::metadata(&candidate).is_ok_and(|metadata| metadata.is_file()) {
-            if access(candidate.as_str(), AccessFlags::X_OK).is_ok() {
-                return file(&candidate);
-            }
-            denied = true;
+        if fs::metadata(&candidate).is_ok_and(|metadata| metadata.is_file())
+            && access(candidate.as_str(), AccessFlags::X_OK).is_ok()
+        {
+            return file(&candidate);
         }
     }
-    let program = program.to_owned();
-    Err(if denied {
-        StartError::PermissionDenied { program }
-    } else {
-        StartError::NoSuchExecutable { program }
+    // Also when there is a file of that name that may not be executed.
+    Err(StartError::NoSuchExecutable {
+        program: program.to_owned(),
     })
 }
 

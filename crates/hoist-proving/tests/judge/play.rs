@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::adversary;
 use crate::stage::{App, Dice, GROUP, Stage, balanced, merge, target_health};
 use crate::tally::Tally;
-use crate::wire::{STALE, Wire, moment};
+use crate::wire::{Inner, STALE, Wire, moment};
 
 /// How often, in milliseconds, it is noted whether our revision serves.
 const GLANCE: u64 = 250;
@@ -270,17 +270,20 @@ pub fn play(seed: u64, story: Story) -> Tally {
         let pause = lookout.pause().as_millis() as u64;
         wire.with(|it| {
             let end = it.stage.now + pause;
+            let mut glance = |it: &Inner| match it.serves(&ours) {
+                Ok(()) => served = Some(it.stage.now),
+                Err(_) => lacking = it.stage.now,
+            };
             while meddling > 0 && it.stage.now < end && dice.percent(meddling) {
                 let some = dice.between((0, end - it.stage.now));
                 it.stage.run_for(some);
+                // It may have served until just now.
+                glance(it);
                 meddle(&mut it.stage, &mut dice, &definitions);
             }
             while it.stage.now < end {
                 it.stage.run_until((it.stage.now + GLANCE).min(end));
-                match it.serves(&ours) {
-                    Ok(()) => served = Some(it.stage.now),
-                    Err(_) => lacking = it.stage.now,
-                }
+                glance(it);
             }
         });
     };

@@ -5,6 +5,7 @@
 //! mapped to ones that it has, and each mapping is said; no file changes.
 
 use hoist_aws::{AwsError, Client, Service};
+use hoist_ecs::{Referent, references};
 use serde_json::{Value, json};
 
 use crate::event::{Events, Step};
@@ -110,16 +111,15 @@ impl Work<'_> {
 
     /// The two roles. A name stands for an ARN; another account's ARN is mapped to this one's by its name.
     async fn roles(&mut self, definition: &mut Value) -> Result<(), Failure> {
-        for (member, policy) in [
-            (
-                "executionRoleArn",
-                Some("arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"),
-            ),
-            ("taskRoleArn", None),
-        ] {
-            let Some(given) = definition[member].as_str().map(str::to_owned) else {
-                continue;
+        for reference in references(definition) {
+            let policy = match reference.referent {
+                Referent::ExecutionRole => {
+                    Some("arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy")
+                }
+                Referent::TaskRole => None,
+                _ => continue,
             };
+            let given = reference.value;
             let name = given.rsplit('/').next().unwrap_or(&given);
             let fail = failing(format!("the role {name}"));
             let arn = match self
@@ -163,7 +163,9 @@ impl Work<'_> {
                 if given.starts_with("arn:") {
                     self.mapped(&given, &arn);
                 }
-                definition[member] = Value::String(arn);
+                if let Some(place) = definition.pointer_mut(&reference.pointer) {
+                    *place = Value::String(arn);
+                }
             }
         }
         Ok(())
@@ -175,7 +177,6 @@ impl Work<'_> {
             .as_array_mut()
             .into_iter()
             .flatten();
-        let mut groups = Vec::new();
         for container in containers {
             let logging = &mut container["logConfiguration"];
             if logging["logDriver"] != "awslogs" {
@@ -188,10 +189,12 @@ impl Work<'_> {
                 self.mapped(&format!("the log region {given}"), &region);
                 logging["options"]["awslogs-region"] = Value::String(region.clone());
             }
-            if let Some(group) = logging["options"]["awslogs-group"].as_str() {
-                groups.push(group.to_owned());
-            }
         }
+        let mut groups: Vec<String> = references(definition)
+            .into_iter()
+            .filter(|one| one.referent == Referent::LogGroup)
+            .map(|one| one.value)
+            .collect();
         groups.sort();
         groups.dedup();
         for group in groups {
@@ -344,13 +347,18 @@ impl Work<'_> {
         let (arn, fresh) = match seen {
             Some(group) => {
                 let arn = text(&group["TargetGroupArn"]);
-                let differs = health
+                let differ: Vec<String> = health
                     .as_object()
                     .into_iter()
                     .flatten()
                     .filter(|(member, _)| is_health_setting(member))
-                    .any(|(member, value)| !same(&group[member], value));
-                if differs {
+                    .filter(|(member, value)| !same(&group[*member], value))
+                    .map(|(member, value)| {
+                        let (old, new) = (text(&group[member]), text(value));
+                        format!("{member} {old} -> {new}")
+                    })
+                    .collect();
+                if !differ.is_empty() {
                     let mut request = json!({ "TargetGroupArn": arn });
                     for (member, value) in health.as_object().into_iter().flatten() {
                         if is_health_setting(member) {
@@ -361,9 +369,12 @@ impl Work<'_> {
                         .query(Service::Elbv2, "ModifyTargetGroup", &request)
                         .await
                         .map_err(&fail)?;
-                    self.events.note(
+                    self.events.warn(
                         Step::Provision,
-                        format!("changed the health check of the target group {name}"),
+                        format!(
+                            "changed the health check of the target group {name}, by which the tasks that run are checked as well: {}",
+                            differ.join(", ")
+                        ),
                     );
                 }
                 (arn, false)

@@ -276,17 +276,17 @@ impl Mover<'_> {
             Came::Nowhere | Came::Asked(_) => {}
         }
         outcome.changed = self.roll_out(ready, events).await?;
-        outcome.url =
-            self.after(&ready.work, events)
-                .await
-                .map_err(|failure| match failure.kind {
-                    Kind::Interrupted | Kind::Terminated => failure.hint(format!(
-                        "{} serves in {} already, and nothing was rolled back",
-                        ready.revision.name(),
-                        ready.work.name()
-                    )),
-                    _ => failure,
-                })?;
+        outcome.url = self
+            .after(&ready.work, outcome.changed, events)
+            .await
+            .map_err(|failure| match failure.kind {
+                Kind::Interrupted | Kind::Terminated => failure.hint(format!(
+                    "{} serves in {} already, and nothing was rolled back",
+                    ready.revision.name(),
+                    ready.work.name()
+                )),
+                _ => failure,
+            })?;
         if outcome.changed {
             self.gates(ready, outcome.url.as_deref(), events).await?;
         }
@@ -375,11 +375,16 @@ impl Mover<'_> {
         let definition = back::describe(self.aws, previous).await?;
         let back = Ready::existing(ready.work.clone(), live, previous.to_owned(), definition);
         self.roll_out(&back, events).await?;
-        self.after(&back.work, events).await.map(drop)
+        self.after(&back.work, true, events).await.map(drop)
     }
 
     /// What comes when the revision serves: auto scaling, and the URL.
-    pub async fn after(&self, work: &Work, events: &Events) -> Result<Option<String>, Failure> {
+    pub async fn after(
+        &self,
+        work: &Work,
+        changed: bool,
+        events: &Events,
+    ) -> Result<Option<String>, Failure> {
         let (aws, cancel) = (self.aws, self.cancel);
         let live = cancel
             .or(service::describe(aws, work.cluster(), work.name()))
@@ -394,7 +399,7 @@ impl Mover<'_> {
             let applied = scaling::apply(aws, work.cluster(), &live, scaling, events);
             cancel.or(applied).await?;
         }
-        self.access(work, &live, events).await
+        self.access(work, &live, changed, events).await
     }
 
     async fn roll_out(&self, ready: &Ready, events: &Events) -> Result<bool, Failure> {
@@ -617,6 +622,7 @@ impl Mover<'_> {
         &self,
         work: &Work,
         live: &Value,
+        changed: bool,
         events: &Events,
     ) -> Result<Option<String>, Failure> {
         if live["desiredCount"] == 0 {
@@ -639,7 +645,7 @@ impl Mover<'_> {
             }
             return Ok(None);
         };
-        url::verify(&found, &work.service.url, self.cancel, events).await?;
+        url::verify(&found, &work.service.url, changed, self.cancel, events).await?;
         Ok(Some(found.url))
     }
 }

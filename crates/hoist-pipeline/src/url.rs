@@ -16,6 +16,8 @@ use crate::refusal::refused;
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
+/// Time for the URL of a service that was not changed.
+const UNCHANGED_LIMIT: Duration = Duration::from_secs(10);
 /// How long a load balancer inside the network is asked from here, where perhaps no way leads to it.
 const INTERNAL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -226,7 +228,8 @@ pub fn is_loopback(url: &str) -> bool {
         .unwrap_or(false)
 }
 
-/// Asks `url` with the path that hoist.yaml names until it answers as it should, for at most the time that it says.
+/// Asks `url` with the path that hoist.yaml names until it answers as it should, for at most the time that it says; where nothing was
+/// `changed`, nothing is on its way that were worth that long a wait.
 ///
 /// A load balancer inside the network that cannot be reached from here is said, and is no failure; a wrong answer is.
 ///
@@ -235,10 +238,14 @@ pub fn is_loopback(url: &str) -> bool {
 pub async fn verify(
     found: &Found,
     wanted: &UrlConfig,
+    changed: bool,
     cancel: &Cancel,
     events: &Events,
 ) -> Result<(), Failure> {
     let mut limit = Duration::from_secs(u64::from(wanted.timeout));
+    if !changed {
+        limit = limit.min(UNCHANGED_LIMIT);
+    }
     if found.internal {
         limit = limit.min(INTERNAL_LIMIT);
     }
@@ -288,7 +295,10 @@ pub async fn verify(
         if began.elapsed() >= limit {
             return Err(Failure::new(Kind::NoAnswer, format!("{target} does not answer as expected after {} s", limit.as_secs()))
                 .detail(seen)
-                .hint("the deployment itself succeeded; check `url: { path, expect }` in hoist.yaml, the listener's rules and the security groups"));
+                .hint(format!(
+                    "{}; check `url: {{ path, expect }}` and `health` in hoist.yaml, the listener's rules and the security groups",
+                    if changed { "the deployment itself succeeded" } else { "nothing was deployed: what ran before still runs" }
+                )));
         }
         cancel
             .or(async {

@@ -21,7 +21,7 @@ use tokio::process::Child;
 use crate::task::Prepared;
 use crate::{
     Limits, Mount, MountSource, PreparedImage, Runtime, RuntimeError, StartError, TaskContainer,
-    TaskProcess, TaskSpec,
+    TaskProcess, TaskSpec, Ulimit,
 };
 use command::Cli;
 use process::Process;
@@ -49,6 +49,8 @@ pub struct Docker {
     cli: Cli,
     config: DockerConfig,
     tasks: Mutex<HashMap<String, Task>>,
+    /// Resource limits that the engine was seen to refuse.
+    refused: Mutex<Vec<Ulimit>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Docker {
             cli,
             config,
             tasks: Mutex::default(),
+            refused: Mutex::default(),
         };
         if docker.cli.run(&["image", "inspect", PAUSE]).await.is_err() {
             let pause = archive::pause(architecture.trim())?;
@@ -146,6 +149,10 @@ impl Docker {
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Vec<Ulimit>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn create(&self, task: TaskSpec) -> Result<(), RuntimeError> {
@@ -226,6 +233,10 @@ impl Docker {
             task.limits
         };
         let mut container = container;
+        {
+            let refused = self.refused();
+            container.ulimits.retain(|limit| !refused.contains(limit));
+        }
         let mut started = self.make_and_start(task, &name, within, &container).await;
         if let Err(StartError::Other { reason, .. }) = &started
             && reason.contains("error setting rlimit")
@@ -233,7 +244,8 @@ impl Docker {
         {
             // Natively they are cut to the machine's own hard limits; what those are for the engine cannot be known.
             tracing::warn!(%reason, "the Docker Engine cannot set these resource limits; its own apply");
-            container.ulimits.clear();
+            let refused = std::mem::take(&mut container.ulimits);
+            self.refused().extend(refused);
             started = self.make_and_start(task, &name, within, &container).await;
         }
         let attached = started?;

@@ -286,6 +286,8 @@ fn outside(directory: &std::path::Path) {
     ));
     ip("addr add 10.99.0.1/24 dev near");
     ip("link set near up");
+    // Without one some programs believe that there is no outside.
+    ip("route add default via 10.99.0.2");
     setns(&far, CloneFlags::CLONE_NEWNET).unwrap();
     ip("addr add 10.99.0.2/24 dev far");
     ip("link set far up");

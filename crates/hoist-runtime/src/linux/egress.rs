@@ -231,7 +231,13 @@ fn carry(namespace: BorrowedFd<'_>) -> Result<Child, String> {
             3
         } else {
             command
-                .args(["--foreground", "--ipv4-only", "--config-net", "--no-map-gw"])
+                .args([
+                    "--foreground",
+                    "--quiet",
+                    "--ipv4-only",
+                    "--config-net",
+                    "--no-map-gw",
+                ])
                 .args([
                     "--address",
                     PASTA_HUB,
@@ -242,10 +248,17 @@ fn carry(namespace: BorrowedFd<'_>) -> Result<Child, String> {
                 ])
                 .args(["--tcp-ports", "none", "--udp-ports", "none"])
                 .args(["--tcp-ns", "none", "--udp-ns", "none"])
-                .args(["--ns-ifname", TAP, "--pid", "/dev/stdout", "--netns", &path]);
+                .args([
+                    "--ns-ifname",
+                    TAP,
+                    "--pid",
+                    "/dev/stdout",
+                    "--netns",
+                    "/proc/self/fd/0",
+                ]);
             1
         };
-        match begin(&mut command, says_at) {
+        match begin(&mut command, namespace, says_at) {
             Ok(child) => return Ok(child),
             Err(problem) => problems.push(format!("{program}: {problem}")),
         }
@@ -265,10 +278,14 @@ pub(crate) fn without_carrier() -> String {
 }
 
 /// Starts a program that writes to this descriptor once it carries.
-fn begin(command: &mut Command, says_at: i32) -> Result<Child, String> {
+fn begin(command: &mut Command, namespace: BorrowedFd<'_>, says_at: i32) -> Result<Child, String> {
     let (mut ready, says) = io::pipe().map_err(|error| error.to_string())?;
+    // As its standard input: a program that has given up rights may not look at descriptors of this process.
+    let namespace = namespace
+        .try_clone_to_owned()
+        .map_err(|error| error.to_string())?;
     command
-        .stdin(Stdio::null())
+        .stdin(namespace)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0);

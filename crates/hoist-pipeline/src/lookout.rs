@@ -105,10 +105,29 @@ impl<'a, A: Asks> Lookout<'a, A> {
             self.timing = Some(self.learn().await);
         }
         self.failed = error.is_some();
+        let verdict = match judge(&self.rollout, self.aws.now()) {
+            // What it would be believed with may be of an earlier look.
+            Verdict::Succeeded if self.failed => self.unsure(),
+            verdict => verdict,
+        };
         Look {
             news,
-            verdict: judge(&self.rollout, self.aws.now()),
+            verdict,
             error,
+        }
+    }
+
+    /// What a success has come to that was not seen whole.
+    fn unsure(&self) -> Verdict {
+        let waiting_for = vec!["a look at the service of which no call fails".to_owned()];
+        let intent = &self.rollout.intent;
+        if intent.started.duration_until(self.aws.now()) >= intent.timeout {
+            return Verdict::TimedOut { waiting_for };
+        }
+        Verdict::InProgress {
+            waiting_for,
+            rolling_back: false,
+            hopeless: None,
         }
     }
 

@@ -55,7 +55,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Writes what happened to the targets in this step.
+    /// Writes what happened to the targets in this step, in the order of public logs: deregistered, and some milliseconds later
+    /// begun draining.
     pub fn announce_targets(&mut self, service: &mut Service) {
         if self.draining.is_empty() && self.deregistered.is_empty() && self.registered.is_empty() {
             return;
@@ -73,18 +74,15 @@ impl Turn<'_> {
                 &format!("registered {count} targets in (target-group {target_group})"),
             );
         }
-        for ((_, deployment), count) in draining {
-            let message = format!(
-                "(service {}, taskSet {deployment}) has begun draining connections on {count} tasks.",
-                service.name
-            );
-            self.announce_whole(service, message);
-        }
         for ((_, target_group), count) in gone {
             self.announce(
                 service,
                 &format!("deregistered {count} targets in (target-group {target_group})"),
             );
+        }
+        for ((_, set), count) in draining {
+            let what = format!("has begun draining connections on {count} tasks.");
+            self.announce_set(service, &set, &what);
         }
     }
 

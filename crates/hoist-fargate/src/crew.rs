@@ -3,7 +3,7 @@
 use crate::rollout::has_failed;
 use crate::step::Turn;
 use crate::table::Key;
-use crate::{Millis, Service, TaskStatus};
+use crate::{Millis, Service, Task, TaskStatus};
 
 /// A task that is meant to run.
 pub(crate) struct Seen {
@@ -14,6 +14,8 @@ pub(crate) struct Seen {
     pub status: TaskStatus,
     pub healthy: bool,
     pub unhealthy: bool,
+    /// It was healthy once.
+    pub proved: bool,
     /// It is not to be stopped for a deployment or to scale in.
     pub protected: bool,
 }
@@ -26,7 +28,7 @@ pub(crate) struct Crew {
     pub others: Vec<(usize, TaskStatus)>,
     /// Some became healthy or failed and were not accounted for.
     pub has_news: bool,
-    /// Some are unhealthy and the service did not say so.
+    /// Some are stopped for being unhealthy and the service did not say so.
     pub has_unhealthy_news: bool,
     /// Ids of tasks that were RUNNING and are stopped now, to be announced.
     pub stopped_running: Vec<String>,
@@ -57,6 +59,13 @@ impl Crew {
             .any(|(_, status)| *status != TaskStatus::Stopped)
     }
 
+    /// Whether a task that is to stop does not begin to yet.
+    pub fn has_leaving(&self) -> bool {
+        self.others
+            .iter()
+            .any(|(_, status)| *status <= TaskStatus::Running)
+    }
+
     /// Deployment and status of all.
     pub fn statuses(&self) -> impl Iterator<Item = (usize, TaskStatus)> {
         let wanted = self.tasks.iter().map(|it| (it.deployment, it.status));
@@ -74,6 +83,13 @@ impl Crew {
             }
         }
     }
+}
+
+/// Whether the service is to say that a task was unhealthy. It does so when the task is stopped (public logs: `has started 1 tasks …
+/// replaced 1 tasks due to an unhealthy status`, then `is unhealthy` and `has stopped` within milliseconds, after the replacement's
+/// registration if the task was healthy once).
+pub(crate) fn is_unhealthy_news(task: &Task) -> bool {
+    task.unhealthy_at.is_some() && !task.unhealthy_announced && !task.is_wanted()
 }
 
 impl Turn<'_> {
@@ -95,7 +111,7 @@ impl Turn<'_> {
                 .unwrap_or(GONE);
             crew.has_news |= (it.healthy_at.is_some() && !it.counted_healthy)
                 || (has_failed(it) && !it.counted_failed);
-            crew.has_unhealthy_news |= it.unhealthy_at.is_some() && !it.unhealthy_announced;
+            crew.has_unhealthy_news |= is_unhealthy_news(it);
             if it.is_wanted() {
                 crew.tasks.push(Seen {
                     key,
@@ -104,6 +120,7 @@ impl Turn<'_> {
                     status: it.status,
                     healthy: it.healthy,
                     unhealthy: it.unhealthy_at.is_some(),
+                    proved: it.healthy_at.is_some(),
                     protected: it.protected_until.is_some(),
                 });
             } else {

@@ -259,11 +259,11 @@ impl Turn<'_> {
         }
     }
 
-    /// When a task that is to stop begins to: at once if there is nothing to spare.
+    /// When a task that is to stop begins to: at once if there is nothing to spare, or for a user (StopTask answers DEACTIVATING).
     fn stops_at(&self, task: &Task) -> Millis {
         let decided = task.stopping_at.unwrap_or(self.now);
         let runs = task.status == TaskStatus::Running && !task.has_lost_an_essential_one();
-        if runs {
+        if runs && task.stop_code != Some(StopCode::UserInitiated) {
             decided + self.world.settings.pace.stopping
         } else {
             decided

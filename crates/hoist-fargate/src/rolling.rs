@@ -4,15 +4,18 @@
 //! and tasks that are meant to run never exceed the maximum (rounded down). Tasks that drain or stop count for neither, as in the
 //! documentation of `maximumPercent` ("in the RUNNING or PENDING state").
 
-use crate::crew::{Crew, Seen};
+use crate::crew::{Crew, Seen, is_unhealthy_news};
 use crate::life::Birth;
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    DeploymentStatus, LifecycleStage, Members, Millis, RolloutState, Service, ServiceStatus,
-    StopCode, TaskStatus, Traffic,
+    Deployment, DeploymentStatus, LifecycleStage, Members, Millis, RolloutState, Service,
+    ServiceStatus, StopCode, TaskStatus, Traffic,
 };
+
+/// "The service scheduler reports the status periodically" (developer guide, service action events): public logs show every 6 h.
+const STEADY_AGAIN: Millis = 6 * 3_600_000;
 
 /// The least and the most tasks of a service: (healthy at least, meant to run at most).
 pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -> (u32, u32) {
@@ -50,7 +53,9 @@ impl Turn<'_> {
         let forget = service
             .deleted_at
             .map(|at| at + self.world.settings.pace.keep_stopped);
+        let steady = service.steady_at.filter(|_| service.steady);
         launches
+            .chain(steady.map(|at| at + STEADY_AGAIN))
             .chain(trip)
             .chain(completion)
             .chain(forget)
@@ -77,6 +82,7 @@ impl Turn<'_> {
             self.account(service);
             *crew = self.crew(service);
         }
+        self.count_what_waited(service);
         if self.trip(service) {
             *crew = self.crew(service);
         }
@@ -90,6 +96,7 @@ impl Turn<'_> {
         }
         self.announce_stopped(service, &crew.stopped_running, crew.stopped_pending);
         self.announce_block(service, crew);
+        self.announce_protected(service, crew);
         let deployments = service.deployments.len();
         retire(service, crew);
         if service.course.is_some() && service.deployments.len() < deployments {
@@ -101,6 +108,7 @@ impl Turn<'_> {
 
     pub fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
         let seen = crew.tasks.remove(index);
+        crew.has_unhealthy_news |= seen.unhealthy;
         let Some(mut task) = self.world.tasks.take(seen.key) else {
             return;
         };
@@ -204,8 +212,13 @@ impl Turn<'_> {
         let (lower, _) = limits(service);
         let new = |it: &Seen| it.deployment == 0;
 
-        // Unhealthy tasks of the PRIMARY stay until as many others are healthy, or until their room is needed.
+        // Unhealthy tasks of the PRIMARY stay until as many others are healthy, or until their room is needed; what never was healthy
+        // goes at once.
         if !failed {
+            let all = crew.total();
+            self.stop_some(service, crew, all, |it| {
+                new(it) && it.unhealthy && !it.proved
+            });
             let healthy = crew.count(|it| new(it) && it.healthy);
             let unhealthy = crew.count(|it| new(it) && it.unhealthy);
             let keep = desired
@@ -384,6 +397,7 @@ impl Turn<'_> {
                 status: TaskStatus::Provisioning,
                 healthy: false,
                 unhealthy: false,
+                proved: false,
                 protected: false,
             });
             ids.push(id);
@@ -427,7 +441,7 @@ impl Turn<'_> {
         let news: Vec<Key> = self
             .world
             .live_tasks_of(&service.arn)
-            .filter(|(_, it)| it.unhealthy_at.is_some() && !it.unhealthy_announced)
+            .filter(|(_, it)| is_unhealthy_news(it))
             .map(|(key, _)| key)
             .collect();
         for key in news {
@@ -460,7 +474,35 @@ impl Turn<'_> {
         }
     }
 
-    /// Completes the deployment when everything is in place, and says when the service is steady.
+    /// Says so when protected tasks keep a deployment from what it is to have: "was unable to reach steady state because …", from a
+    /// public log.
+    fn announce_protected(&mut self, service: &mut Service, crew: &Crew) {
+        if !crew.tasks.iter().any(|it| it.protected) {
+            Self::resolve(service, "protected");
+            return;
+        }
+        for index in 0..service.deployments.len() {
+            let ours = |it: &Seen| it.deployment == index && !it.unhealthy;
+            let it = &service.deployments[index];
+            let wanted = match it.status {
+                DeploymentStatus::Primary => service.wanted_count(),
+                DeploymentStatus::Active => it.desired_count,
+            };
+            let (id, condition) = (it.id.clone(), format!("protected {}", it.id));
+            let protected = crew.count(|it| ours(it) && it.protected);
+            if protected > 0 && crew.count(ours) > wanted {
+                let what = format!(
+                    "was unable to reach steady state because (taskSet {id}) was unable to scale in due to (reason {protected} tasks under protection)"
+                );
+                self.announce_condition(service, &condition, &what);
+            } else {
+                Self::resolve(service, &condition);
+            }
+        }
+    }
+
+    /// Completes the deployment when everything is in place, and says when the service is steady: what still drains or stops then is
+    /// no matter to that (public logs: steady 10 s after the draining began, which took 30 s).
     fn conclude(&mut self, service: &mut Service, crew: &Crew) {
         let Some(primary) = service.primary() else {
             return;
@@ -470,30 +512,35 @@ impl Turn<'_> {
             .course
             .as_ref()
             .is_none_or(|it| it.stage == LifecycleStage::CleanUp);
-        let in_place = may_end
+        let runs = may_end
             && service.deployments.len() == 1
             && crew.total() == service.desired_count
-            && crew.tasks.iter().all(|it| ours(it) && it.healthy)
-            && !crew.has_stopping();
+            && crew.tasks.iter().all(|it| ours(it) && it.healthy);
+        let in_place = runs && !crew.has_stopping();
         let state = primary.rollout_state;
         if state == RolloutState::InProgress && self.is_early(service, crew) {
             self.settle(service, crew, in_place);
             return;
         }
-        if !in_place {
-            service.steady = false;
-            if let Some(primary) = service.deployments.first_mut() {
-                primary.settled_at = None;
-            }
-            return;
-        }
         match state {
-            RolloutState::InProgress => self.settle(service, crew, true),
-            RolloutState::Completed if !service.steady => {
-                service.steady = true;
-                self.announce(service, "has reached a steady state.");
+            RolloutState::InProgress if in_place => self.settle(service, crew, true),
+            RolloutState::Completed if runs && !crew.has_leaving() => self.announce_steady(service),
+            _ => {
+                service.steady = false;
+                if let Some(primary) = service.deployments.first_mut() {
+                    primary.settled_at = None;
+                }
             }
-            RolloutState::Completed | RolloutState::Failed => {}
+        }
+    }
+
+    /// Says that the service is steady, when it becomes so and every [`STEADY_AGAIN`] from then on.
+    pub fn announce_steady(&mut self, service: &mut Service) {
+        let due = service.steady_at.map_or(0, |at| at + STEADY_AGAIN);
+        if !service.steady || self.now >= due {
+            service.steady = true;
+            service.steady_at = Some(self.now);
+            self.announce(service, "has reached a steady state.");
         }
     }
 
@@ -514,7 +561,11 @@ impl Turn<'_> {
         let rolls_back = service.primary().filter(|it| it.is_rollback);
         match (&service.course, rolls_back) {
             (_, Some(primary)) => {
-                settled.max(primary.created_at + self.world.settings.pace.rollback)
+                let record = &primary.service_deployment;
+                let record = self.world.service_deployments.get(record);
+                let began = record.and_then(|it| it.rollback.as_ref());
+                let least = self.world.settings.pace.rollback;
+                settled.max(began.map_or(0, |it| it.started_at + least))
             }
             (Some(_), None) => settled,
             (None, None) => settled + service.configuration.bake_time,
@@ -548,7 +599,11 @@ impl Turn<'_> {
             of_service.0 += running;
             of_service.1 += pending;
         }
-        let wanted = service.wanted_count();
+        // A new PRIMARY wants nothing before it can launch: UpdateService answers with a `desiredCount` of 0.
+        let wanted = match service.primary() {
+            Some(it) if is_new(it) && of_deployments[0] == (0, 0) && !self.may_launch(service) => 0,
+            _ => service.wanted_count(),
+        };
         (service.running_count, service.pending_count) = of_service;
         for (deployment, (running, pending)) in service.deployments.iter_mut().zip(of_deployments) {
             if deployment.status == DeploymentStatus::Primary {
@@ -643,6 +698,13 @@ fn serves(service: &Service, crew: &Crew, seen: &Seen, lower: u32) -> bool {
     service.course.is_some()
         && Traffic::of(&service.traffic.production, &deployment.revision) > 0
         && crew.count(|it| it.deployment == seen.deployment && it.healthy) <= lower
+}
+
+/// Whether a deployment has not come to a launch yet, as far as it shows by itself.
+fn is_new(deployment: &Deployment) -> bool {
+    deployment.rollout_state == RolloutState::InProgress
+        && !deployment.is_rollback
+        && deployment.failures_in_a_row == 0
 }
 
 /// How many sound tasks the PRIMARY lacks.

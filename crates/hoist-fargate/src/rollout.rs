@@ -82,6 +82,16 @@ impl GivenUp {
     }
 }
 
+impl From<&Deployment> for Completed {
+    fn from(deployment: &Deployment) -> Self {
+        Completed {
+            deployment: deployment.id.clone(),
+            revision: deployment.revision.clone(),
+            created_at: deployment.created_at,
+        }
+    }
+}
+
 impl Turn<'_> {
     /// Begins a deployment of what the service is now: a revision, a record of the newer API, and a new PRIMARY. The deployment
     /// that is in flight is superseded.
@@ -160,7 +170,6 @@ impl Turn<'_> {
                 .collect(),
             target_revision: RevisionSummary {
                 arn: revision.arn.clone(),
-                requested: service.desired_count,
                 ..RevisionSummary::default()
             },
             configuration: service
@@ -192,7 +201,6 @@ impl Turn<'_> {
                 task_definition: service.task_definition.clone(),
                 revision: revision.arn.clone(),
                 service_deployment: record.arn.clone(),
-                desired_count: service.desired_count,
                 created_at: self.now,
                 updated_at: self.now,
                 launch_after: (pace.begin > 0).then_some(self.now + pace.begin),
@@ -250,10 +258,7 @@ impl Turn<'_> {
             .is_some_and(|it| !it.back && it.stage == LifecycleStage::CleanUp);
         if cleaning && let Some(primary) = service.deployments.first_mut() {
             primary.rollout_state = RolloutState::Completed;
-            service.last_completed = Some(Completed {
-                deployment: primary.id.clone(),
-                revision: primary.revision.clone(),
-            });
+            service.last_completed = Some(Completed::from(&*primary));
         }
     }
 
@@ -413,6 +418,7 @@ impl Turn<'_> {
         deployment.launch_after = None;
         if reset && deployment.rollout_state == RolloutState::InProgress {
             deployment.failed_tasks = 0;
+            deployment.uncounted = 0;
             deployment.trips_at = None;
         }
         if index == 0 {
@@ -425,34 +431,58 @@ impl Turn<'_> {
     fn count_failure(&mut self, service: &mut Service, index: usize, task: &Task) {
         let deployment = &mut service.deployments[index];
         deployment.failures_in_a_row += 1;
-        let pause = self
-            .world
-            .settings
-            .pace
-            .backoff(deployment.failures_in_a_row);
-        deployment.launch_after = (pause > 0).then_some(self.now + pause);
+        let pace = &self.world.settings.pace;
+        let pause = pace.backoff(deployment.failures_in_a_row);
+        let pause = match (task.unhealthy_at, task.started_at) {
+            (Some(_), _) => 0,
+            (None, Some(_)) => pause.min(pace.exit_cap),
+            (None, None) => pause,
+        };
+        if pause > 0 {
+            let until = self.now + pause;
+            deployment.launch_after =
+                Some(deployment.launch_after.map_or(until, |at| at.max(until)));
+        }
         deployment.updated_at = self.now;
         deployment.unreplaced += u32::from(task.unhealthy_at.is_some());
-        let many = deployment.failures_in_a_row >= 3;
+        // Three in a row do not bring the message yet, a public log shows.
+        let many = deployment.failures_in_a_row > 3;
         if deployment.rollout_state == RolloutState::InProgress {
-            deployment.failed_tasks += 1;
+            deployment.uncounted += 1;
         }
-        if task.stop_code == Some(StopCode::TaskFailedToStart) {
-            let reason = task.stopped_reason.clone().unwrap_or_default();
-            self.announce_condition(
+        let never_ran = task.stop_code == Some(StopCode::TaskFailedToStart);
+        if never_ran {
+            // Of each task, however often: the same public log.
+            let reason = task.stopped_reason.as_deref().unwrap_or_default();
+            self.announce(
                 service,
-                &format!("place {reason}"),
                 &format!("was unable to place a task. Reason: {reason}"),
             );
         }
-        if many {
+        if many && never_ran {
             self.announce_condition(
                 service,
                 "inconsistent",
                 "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.",
             );
         }
-        self.record_failures(service, index);
+    }
+
+    /// Counts the failures after which no pause is running any more, and has the breaker trip where that is too many.
+    pub fn count_what_waited(&mut self, service: &mut Service) {
+        for index in 0..service.deployments.len() {
+            let deployment = &mut service.deployments[index];
+            let pauses = deployment.launch_after.is_some_and(|at| at > self.now);
+            if deployment.uncounted > 0 && !pauses {
+                deployment.failed_tasks += std::mem::take(&mut deployment.uncounted);
+                deployment.updated_at = self.now;
+                self.record_failures(service, index);
+                self.watch_the_threshold(service, index);
+            }
+        }
+    }
+
+    fn watch_the_threshold(&self, service: &mut Service, index: usize) {
         let deployment = &service.deployments[index];
         let breaker = &service.configuration.breaker;
         if index == 0
@@ -522,7 +552,7 @@ impl Turn<'_> {
         primary.rollout_state = RolloutState::Failed;
         primary.updated_at = self.now;
         primary.launch_after = None;
-        primary.trips_at = None;
+        (primary.uncounted, primary.trips_at) = (0, None);
         primary.rollout_state_reason = why.rollout_reason(&id);
         if let Some(event) = why.event() {
             self.announce(
@@ -619,12 +649,15 @@ impl Turn<'_> {
                 service_deployment: record_arn.clone(),
                 desired_count: service.desired_count,
                 failed_tasks: 0,
-                created_at: self.now,
+                // A public log: the PRIMARY after a rollback is as old as the deployment that it went back to.
+                created_at: to.created_at,
                 updated_at: self.now,
                 rollout_state: RolloutState::InProgress,
                 rollout_state_reason: reason,
                 is_rollback: true,
                 failures_in_a_row: 0,
+                uncounted: 0,
+                trips_at: None,
                 launch_after: None,
                 settled_at: None,
                 ..standing.unwrap_or_default()
@@ -691,18 +724,16 @@ impl Turn<'_> {
         primary.rollout_state_reason = format!("ECS deployment {id} completed.");
         primary.updated_at = self.now;
         let was_rollback = std::mem::take(&mut primary.is_rollback);
-        service.last_completed = Some(Completed {
-            deployment: id.clone(),
-            revision: primary.revision.clone(),
-        });
+        (primary.uncounted, primary.trips_at) = (0, None);
+        service.last_completed = Some(Completed::from(&*primary));
         if service.configuration.strategy.shifts_traffic() || !service.traffic.production.is_empty()
         {
             service.traffic = Traffic::all_to(Some(&service.current_revision));
         }
-        service.steady = in_place;
+        service.steady = false;
         self.announce(service, &format!("(deployment {id}) deployment completed."));
         if in_place {
-            self.announce(service, "has reached a steady state.");
+            self.announce_steady(service);
         }
         // The last counts belong in the record that ends here.
         self.count(service, crew);

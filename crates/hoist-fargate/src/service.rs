@@ -183,7 +183,7 @@ pub struct Deployment {
     pub revision: Arn,
     /// The record of the newer API that it is part of.
     pub service_deployment: Arn,
-    /// Tasks that it should have: the service's desired count for the PRIMARY, else 0.
+    /// Tasks that it should have: for the PRIMARY 0 until it begins to launch, then the service's desired count.
     pub desired_count: u32,
     /// Its tasks before RUNNING.
     pub pending_count: u32,
@@ -203,6 +203,8 @@ pub struct Deployment {
     pub unreplaced: u32,
     /// Inner: no launch before this time.
     pub launch_after: Option<Millis>,
+    /// Inner: failures that count once the pause after them is over.
+    pub uncounted: u32,
     /// Inner: when the circuit breaker trips, its threshold being reached.
     pub trips_at: Option<Millis>,
     /// Inner: since when everything is in place, for the bake time.
@@ -262,6 +264,8 @@ pub struct Service {
     pub announcements: u64,
     /// Inner: it reached its steady state and has not left it.
     pub steady: bool,
+    /// Inner: when it last said so.
+    pub steady_at: Option<Millis>,
     /// Inner: unresolved conditions that were announced, with the time of the last announcement.
     pub announced: BTreeMap<String, Millis>,
 }
@@ -272,6 +276,8 @@ pub struct Completed {
     /// `ecs-svc/N`.
     pub deployment: String,
     pub revision: Arn,
+    #[serde(default)]
+    pub created_at: Millis,
 }
 
 impl Service {

@@ -75,8 +75,8 @@ fn a_rolling_update_behind_a_load_balancer_replaces_one_by_one_in_the_words_of_e
             "(service web) has started 1 tasks: (task T2).",
             "(service web) registered 1 targets in (target-group GROUP)",
             "(service web) has stopped 1 running tasks: (task T1).",
-            "(service web, taskSet ecs-svc/D1) has begun draining connections on 1 tasks.",
             "(service web) deregistered 1 targets in (target-group GROUP)",
+            "(service web, taskSet ecs-svc/D1) has begun draining connections on 1 tasks.",
             "(service web) (deployment ecs-svc/D2) deployment completed.",
             "(service web) has reached a steady state.",
         ]
@@ -185,8 +185,15 @@ fn an_unhealthy_task_is_replaced_before_it_is_stopped() {
     stage.happen(target_health(first.clone(), GROUP.to_owned(), 8080, false));
     assert!(stage.world.task(&first).unwrap().is_wanted());
     assert_eq!(stage.tasks().len(), 2);
-    stage.run_for(60_000);
+    stage.run_to("steady state", |world| {
+        world.every_service().all(|it| it.steady)
+    });
     let old = stage.world.task(&first).unwrap();
+    assert_eq!(
+        old.status,
+        TaskStatus::Deactivating,
+        "what still drains is no matter"
+    );
     assert_eq!(
         old.stopped_reason,
         Some(format!(
@@ -197,14 +204,76 @@ fn an_unhealthy_task_is_replaced_before_it_is_stopped() {
         stage.story()[4..],
         [
             "(service web) has started 1 tasks: (task T2). Amazon ECS replaced 1 tasks due to an unhealthy status.",
-            "(service web) (task T1) (port 8080) is unhealthy in (target-group GROUP) due to (reason Health checks failed with these codes: [404]).",
             "(service web) registered 1 targets in (target-group GROUP)",
+            "(service web) (task T1) (port 8080) is unhealthy in (target-group GROUP) due to (reason Health checks failed with these codes: [404]).",
             "(service web) has stopped 1 running tasks: (task T1).",
-            "(service web, taskSet ecs-svc/D1) has begun draining connections on 1 tasks.",
             "(service web) deregistered 1 targets in (target-group GROUP)",
+            "(service web, taskSet ecs-svc/D1) has begun draining connections on 1 tasks.",
             "(service web) has reached a steady state.",
         ]
     );
+}
+
+/// A public log: the replacement's start, the failed checks and the stop come within 40 ms for a task that never was healthy.
+#[test]
+fn an_unhealthy_task_that_never_was_healthy_goes_as_soon_as_it_is_replaced() {
+    let mut stage = Stage::new(1);
+    let check = json!({ "command": ["CMD", "true"], "interval": 5, "retries": 1 });
+    let container = json!([{ "name": "web", "image": "app:1", "healthCheck": check }]);
+    let definition = stage.register_with("web", container);
+    let failing = App {
+        check_fails: 100,
+        ..App::good()
+    };
+    stage.app("app:1", failing);
+    stage.create(&definition, 1, json!({}));
+    stage.run_for(6_000);
+    assert_eq!(
+        stage.story(),
+        [
+            "(service web) has started 1 tasks: (task T1).",
+            "(service web) has started 1 tasks: (task T2). Amazon ECS replaced 1 tasks due to an unhealthy status.",
+            "(service web) (task T1) failed container health checks.",
+            "(service web) has stopped 1 running tasks: (task T1).",
+        ]
+    );
+}
+
+/// Public logs: UpdateService answers with a new PRIMARY that wants nothing yet.
+#[test]
+fn a_new_primary_wants_nothing_until_it_can_launch() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("web", "app:1");
+    stage.create(&definition, 2, json!({}));
+    let wants = |stage: &Stage| {
+        let of = stage.service().deployments.iter();
+        of.map(|it| it.desired_count).collect::<Vec<_>>()
+    };
+    assert_eq!(wants(&stage), [0]);
+    stage.run_to("completion", completed);
+    assert_eq!(wants(&stage), [2]);
+    stage.update(json!({ "forceNewDeployment": true }));
+    assert_eq!(wants(&stage), [0, 2]);
+    assert_eq!(stage.record().target_revision.requested, 0);
+    stage.run_for(20);
+    assert_eq!(wants(&stage), [2, 2]);
+}
+
+/// Public logs: the event comes again every 6 h while the service is steady.
+#[test]
+fn a_steady_service_says_so_every_six_hours() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register("web", "app:1");
+    stage.create(&definition, 1, json!({}));
+    stage.run_to("completion", completed);
+    let first = stage.now;
+    stage.run_for(13 * 3_600_000);
+    let events = stage.service().events.iter();
+    let steady = events.filter(|it| it.message.ends_with("has reached a steady state."));
+    let hours: Vec<u64> = steady
+        .map(|it| (it.created_at - first) / 3_600_000)
+        .collect();
+    assert_eq!(hours, [12, 6, 0]);
 }
 
 #[test]
@@ -436,17 +505,20 @@ fn the_newest_hundred_events_are_kept_and_conditions_repeat_after_six_hours() {
         let announced = &stage.service().announced;
         announced
             .iter()
-            .find(|(condition, _)| condition.starts_with("place"))
+            .find(|(condition, _)| *condition == "inconsistent")
             .map(|(_, at)| *at)
     };
-    stage.run_for(120_000);
+    let count = |stage: &Stage, what: &str| {
+        let story = stage.story();
+        story.iter().filter(|it| it.contains(what)).count()
+    };
+    stage.run_for(200_000);
+    assert_eq!(count(&stage, "was unable to place a task."), 3);
+    assert_eq!(said(&stage), None, "three in a row are not enough");
+    stage.run_for(600_000);
     let first = said(&stage).unwrap();
-    let place = stage
-        .story()
-        .iter()
-        .filter(|it| it.contains("was unable to place a task."))
-        .count();
-    assert_eq!(place, 1);
+    assert!(count(&stage, "was unable to place a task.") > 8, "each");
+    assert_eq!(count(&stage, "is unable to consistently start tasks"), 1);
     stage.run_for(5 * 3_600_000);
     assert_eq!(said(&stage), Some(first));
     assert_eq!(stage.service().events.len(), 100);
@@ -554,6 +626,8 @@ fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deploy
     stage.run_for(20_000);
     assert!(wanted(&stage).contains(&newest), "{}", stage.picture());
     assert_eq!(stage.primary().rollout_state, RolloutState::InProgress);
+    let said = "(service web) was unable to reach steady state because (taskSet ecs-svc/D1) was unable to scale in due to (reason 1 tasks under protection)";
+    assert_eq!(stage.story().iter().filter(|it| *it == said).count(), 1);
     // No further one is protected meanwhile.
     let new = wanted(&stage).into_iter().find(|it| *it != newest).unwrap();
     assert_eq!(protect(&mut stage, &new, 1), [""; 0]);

@@ -18,12 +18,23 @@ fn on_core() -> Option<Duration> {
     Some(Duration::from_nanos(nanos))
 }
 
-/// Plays the events again; returns how long the steps alone took.
-fn replay(seed: u64, events: Vec<(Millis, Event)>) -> Duration {
-    let mut world = World::new("000000000000", seed, Pace::fast());
+/// What is to be played on a world of its own.
+type Recording = (u64, Vec<(Millis, Event)>);
+
+/// Plays recordings again, one after the other; returns how long the steps alone took.
+fn replay(recordings: &[Recording]) -> Duration {
+    let mut worlds: Vec<(World, Vec<(Millis, Event)>)> = recordings
+        .iter()
+        .map(|(seed, events)| {
+            let world = World::new("000000000000", *seed, Pace::fast());
+            (world, events.clone())
+        })
+        .collect();
     let (start, core) = (Instant::now(), on_core());
-    for (at, event) in events {
-        std::hint::black_box(step(&mut world, event, at));
+    for (world, events) in &mut worlds {
+        for (at, event) in events.drain(..) {
+            std::hint::black_box(step(world, event, at));
+        }
     }
     match (core, on_core()) {
         (Some(before), Some(after)) => after - before,
@@ -72,16 +83,49 @@ fn steps_a_second() {
         writeln!(out, "{what}: {steps} steps, {rate:.0} a second").unwrap();
         rate
     };
-    let mut took = Duration::ZERO;
-    let mut steps = 0;
-    for seed in 0..300 {
-        let events = simulation::record(seed, simulation::Mix::Rolling);
-        steps += events.len();
-        took += replay(seed, events);
+    let rounds = std::env::var("HOIST_ROUNDS").map_or(10, |it| it.parse().unwrap());
+    let schedules: Vec<Recording> = (0..300)
+        .map(|seed| (seed, simulation::record(seed, simulation::Mix::Rolling)))
+        .collect();
+    for (what, recordings) in [
+        ("random schedules", schedules),
+        ("a fleet of 100 services", vec![(1, fleet())]),
+    ] {
+        let steps = recordings.iter().map(|(_, events)| events.len()).sum();
+        // The quickest: the others had company on their core.
+        let took = (0..rounds).map(|_| replay(&recordings));
+        assert!(report(what, steps, took.min().unwrap()) > 0.0);
+        tell_kinds(&recordings);
     }
-    assert!(report("random schedules", steps, took) > 0.0);
-    let events = fleet();
-    let steps = events.len();
-    let took = (0..5).map(|_| replay(1, events.clone())).min().unwrap();
-    assert!(report("a fleet of 100 services", steps, took) > 0.0);
+}
+
+fn tell_kinds(recordings: &[Recording]) {
+    let mut kinds = std::collections::BTreeMap::<String, (u64, u64)>::new();
+    for _ in 0..10 {
+        for (seed, events) in recordings.to_vec() {
+            let mut world = World::new("000000000000", seed, Pace::fast());
+            for (at, event) in events {
+                let mut kind = format!("{event:?}");
+                kind.truncate(kind.find([' ', '(']).unwrap_or(kind.len()));
+                if let Event::Call(call) = &event {
+                    kind = format!("{kind} {:?}", call.action);
+                    if call.action == Action::UpdateService {
+                        let names: Vec<_> = call.request.keys().cloned().collect();
+                        kind += &names.join(",");
+                    }
+                }
+                let start = Instant::now();
+                let commands = std::hint::black_box(step(&mut world, event, at));
+                drop(commands);
+                let took = start.elapsed().as_nanos() as u64;
+                let entry = kinds.entry(kind).or_default();
+                entry.0 += 1;
+                entry.1 += took;
+            }
+        }
+    }
+    let all: u64 = kinds.values().map(|it| it.1).sum();
+    for (kind, (count, took)) in kinds {
+        println!("{kind:60} {:8} {:6} ns {:5.1} %", count / 10, took / count, 100.0 * took as f64 / all as f64);
+    }
 }

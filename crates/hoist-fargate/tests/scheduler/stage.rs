@@ -8,6 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use hoist_fargate::*;
 use serde_json::{Value, json};
 
+#[path = "always.rs"]
+mod always;
+
 pub const REGION: &str = "eu-central-1";
 pub const GROUP: &str =
     "arn:aws:elasticloadbalancing:eu-central-1:000000000000:targetgroup/web/0123456789abcdef";
@@ -68,6 +71,10 @@ pub struct Neighbours {
     pub hook_fails: u64,
     pub hook_asks_again: u64,
     pub shift_refused: u64,
+    /// A network interface that cannot be made.
+    pub provision_fails: u64,
+    /// A target group that takes nobody.
+    pub target_refused: u64,
 }
 
 impl App {
@@ -133,6 +140,10 @@ pub struct Stage {
     started: BTreeSet<(Arn, String)>,
     asked_to_stop: BTreeSet<(Arn, String)>,
     removed: BTreeSet<Arn>,
+    /// Tasks in target groups, until they are drained.
+    registered: BTreeSet<(Arn, Arn)>,
+    /// What the containers of a revision were pulled by.
+    digests: BTreeMap<(Arn, String), String>,
 }
 
 #[derive(Clone)]
@@ -176,6 +187,8 @@ impl Stage {
             started: BTreeSet::new(),
             asked_to_stop: BTreeSet::new(),
             removed: BTreeSet::new(),
+            registered: BTreeSet::new(),
+            digests: BTreeMap::new(),
         };
         stage.unwritten.extend(stage.world.take_changed());
         stage.ask(Action::CreateCluster, json!({})).unwrap();
@@ -300,6 +313,15 @@ impl Stage {
             Event::HealthChecked {
                 task, container, ..
             } if !self.running.contains(&(task.clone(), container.clone())) => return,
+            Event::TargetDrained {
+                task, target_group, ..
+            }
+            | Event::TargetRefused {
+                task, target_group, ..
+            } => {
+                self.registered
+                    .remove(&(task.clone(), target_group.clone()));
+            }
             // It is not the scheduler's own doing that this one is not healthy any more.
             Event::TargetHealth { task, state, .. } if *state != TargetState::Healthy => {
                 if let Some(seen) = self.cast.get_mut(task) {
@@ -322,6 +344,7 @@ impl Stage {
         }
         self.queue.clear();
         self.running.clear();
+        self.registered.clear();
         for (kind, key) in std::mem::take(&mut self.unwritten) {
             match self.world.record(kind, &key) {
                 Some(record) => self.disk.insert((kind, key), record),
@@ -333,6 +356,7 @@ impl Stage {
             .iter()
             .map(|((kind, key), record)| (*kind, key.clone(), record.clone()))
             .collect();
+        self.check_the_disk();
         self.world = World::restore(records).unwrap();
         self.records = false;
         self.happen(Event::Restarted);
@@ -402,6 +426,13 @@ impl Stage {
                     self.later(10, Event::ImagesResolved { revision, digests });
                 }
             }
+            Command::ProvisionTask { task }
+                if self.neighbours.provision_fails > 0
+                    && self.dice.percent(self.neighbours.provision_fails) =>
+            {
+                let reason = "ResourceInitializationError: no address is left".to_owned();
+                self.later(20, Event::ProvisionFailed { task, reason });
+            }
             Command::ProvisionTask { task } => {
                 let number = self.number;
                 self.later(
@@ -420,6 +451,12 @@ impl Stage {
                 image,
                 digest,
             } => {
+                let revision = self.world.task(&task).and_then(|it| it.revision.clone());
+                if let (Some(revision), Some(digest)) = (revision, &digest) {
+                    let known = self.digests.entry((revision, container.clone()));
+                    let known = known.or_insert_with(|| digest.clone());
+                    assert_eq!(known, digest, "one revision, two images");
+                }
                 let app = self.app_of(&task, &container);
                 let after = self.dice.between(app.pull);
                 if self.dice.percent(app.pull_fails) {
@@ -506,6 +543,14 @@ impl Stage {
             } => {
                 let key = (task.clone(), container.clone());
                 assert!(self.started.contains(&key), "{key:?} was never started");
+                let lost = self.world.task(&task).is_none_or(|it| {
+                    let mut essential = it.containers.iter().filter(|it| it.essential);
+                    essential.any(|it| it.status == ContainerStatus::Stopped)
+                });
+                assert!(
+                    lost || !self.registered.iter().any(|it| it.0 == task),
+                    "{task} gets its stop signal before its targets are drained"
+                );
                 assert!(
                     self.asked_to_stop.insert(key.clone()),
                     "{key:?} stopped twice"
@@ -527,6 +572,17 @@ impl Stage {
                     !self.running.iter().any(|(it, _)| *it == task),
                     "{task} removed while it runs"
                 );
+                let left = self
+                    .world
+                    .task(&task)
+                    .into_iter()
+                    .flat_map(|it| &it.targets);
+                for target in left {
+                    assert!(
+                        target.registered_at.is_none() || target.deregistered_at.is_some(),
+                        "{task} is removed and still in a target group"
+                    );
+                }
                 self.removed.insert(task.clone());
                 self.later(20, Event::TaskRemoved { task });
             }
@@ -537,6 +593,20 @@ impl Stage {
                 ..
             } => {
                 assert!(!self.removed.contains(&task), "{task} registered when gone");
+                let refused = self.neighbours.target_refused;
+                if refused > 0 && self.dice.percent(refused) {
+                    let reason = "The target group is full".to_owned();
+                    return self.later(
+                        30,
+                        Event::TargetRefused {
+                            task,
+                            target_group,
+                            port,
+                            reason,
+                        },
+                    );
+                }
+                self.registered.insert((task.clone(), target_group.clone()));
                 let container = self.world.task(&task).unwrap().containers[0].name.clone();
                 let app = self.app_of(&task, &container);
                 let mut after = self.dice.between(app.target);
@@ -617,227 +687,6 @@ impl Stage {
                         port,
                     },
                 );
-            }
-        }
-    }
-
-    // What must always hold.
-
-    fn check(&mut self) {
-        let changed = self.world.take_changed();
-        let mut services = BTreeSet::new();
-        // By service: launched, and healthy ones stopped by the scheduler.
-        let mut launched = BTreeMap::<Arn, u32>::new();
-        let mut stopped = BTreeMap::<Arn, Vec<Arn>>::new();
-        for (kind, key) in &changed {
-            if *kind == Kind::Service {
-                services.insert(key.clone());
-            }
-            if *kind == Kind::ServiceDeployment
-                && let Some(record) = self.world.service_deployment(key)
-                && record.status.is_final()
-                && self.ended.insert(key.clone())
-            {
-                self.check_ended(record);
-            }
-            let (Kind::Task, Some(task)) = (kind, self.world.task(key)) else {
-                continue;
-            };
-            let Some(service) = &task.service else {
-                continue;
-            };
-            services.insert(service.clone());
-            let old = self.cast.get(key);
-            match old {
-                Some(old) => {
-                    assert!(old.status <= task.status, "a task went back");
-                    assert!(
-                        old.wanted || !task.is_wanted(),
-                        "a stopped task was wanted again"
-                    );
-                    let scheduled =
-                        old.wanted && task.stop_code == Some(StopCode::ServiceSchedulerInitiated);
-                    let spared = task.protected_until.is_some_and(|at| self.now < at);
-                    let deleted = self
-                        .world
-                        .service(service)
-                        .is_none_or(|it| it.status != ServiceStatus::Active);
-                    assert!(
-                        !scheduled || !spared || task.unhealthy_at.is_some() || deleted,
-                        "a protected task was stopped\n{}",
-                        self.picture()
-                    );
-                    if scheduled && old.was_healthy && task.health != Health::Unhealthy {
-                        stopped
-                            .entry(service.clone())
-                            .or_default()
-                            .extend(task.revision.clone());
-                    }
-                }
-                None if task.status == TaskStatus::Stopped => {}
-                None => *launched.entry(service.clone()).or_default() += 1,
-            }
-            if task.status == TaskStatus::Stopped {
-                assert!(task.stop_code.is_some() && task.stopped_reason.is_some());
-                assert!(task.stopped_at >= task.stopping_at && task.stopping_at.is_some());
-                self.cast.remove(key);
-            } else {
-                self.cast.insert(
-                    key.clone(),
-                    Seen {
-                        service: service.clone(),
-                        revision: task.revision.clone(),
-                        status: task.status,
-                        wanted: task.is_wanted(),
-                        was_healthy: self.world.is_healthy(task, self.now),
-                    },
-                );
-            }
-        }
-        for arn in services {
-            let launched = launched.get(&arn).copied().unwrap_or_default();
-            self.check_service(&arn, launched, stopped.get(&arn).map_or(&[], |it| it));
-        }
-        self.unwritten.extend(changed);
-    }
-
-    fn check_service(&self, arn: &str, launched: u32, stopped: &[Arn]) {
-        let Some(service) = self.world.service(arn) else {
-            return;
-        };
-        let crew: Vec<&Seen> = self.cast.values().filter(|it| it.service == arn).collect();
-        let count =
-            |which: &dyn Fn(&Seen) -> bool| crew.iter().filter(|it| which(it)).count() as u32;
-        assert_eq!(
-            (service.running_count, service.pending_count),
-            (
-                count(&|it| it.status == TaskStatus::Running),
-                count(&|it| it.status < TaskStatus::Running)
-            ),
-            "the counts do not equal the tasks\n{}",
-            self.picture()
-        );
-        if service.status != ServiceStatus::Active {
-            assert_eq!(count(&|it| it.wanted), 0, "a deleted service wants tasks");
-            return;
-        }
-        let primaries = service
-            .deployments
-            .iter()
-            .filter(|it| it.status == DeploymentStatus::Primary);
-        assert_eq!(primaries.count(), usize::from(!service.is_external()));
-        if service.is_external() {
-            return;
-        }
-        let desired = u64::from(service.desired_count);
-        let percent = &service.configuration;
-        let lower = (desired * u64::from(percent.minimum_healthy_percent)).div_ceil(100) as u32;
-        let mut upper = (desired * u64::from(percent.maximum_percent) / 100) as u32;
-        if service.course.is_some() {
-            upper = upper.max((1 + service.serving_beside()).max(2) * service.desired_count);
-        }
-        self.check_traffic(service, &crew, stopped, lower);
-        let wanted = count(&|it| it.wanted);
-        assert!(
-            launched == 0 || wanted <= upper,
-            "{wanted} tasks, at most {upper} allowed\n{}",
-            self.picture()
-        );
-        let healthy = count(&|it| it.was_healthy);
-        assert!(
-            stopped.is_empty() || healthy >= lower,
-            "{healthy} healthy tasks, at least {lower} asked for, and {} were stopped\n{}",
-            stopped.len(),
-            self.picture()
-        );
-    }
-
-    /// Weights always sum, and nothing that has traffic is taken below the minimum.
-    fn check_traffic(&self, service: &Service, crew: &[&Seen], stopped: &[Arn], lower: u32) {
-        for shares in [&service.traffic.production, &service.traffic.test] {
-            let sum: u32 = shares.iter().map(|it| it.tenths).sum();
-            assert!(shares.is_empty() || sum == ALL_TRAFFIC, "{shares:?}");
-        }
-        if service.course.is_none() {
-            return;
-        }
-        for revision in stopped {
-            let share = Traffic::of(&service.traffic.production, revision);
-            let healthy = crew
-                .iter()
-                .filter(|it| it.was_healthy && it.revision.as_ref() == Some(revision))
-                .count() as u32;
-            assert!(
-                share == 0 || healthy >= lower,
-                "{healthy} healthy tasks of a revision with {share} of the traffic\n{}",
-                self.picture()
-            );
-        }
-    }
-
-    /// A success means that the new revision serves, a rollback that the old one does; in both cases alone and healthy.
-    fn check_ended(&self, record: &ServiceDeployment) {
-        use ServiceDeploymentStatus::{RollbackSuccessful, Successful};
-        assert!(record.finished_at.is_some());
-        let rollback = record.rollback.as_ref().map(|it| &it.revision);
-        let serves = match (record.status, rollback) {
-            (Successful, None) => &record.target_revision.arn,
-            (RollbackSuccessful, Some(old)) if *old != record.target_revision.arn => old,
-            (Successful | RollbackSuccessful, _) => {
-                panic!("{:?} with {rollback:?}\n{}", record.status, self.picture())
-            }
-            _ => return,
-        };
-        let service = self.world.service(&record.service).unwrap();
-        let primary = service.primary().unwrap();
-        assert_eq!(&primary.revision, serves);
-        assert_eq!(primary.rollout_state, RolloutState::Completed);
-        self.check_weights(service, serves);
-        // A call in the middle may have asked for an early end: what the service says now counts.
-        let early = record.configuration.get("earlySuccessCriteria");
-        if early.is_some_and(|it| it["enable"] == true)
-            || service.configuration.early_success.is_some()
-        {
-            return;
-        }
-        let mut wanted = 0;
-        for task in self
-            .world
-            .tasks_of(&service.arn)
-            .filter(|it| it.is_wanted())
-        {
-            assert_eq!(task.revision.as_ref(), Some(serves));
-            assert!(
-                self.world.is_healthy(task, self.now),
-                "{} is not healthy, {:?}\n{}",
-                task.arn,
-                record.status,
-                self.picture()
-            );
-            wanted += 1;
-        }
-        assert_eq!(wanted, service.desired_count);
-    }
-
-    /// All traffic goes to this revision, by the scheduler's books and at the load balancer.
-    fn check_weights(&self, service: &Service, serves: &str) {
-        let traffic = &service.traffic;
-        if traffic.production.is_empty() {
-            return;
-        }
-        for shares in [&traffic.production, &traffic.test] {
-            assert_eq!(Traffic::of(shares, serves), ALL_TRAFFIC, "{traffic:?}");
-        }
-        let revision = self.world.service_revision(serves).unwrap();
-        for balancer in &revision.load_balancers {
-            for rule in [&balancer.production_rule, &balancer.test_rule] {
-                let Some(weights) = rule.as_ref().and_then(|it| self.rules.get(it)) else {
-                    continue;
-                };
-                for (group, weight) in weights {
-                    let full = *group == balancer.target_group;
-                    assert_eq!(*weight, if full { 100 } else { 0 }, "{}", self.picture());
-                }
             }
         }
     }

@@ -3,15 +3,16 @@
 use serde_json::{Map, Value};
 
 use crate::capacity;
-use crate::life::Birth;
+use crate::life::{Birth, SERVICE_ONLY};
 use crate::request::{self, flag, number, required, text};
 use crate::rollout::GivenUp;
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Action, Answer, Arn, Call, Cluster, DeploymentStatus, HookAction, Refusal, RolloutState,
-    Service, ServiceDeploymentStatus, ServiceStatus, StopCode, TaskDefinition, TaskStatus,
+    Action, Answer, Arn, Call, Cluster, DeploymentStatus, HookAction, LoadBalancer, Members,
+    Refusal, RolloutState, Service, ServiceDeploymentStatus, ServiceStatus, StopCode,
+    TaskDefinition, TaskStatus,
 };
 
 type Request = Map<String, Value>;
@@ -19,36 +20,42 @@ type Answered = Result<Answer, Refusal>;
 
 impl Turn<'_> {
     /// Does what an API call asks, or refuses it and changes nothing.
-    pub fn call(&mut self, call: &Call) -> Answered {
-        let (region, request) = (call.region.as_str(), &call.request);
-        match call.action {
+    pub fn call(&mut self, call: Call) -> Answered {
+        let Call {
+            region,
+            action,
+            request,
+        } = call;
+        let (region, asked) = (region.as_str(), &request);
+        match action {
+            // What keeps much of its request takes it as it is.
             Action::CreateCluster => self.create_cluster(region, request),
-            Action::UpdateCluster => self.update_cluster(region, request),
-            Action::DeleteCluster => self.delete_cluster(region, request),
             Action::RegisterTaskDefinition => self.register_task_definition(region, request),
-            Action::DeregisterTaskDefinition => self.deregister_task_definition(region, request),
-            Action::DeleteTaskDefinition => self.delete_task_definition(region, request),
             Action::CreateService => self.create_service(region, request),
             Action::UpdateService => self.update_service(region, request),
-            Action::DeleteService => self.delete_service(region, request),
             Action::RunTask => self.run_task(region, request),
-            Action::StopTask => self.stop_task_call(region, request),
-            Action::UpdateTaskProtection => self.protect_tasks(region, request),
-            Action::StopServiceDeployment => self.stop_service_deployment(request),
-            Action::ContinueServiceDeployment => self.continue_service_deployment(request),
-            Action::CreateTaskSet => self.create_task_set(region, request),
-            Action::UpdateTaskSet => self.update_task_set(region, request),
-            Action::DeleteTaskSet => self.delete_task_set(region, request),
-            Action::UpdateServicePrimaryTaskSet => self.update_primary_task_set(region, request),
-            Action::TagResource => self.change_tags(request, |tags| {
-                let new = request.get("tags").and_then(Value::as_array);
+            Action::UpdateCluster => self.update_cluster(region, asked),
+            Action::DeleteCluster => self.delete_cluster(region, asked),
+            Action::DeregisterTaskDefinition => self.deregister_task_definition(region, asked),
+            Action::DeleteTaskDefinition => self.delete_task_definition(region, asked),
+            Action::DeleteService => self.delete_service(region, asked),
+            Action::StopTask => self.stop_task_call(region, asked),
+            Action::UpdateTaskProtection => self.protect_tasks(region, asked),
+            Action::StopServiceDeployment => self.stop_service_deployment(asked),
+            Action::ContinueServiceDeployment => self.continue_service_deployment(asked),
+            Action::CreateTaskSet => self.create_task_set(region, asked),
+            Action::UpdateTaskSet => self.update_task_set(region, asked),
+            Action::DeleteTaskSet => self.delete_task_set(region, asked),
+            Action::UpdateServicePrimaryTaskSet => self.update_primary_task_set(region, asked),
+            Action::TagResource => self.change_tags(asked, |tags| {
+                let new = asked.get("tags").and_then(Value::as_array);
                 for tag in new.into_iter().flatten() {
                     tags.retain(|it| it.get("key") != tag.get("key"));
                     tags.push(tag.clone());
                 }
             }),
-            Action::UntagResource => self.change_tags(request, |tags| {
-                let keys = request.get("tagKeys").and_then(Value::as_array);
+            Action::UntagResource => self.change_tags(asked, |tags| {
+                let keys = asked.get("tagKeys").and_then(Value::as_array);
                 tags.retain(|it| {
                     !keys.is_some_and(|keys| it.get("key").is_some_and(|key| keys.contains(key)))
                 });
@@ -56,14 +63,13 @@ impl Turn<'_> {
         }
     }
 
-    fn create_cluster(&mut self, region: &str, request: &Request) -> Answered {
-        let name = text(request, "clusterName").unwrap_or("default");
+    fn create_cluster(&mut self, region: &str, mut request: Request) -> Answered {
+        let name = request.shift_remove("clusterName");
+        let name = name.as_ref().and_then(Value::as_str).unwrap_or("default");
         let arn = self.world.arn(region, "cluster", name);
         if self.world.clusters.get(&arn).is_some_and(|it| it.active) {
             return Ok(Answer::Cluster(arn));
         }
-        let mut request = request.clone();
-        request.shift_remove("clusterName");
         self.world.clusters.insert(
             arn.clone(),
             Cluster {
@@ -127,9 +133,9 @@ impl Turn<'_> {
         Ok(Answer::Cluster(arn))
     }
 
-    fn register_task_definition(&mut self, region: &str, request: &Request) -> Answered {
-        let family = required(request, "family")?;
-        let containers = request::containers(request);
+    fn register_task_definition(&mut self, region: &str, request: Request) -> Answered {
+        let family = required(&request, "family")?.to_owned();
+        let containers = request::containers(&request);
         if containers.is_empty() {
             return Err(Refusal::new(
                 "ClientException",
@@ -153,13 +159,13 @@ impl Turn<'_> {
             TaskDefinition {
                 arn: arn.clone(),
                 region: region.to_owned(),
-                family: family.to_owned(),
+                family,
                 revision,
                 active: true,
                 registered_at: self.now,
                 deregistered_at: None,
                 deleted_at: None,
-                document: request.clone(),
+                document: request,
                 containers,
             },
         );
@@ -226,14 +232,11 @@ impl Turn<'_> {
         Ok(definition)
     }
 
-    fn create_service(&mut self, region: &str, request: &Request) -> Answered {
-        let cluster = self
-            .world
-            .find_cluster(region, text(request, "cluster"))?
-            .clone();
-        let name = required(request, "serviceName")?;
-        let token = text(request, "clientToken").map(str::to_owned);
-        match self.world.find_service(&cluster, name) {
+    fn create_service(&mut self, region: &str, request: Request) -> Answered {
+        let cluster = self.world.find_cluster(region, text(&request, "cluster"))?;
+        let name = required(&request, "serviceName")?;
+        let token = text(&request, "clientToken").map(str::to_owned);
+        match self.world.find_service(cluster, name) {
             Some(old) if old.status == ServiceStatus::Active => {
                 return if token.is_some() && old.client_token == token {
                     Ok(Answer::Service(old.arn.clone()))
@@ -248,15 +251,13 @@ impl Turn<'_> {
             }
             _ => {}
         }
-        let mut kept = Request::new();
-        request::keep(&mut kept, request);
-        let is_external = kept
+        let is_external = request
             .get("deploymentController")
             .is_some_and(|it| it["type"] == "EXTERNAL");
         let definition = match is_external {
             true => Arn::new(),
             false => self
-                .usable_definition(region, required(request, "taskDefinition")?)?
+                .usable_definition(region, required(&request, "taskDefinition")?)?
                 .arn
                 .clone(),
         };
@@ -269,12 +270,14 @@ impl Turn<'_> {
             cluster: cluster.arn.clone(),
             status: ServiceStatus::Active,
             task_definition: definition.clone(),
-            desired_count: number(request, "desiredCount").unwrap_or(0),
+            desired_count: number(&request, "desiredCount").unwrap_or(0),
             created_at: self.now,
             client_token: token,
             ..Service::default()
         };
-        self.read_settings(&mut service, &definition, kept)?;
+        let mut kept = Request::new();
+        request::keep(&mut kept, request);
+        self.read_settings(&mut service, &definition, kept.into())?;
         if !is_external {
             self.begin(&mut service);
         }
@@ -285,30 +288,41 @@ impl Turn<'_> {
         Ok(Answer::Service(arn))
     }
 
-    /// Reads what the scheduler needs of the members of a service.
+    /// Reads what the scheduler needs of the members of a service. A refusal changes nothing.
     fn read_settings(
         &self,
         service: &mut Service,
         definition: &str,
-        kept: Request,
+        kept: Members,
     ) -> Result<(), Refusal> {
         let configuration = request::configuration(&kept)?;
         let load_balancers = request::load_balancers(&kept);
-        let definition = self.world.task_definition(definition);
-        for balancer in &load_balancers {
-            if definition.is_some_and(|it| it.container(&balancer.container).is_none()) {
-                return Err(Refusal::invalid(format!(
-                    "The container {} does not exist in the task definition.",
-                    balancer.container
-                )));
-            }
-        }
+        self.refuse_balancers(&load_balancers, definition)?;
         service.configuration = configuration;
         service.load_balancers = load_balancers;
         service.grace_period =
             u64::from(number(&kept, "healthCheckGracePeriodSeconds").unwrap_or(0)) * 1_000;
         service.request = kept;
+        service.shown = None;
         Ok(())
+    }
+
+    fn refuse_balancers(
+        &self,
+        load_balancers: &[LoadBalancer],
+        definition: &str,
+    ) -> Result<(), Refusal> {
+        let definition = self.world.task_definition(definition);
+        let lacks = |it: &&LoadBalancer| {
+            definition.is_some_and(|definition| definition.container(&it.container).is_none())
+        };
+        match load_balancers.iter().find(lacks) {
+            Some(balancer) => Err(Refusal::invalid(format!(
+                "The container {} does not exist in the task definition.",
+                balancer.container
+            ))),
+            None => Ok(()),
+        }
     }
 
     pub fn find_active_service(&self, region: &str, request: &Request) -> Result<Arn, Refusal> {
@@ -326,31 +340,31 @@ impl Turn<'_> {
         Ok(service.arn.clone())
     }
 
-    fn update_service(&mut self, region: &str, request: &Request) -> Answered {
-        let arn = self.find_active_service(region, request)?;
-        let definition = match text(request, "taskDefinition") {
+    fn update_service(&mut self, region: &str, request: Request) -> Answered {
+        let arn = self.find_active_service(region, &request)?;
+        let definition = match text(&request, "taskDefinition") {
             Some(name) => Some(self.usable_definition(region, name)?.arn.clone()),
             None => None,
         };
         if let Some(service) = self.world.service(&arn) {
-            self.refuse_reshaping(service, request)?;
+            self.refuse_reshaping(service, &request)?;
         }
         let (key, mut service) = self.take_service(&arn)?;
+        let grace_period = service.grace_period;
         let updated = self.update(&mut service, definition, request);
+        let has_other_grace = service.grace_period != grace_period;
         self.world.services.put(key, service);
         updated?;
-        self.world.touch(Kind::Service, &arn);
-        // The grace period, among others, decides about tasks that run already.
-        let tasks: Vec<Arn> = self
-            .world
-            .tasks_of(&arn)
-            .filter(|it| it.status == TaskStatus::Running)
-            .map(|it| it.arn.clone())
-            .collect();
-        for task in tasks {
-            self.queue_task(&task);
+        self.world.services.touch(key);
+        if has_other_grace {
+            // It decides about tasks that run already.
+            for (key, task) in self.world.live_tasks_of(&arn) {
+                if task.status == TaskStatus::Running {
+                    self.queues.tasks.insert(key);
+                }
+            }
         }
-        self.queue_service(&arn);
+        self.queues.services.insert(key);
         Ok(Answer::Service(arn))
     }
 
@@ -367,21 +381,28 @@ impl Turn<'_> {
         &mut self,
         service: &mut Service,
         definition: Option<Arn>,
-        request: &Request,
+        request: Request,
     ) -> Result<(), Refusal> {
         let definition = definition.unwrap_or_else(|| service.task_definition.clone());
-        let mut kept = service.request.clone();
-        request::keep(&mut kept, request);
-        let reshaped = request::REVISION_MEMBERS
+        let count = number(&request, "desiredCount");
+        let forced = flag(&request, "forceNewDeployment");
+        let reshaped = request.iter().any(|(name, value)| {
+            request::REVISION_MEMBERS.contains(&name.as_str())
+                && request::is_kept(name, value)
+                && service.request.get(name) != Some(value)
+        });
+        if request
             .iter()
-            .any(|member| kept.get(*member) != service.request.get(*member));
-        self.read_settings(service, &definition, kept)?;
-        if let Some(count) = number(request, "desiredCount") {
-            service.desired_count = count;
+            .any(|(name, value)| request::is_kept(name, value))
+        {
+            let mut kept = service.request.clone();
+            request::keep(kept.change(), request);
+            self.read_settings(service, &definition, kept)?;
+        } else {
+            self.refuse_balancers(&service.load_balancers, &definition)?;
         }
-        let is_new = reshaped
-            || flag(request, "forceNewDeployment")
-            || service.task_definition != definition;
+        service.desired_count = count.unwrap_or(service.desired_count);
+        let is_new = reshaped || forced || service.task_definition != definition;
         if is_new && !service.is_external() {
             service.task_definition = definition;
             self.begin(service);
@@ -424,21 +445,27 @@ impl Turn<'_> {
         Ok(Answer::Service(arn))
     }
 
-    fn run_task(&mut self, region: &str, request: &Request) -> Answered {
+    fn run_task(&mut self, region: &str, request: Request) -> Answered {
         let cluster = self
             .world
-            .find_cluster(region, text(request, "cluster"))?
+            .find_cluster(region, text(&request, "cluster"))?
             .clone();
-        let count = number(request, "count").unwrap_or(1);
+        let count = number(&request, "count").unwrap_or(1);
         if !(1..=10).contains(&count) {
             return Err(Refusal::invalid("count must be between 1 and 10."));
         }
-        let definition = self.usable_definition(region, required(request, "taskDefinition")?)?;
+        let definition = self.usable_definition(region, required(&request, "taskDefinition")?)?;
         let (definition, family) = (definition.arn.clone(), definition.family.clone());
-        if let Some(answer) = self.ran_before(&cluster.arn, request, &definition, count)? {
+        if let Some(answer) = self.ran_before(&cluster.arn, &request, &definition, count)? {
             return Ok(answer);
         }
-        let mut kept = request.clone();
+        let group =
+            text(&request, "group").map_or_else(|| format!("family:{family}"), str::to_owned);
+        let started_by = text(&request, "startedBy").map(str::to_owned);
+        let mut kept = request;
+        for member in SERVICE_ONLY {
+            kept.shift_remove(*member);
+        }
         for member in ["cluster", "count", "taskDefinition", "startedBy", "group"] {
             kept.shift_remove(member);
         }
@@ -457,9 +484,8 @@ impl Turn<'_> {
                     cluster: &cluster.arn,
                     cluster_name: &cluster.name,
                     definition: &definition,
-                    group: text(request, "group")
-                        .map_or_else(|| format!("family:{family}"), str::to_owned),
-                    started_by: text(request, "startedBy").map(str::to_owned),
+                    group: group.clone(),
+                    started_by: started_by.clone(),
                     service: None,
                     revision: None,
                     load_balancers: &[],
@@ -632,7 +658,8 @@ impl Turn<'_> {
         } else if let Some(it) = world.task_definitions.get_mut(&arn) {
             (Kind::TaskDefinition, &mut it.document)
         } else if let Some(it) = world.services.get_mut(&arn) {
-            (Kind::Service, &mut it.request)
+            it.shown = None;
+            (Kind::Service, it.request.change())
         } else if let Some(it) = world.tasks.get_mut(&arn) {
             (Kind::Task, it.request.change())
         } else {

@@ -10,7 +10,7 @@ use crate::{
 use serde_json::{Map, Value};
 
 /// Members of a service that say nothing of its tasks.
-const SERVICE_ONLY: &[&str] = &[
+pub(crate) const SERVICE_ONLY: &[&str] = &[
     "createdBy",
     "deploymentConfiguration",
     "deploymentController",
@@ -109,11 +109,8 @@ impl Turn<'_> {
         (key, id)
     }
 
-    /// Leaves of a service's or RunTask's members those that shape a task, with the tags that `propagateTags` gives it.
+    /// Gives those of a service's or RunTask's members that shape a task the tags that `propagateTags` gives it.
     pub fn shape_request(&self, mut request: Map<String, Value>, definition: &str) -> Members {
-        for member in SERVICE_ONLY {
-            request.shift_remove(*member);
-        }
         let own = match request.get("propagateTags").and_then(Value::as_str) {
             Some("TASK_DEFINITION") => self
                 .world

@@ -11,6 +11,14 @@ use serde_json::{Map, Value};
 pub struct Members(Arc<Map<String, Value>>);
 
 impl Members {
+    /// A copy of those members alone that `which` picks.
+    pub(crate) fn only(&self, which: impl Fn(&str) -> bool) -> Map<String, Value> {
+        let picked = self.0.iter().filter(|(name, _)| which(name));
+        picked
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
     /// The map, to change it; what shares it keeps it as it was.
     pub(crate) fn change(&mut self) -> &mut Map<String, Value> {
         Arc::make_mut(&mut self.0)

@@ -60,20 +60,26 @@ pub(crate) fn flag(request: &Request, name: &str) -> bool {
     request.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
+/// Whether a member of a service request describes the service.
+pub(crate) fn is_kept(name: &str, value: &Value) -> bool {
+    !NOT_KEPT.contains(&name) && !value.is_null()
+}
+
 /// Lays a service request over what is kept of earlier ones. `deploymentConfiguration` is laid over member by member.
-pub(crate) fn keep(kept: &mut Request, request: &Request) {
+pub(crate) fn keep(kept: &mut Request, request: Request) {
     for (name, value) in request {
-        if NOT_KEPT.contains(&name.as_str()) || value.is_null() {
+        if !is_kept(&name, &value) {
             continue;
         }
-        match (name.as_str(), kept.get_mut(name), value) {
-            ("deploymentConfiguration", Some(Value::Object(old)), Value::Object(new)) => {
-                for (name, value) in new {
-                    old.insert(name.clone(), value.clone());
+        match value {
+            Value::Object(new) if name == "deploymentConfiguration" => match kept.get_mut(&name) {
+                Some(Value::Object(old)) => old.extend(new),
+                _ => {
+                    kept.insert(name, Value::Object(new));
                 }
-            }
-            _ => {
-                kept.insert(name.clone(), value.clone());
+            },
+            value => {
+                kept.insert(name, value);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! documentation of `maximumPercent` ("in the RUNNING or PENDING state").
 
 use crate::crew::{Crew, Seen, is_unhealthy_news};
-use crate::life::Birth;
+use crate::life::{Birth, SERVICE_ONLY};
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
@@ -417,16 +417,13 @@ impl Turn<'_> {
         let Some(revision) = self.world.service_revisions.get(&deployment.revision) else {
             return Members::default();
         };
-        let mut request = revision.request.clone();
+        let mut request = revision
+            .request
+            .only(|name| name != "tags" && !SERVICE_ONLY.contains(&name));
         let propagate = request.get("propagateTags").and_then(|it| it.as_str());
         let follows = propagate == Some("SERVICE");
-        match service.request.get("tags") {
-            Some(tags) if follows => {
-                request.insert("tags".to_owned(), tags.clone());
-            }
-            _ => {
-                request.shift_remove("tags");
-            }
+        if let Some(tags) = service.request.get("tags").filter(|_| follows) {
+            request.insert("tags".to_owned(), tags.clone());
         }
         let shaped = self.shape_request(request, &deployment.task_definition);
         if !follows

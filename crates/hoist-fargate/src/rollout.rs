@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::course::ALL_TRAFFIC;
 use crate::crew::Crew;
 use crate::step::Turn;
@@ -9,7 +11,7 @@ use crate::table::Key;
 use crate::world::Kind;
 use crate::{
     Arn, Breaker, BreakerStatus, Completed, Course, Deployment, DeploymentStatus, LifecycleStage,
-    LoadBalancer, RevisionSummary, Rollback, RolloutState, Service, ServiceDeployment,
+    LoadBalancer, Members, RevisionSummary, Rollback, RolloutState, Service, ServiceDeployment,
     ServiceDeploymentStatus, ServiceRevision, StopCode, Task, ThresholdKind, Traffic,
 };
 
@@ -126,22 +128,11 @@ impl Turn<'_> {
             ServiceDeploymentStatus::Stopped,
             "The service deployment was stopped because a newer service deployment was started.",
         );
-        let crews: BTreeMap<String, u32> = service
-            .deployments
-            .iter()
-            .map(|it| {
-                let wanted = self
-                    .world
-                    .live_tasks_of(&service.arn)
-                    .filter(|(_, task)| {
-                        task.is_wanted() && task.revision.as_deref() == Some(&it.revision)
-                    })
-                    .count();
-                (it.id.clone(), wanted as u32)
-            })
-            .collect();
         for old in &mut service.deployments {
-            let wanted = crews.get(&old.id).copied().unwrap_or_default();
+            let theirs =
+                |task: &Task| task.is_wanted() && task.revision.as_ref() == Some(&old.revision);
+            let live = self.world.live_tasks_of(&service.arn);
+            let wanted = live.filter(|(_, task)| theirs(task)).count() as u32;
             old.desired_count = old.desired_count.min(wanted);
             if old.status == DeploymentStatus::Primary {
                 old.status = DeploymentStatus::Active;
@@ -172,11 +163,7 @@ impl Turn<'_> {
                 arn: revision.arn.clone(),
                 ..RevisionSummary::default()
             },
-            configuration: service
-                .request
-                .get("deploymentConfiguration")
-                .and_then(|it| it.as_object().cloned())
-                .unwrap_or_default(),
+            configuration: shown_configuration(service),
             breaker_status: if service.configuration.breaker.enable {
                 BreakerStatus::Monitoring
             } else {
@@ -757,17 +744,29 @@ pub(crate) fn has_failed(task: &Task) -> bool {
             ))
 }
 
+/// `deploymentConfiguration` of a service, shared by all service deployments that begin with the same.
+fn shown_configuration(service: &mut Service) -> Members {
+    let request = &service.request;
+    let shown = service.shown.get_or_insert_with(|| {
+        let configuration = request.get("deploymentConfiguration");
+        let configuration = configuration.and_then(Value::as_object);
+        configuration.cloned().unwrap_or_default().into()
+    });
+    shown.clone()
+}
+
 /// Puts back those members of the request that make a revision; the others (such as the deployment configuration) stay.
 fn restore_request(service: &mut Service, revision: &ServiceRevision) {
     for member in crate::request::REVISION_MEMBERS {
-        match revision.request.get(*member) {
-            Some(value) => {
-                service.request.insert((*member).to_owned(), value.clone());
-            }
-            None => {
-                service.request.shift_remove(*member);
-            }
+        let then = revision.request.get(*member);
+        if then == service.request.get(*member) {
+            continue;
         }
+        let request = service.request.change();
+        match then {
+            Some(value) => request.insert((*member).to_owned(), value.clone()),
+            None => request.shift_remove(*member),
+        };
     }
 }
 

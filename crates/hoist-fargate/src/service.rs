@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
 use crate::{
     Arn, Course, DeploymentAlarms, EarlySuccess, Hook, HookRun, LifecycleStage, Members, Millis,
     Strategy, TaskSet, Traffic,
 };
+use serde::{Deserialize, Serialize};
 
 /// `status` of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,7 +241,10 @@ pub struct Service {
     /// The members of CreateService with those of later UpdateService calls over them, verbatim: `networkConfiguration`,
     /// `launchType`, `platformVersion`, `tags`, `propagateTags`, `deploymentConfiguration`, … Without `cluster`, `service`,
     /// `serviceName`, `taskDefinition`, `desiredCount`, `clientToken`, `forceNewDeployment`.
-    pub request: Map<String, Value>,
+    pub request: Members,
+    /// Derived: `deploymentConfiguration` of it, for the service deployments that begin with it.
+    #[serde(skip)]
+    pub(crate) shown: Option<Members>,
     /// The service deployment in flight.
     pub current_service_deployment: Option<Arn>,
     /// The service revision of the PRIMARY.
@@ -303,7 +304,7 @@ pub struct ServiceRevision {
     pub resolved: bool,
     pub load_balancers: Vec<LoadBalancer>,
     /// The service's `request` at that time.
-    pub request: Map<String, Value>,
+    pub request: Members,
     /// Derived: what of it shapes its tasks.
     #[serde(skip)]
     pub(crate) shaped: Option<Members>,
@@ -416,7 +417,7 @@ pub struct ServiceDeployment {
     pub source_revisions: Vec<RevisionSummary>,
     pub target_revision: RevisionSummary,
     /// `deploymentConfiguration` of the service when it began, verbatim.
-    pub configuration: Map<String, Value>,
+    pub configuration: Members,
     pub rollback: Option<Rollback>,
     pub breaker_status: BreakerStatus,
     pub failure_count: u32,

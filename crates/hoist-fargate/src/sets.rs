@@ -15,7 +15,7 @@ use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Answer, Arn, Deployment, DeploymentStatus, Millis, Refusal, RolloutState, Service,
+    Answer, Arn, Deployment, DeploymentStatus, Members, Millis, Refusal, RolloutState, Service,
     ServiceRevision, ServiceStatus, TaskDefinition, TaskStatus,
 };
 
@@ -61,7 +61,7 @@ pub struct TaskSet {
     pub steady: bool,
     pub stability_at: Millis,
     /// The members of CreateTaskSet, verbatim.
-    pub request: Map<String, Value>,
+    pub request: Members,
 }
 
 impl TaskSet {
@@ -195,7 +195,7 @@ impl Turn<'_> {
             arn_of("service-revision", &revision_number),
         );
         let mut members = service.request.clone();
-        request::keep(&mut members, request);
+        request::keep(members.change(), request.clone());
         self.world.service_revisions.insert(
             revision.clone(),
             ServiceRevision {
@@ -230,7 +230,7 @@ impl Turn<'_> {
             updated_at: self.now,
             steady: false,
             stability_at: self.now,
-            request: request.clone(),
+            request: request.clone().into(),
         });
         self.resolve_images(&revision);
         id

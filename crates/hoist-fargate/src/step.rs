@@ -24,7 +24,7 @@ pub fn step(world: &mut World, event: Event, now: Millis) -> Vec<Command> {
 /// The call was refused and changed nothing.
 pub fn call(world: &mut World, call: Call, now: Millis) -> (Result<Answer, Refusal>, Vec<Command>) {
     let mut turn = Turn::new(world, now);
-    let answer = turn.call(&call);
+    let answer = turn.call(call);
     (answer, turn.finish())
 }
 
@@ -196,7 +196,7 @@ impl<'w> Turn<'w> {
         let now = self.now;
         match event {
             Event::Call(call) => {
-                let answer = self.call(&call);
+                let answer = self.call(call);
                 self.commands.insert(0, Command::Answer(answer));
             }
             Event::ImagesResolved { revision, digests } => self.images_resolved(&revision, digests),

@@ -1,7 +1,7 @@
 //! Service deployments and service revisions.
 
 use hoist_fargate::{Action, Answer, HookRun, ServiceDeployment, ServiceRevision, World};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::page::page;
 use super::service_json::{PLATFORM, deployment_configuration, network, revision_summary};
@@ -140,7 +140,7 @@ pub fn brief(deployment: &ServiceDeployment) -> Value {
 
 /// An entry of DescribeServiceDeployments.
 pub fn render(deployment: &ServiceDeployment) -> Value {
-    let configuration = Value::Object(deployment.configuration.clone());
+    let configuration = Value::Object(Map::clone(&deployment.configuration));
     let rollback = deployment.rollback.as_ref().map(|it| {
         json!({"reason": it.reason, "startedAt": time(it.started_at), "serviceRevisionArn": it.revision})
     });

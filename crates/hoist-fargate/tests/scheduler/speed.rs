@@ -126,6 +126,11 @@ fn tell_kinds(recordings: &[Recording]) {
     }
     let all: u64 = kinds.values().map(|it| it.1).sum();
     for (kind, (count, took)) in kinds {
-        println!("{kind:60} {:8} {:6} ns {:5.1} %", count / 10, took / count, 100.0 * took as f64 / all as f64);
+        println!(
+            "{kind:60} {:8} {:6} ns {:5.1} %",
+            count / 10,
+            took / count,
+            100.0 * took as f64 / all as f64
+        );
     }
 }

@@ -16,6 +16,7 @@ mod upload;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -48,6 +49,8 @@ pub struct RegistryOptions {
     pub parallel: usize,
     /// Upload in pieces of so many bytes; without it a blob is one request.
     pub chunk_size: Option<u64>,
+    /// A registry that says and takes nothing for so long will not any more; five times as long while it stores what it received.
+    pub silence: Duration,
 }
 
 impl Default for RegistryOptions {
@@ -61,6 +64,7 @@ impl Default for RegistryOptions {
             docker_config: None,
             parallel: 6,
             chunk_size: None,
+            silence: Duration::from_secs(60),
         }
     }
 }

@@ -17,7 +17,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
-use super::transport::{Endpoint, SILENCE, Scope, is_passing, lost};
+use super::transport::{Endpoint, Scope, is_passing, lost};
 use super::{Registry, RegistryError};
 
 /// What a registry wants to see.
@@ -167,7 +167,7 @@ impl Registry {
                     }
                 }
             };
-            match request.timeout(SILENCE).send().await {
+            match request.timeout(self.options.silence).send().await {
                 Ok(response)
                     if !is_passing(response.status()) || attempt > self.options.retries =>
                 {

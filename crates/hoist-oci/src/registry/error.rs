@@ -125,6 +125,10 @@ impl RegistryError {
             Self::Answer {
                 code: Some(code), ..
             } if code == "NAME_UNKNOWN" => Some("create the repository first".to_owned()),
+            Self::Answer { status: 507, .. } => Some(
+                "the registry is out of space: remove images that nobody needs, or make room there"
+                    .to_owned(),
+            ),
             Self::Answer { status: 429, .. } => {
                 Some("the registry limits requests: log in, or use a mirror".to_owned())
             }

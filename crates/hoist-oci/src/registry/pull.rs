@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::StatusCode;
 use reqwest::header::RANGE;
 
-use super::transport::{Action, Endpoint, Lost, SILENCE, Scope, lost};
+use super::transport::{Action, Endpoint, Lost, Scope, Silent, lost};
 use super::{Registry, RegistryError, error, media_type_of};
 use crate::spec::{Descriptor, Index, Manifest, Platform, media_type};
 use crate::store::no_such_platform;
@@ -143,7 +144,8 @@ impl Registry {
             if before > 0 && !goes_on {
                 writer = store.writer()?;
             }
-            match receive(response, store, blob, &mut writer, progress).await? {
+            let silence = self.options.silence;
+            match receive(response, store, blob, &mut writer, progress, silence).await? {
                 Ok(()) => break,
                 Err(lost) => {
                     attempt = if writer.size() > before {
@@ -178,10 +180,11 @@ async fn receive(
     blob: &Descriptor,
     writer: &mut BlobWriter,
     progress: &dyn Progress,
+    silence: Duration,
 ) -> Result<Result<(), Lost>, RegistryError> {
     let mut body = response.bytes_stream();
     loop {
-        match tokio::time::timeout(SILENCE, body.next()).await {
+        match tokio::time::timeout(silence, body.next()).await {
             Ok(Some(Ok(piece))) => {
                 let path = store.blob_path(&blob.digest);
                 writer
@@ -203,7 +206,7 @@ async fn receive(
             }
             Ok(Some(Err(error))) => return Ok(Err(lost(error))),
             Ok(None) => return Ok(Ok(())),
-            Err(silent) => return Ok(Err(silent.into())),
+            Err(_) => return Ok(Err(Silent(silence).into())),
         }
     }
 }

@@ -9,8 +9,8 @@ use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::push::Target;
-use super::transport::{Action, Lost, Scope, is_passing, lost};
-use super::upload::{STORING, Session, Silent, received, session_of};
+use super::transport::{Action, Lost, Scope, Silent, is_passing, lost};
+use super::upload::{Session, received, session_of};
 use super::{Registry, RegistryError, error};
 use crate::growing::{Growing, Reach};
 use crate::{Digest, ImageRef, Store};
@@ -131,9 +131,10 @@ impl Registry {
             if target.endpoint.owns(&location) {
                 request = self.authorise(request, &target.endpoint, &target.scope);
             }
-            let answer = match tokio::time::timeout(STORING, request.send()).await {
+            let patience = self.storing();
+            let answer = match tokio::time::timeout(patience, request.send()).await {
                 Ok(answer) => answer.map_err(lost),
-                Err(_) => Err(Silent(STORING).into()),
+                Err(_) => Err(Silent(patience).into()),
             };
             let answer = self.judge(target, answer, StatusCode::CREATED).await?;
             return Ok(match answer {
@@ -170,7 +171,7 @@ impl Registry {
                 answer = &mut answer => break answer.map_err(lost),
                 Some(()) = heard.recv() => {}
                 // Whoever makes the content may be slow too, but not so slow.
-                () = tokio::time::sleep(STORING) => break Err(Silent(STORING).into()),
+                () = tokio::time::sleep(self.storing()) => break Err(Silent(self.storing()).into()),
             }
         };
         self.judge(target, answer, StatusCode::ACCEPTED).await

@@ -10,14 +10,23 @@ use super::error::refusal;
 use super::{Registry, RegistryError};
 use crate::ImageRef;
 
-/// A registry that says nothing for so long will not say anything any more.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
-
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why no answer came, or not all of it.
 pub(super) type Lost = Box<dyn std::error::Error + Send + Sync>;
+
+/// Nothing moved for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the registry was silent for {}", shown(.0))]
+pub(super) struct Silent(pub Duration);
+
+fn shown(time: &Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        seconds => format!("{seconds} s"),
+    }
+}
 
 /// The error without the URL, which may hold a signature and is in the message anyway.
 pub(super) fn lost(error: reqwest::Error) -> Lost {
@@ -209,9 +218,10 @@ impl Registry {
             {
                 request.headers_mut().insert(AUTHORIZATION, token);
             }
-            let answer = match tokio::time::timeout(SILENCE, client.execute(request)).await {
+            let silence = self.options.silence;
+            let answer = match tokio::time::timeout(silence, client.execute(request)).await {
                 Ok(answer) => answer.map_err(lost),
-                Err(silent) => Err(Lost::from(silent)),
+                Err(_) => Err(Silent(silence).into()),
             };
             let pause = match answer {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
@@ -277,9 +287,10 @@ impl Registry {
                 url: response.url().clone(),
                 headers: response.headers().clone(),
             };
-            let body = match tokio::time::timeout(SILENCE, response.bytes()).await {
+            let silence = self.options.silence;
+            let body = match tokio::time::timeout(silence, response.bytes()).await {
                 Ok(body) => body.map_err(lost),
-                Err(silent) => Err(Lost::from(silent)),
+                Err(_) => Err(Silent(silence).into()),
             };
             match body {
                 Ok(body) => return Ok((head, body.into())),
@@ -348,7 +359,9 @@ impl Registry {
 
 /// Whether an answer may be another one soon.
 pub(super) fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+    status.is_server_error()
+        && status != StatusCode::NOT_IMPLEMENTED
+        && status != StatusCode::INSUFFICIENT_STORAGE
         || status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::REQUEST_TIMEOUT
 }

@@ -15,16 +15,13 @@ use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use super::push::Target;
-use super::transport::{SILENCE, is_passing, lost};
+use super::transport::{Silent, is_passing, lost};
 use super::{Registry, RegistryError, error};
 use crate::spec::Descriptor;
 use crate::{Digest, How, ProgressEvent, StoreError};
 
 /// Bytes read from the file at once.
 const PIECE: usize = 256 * 1024;
-
-/// How long a registry may take to check and store what it received.
-pub(super) const STORING: Duration = Duration::from_secs(300);
 
 /// An upload that the registry knows.
 pub(super) struct Session {
@@ -52,12 +49,12 @@ impl<E: Into<RegistryError>> From<E> for Trouble {
     }
 }
 
-/// Nothing moved for too long.
-#[derive(Debug, thiserror::Error)]
-#[error("the registry was silent for {} s", .0.as_secs())]
-pub(super) struct Silent(pub Duration);
-
 impl Registry {
+    /// How long a registry may take to check and store what it received.
+    pub(super) fn storing(&self) -> Duration {
+        self.options.silence * 5
+    }
+
     /// Brings one blob into the repository.
     pub(super) async fn upload(
         &self,
@@ -306,9 +303,9 @@ impl Registry {
         let mut position = range.start;
         loop {
             let patience = if position < range.end {
-                SILENCE
+                self.options.silence
             } else {
-                STORING
+                self.storing()
             };
             let outcome = tokio::select! {
                 answer = &mut answer => answer.map_err(lost),

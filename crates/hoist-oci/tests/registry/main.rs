@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod debian;
+mod slow;
 mod support;
 mod transfer;

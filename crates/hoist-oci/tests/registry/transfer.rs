@@ -818,27 +818,3 @@ async fn an_image_is_signed_as_cosign_reads_it_and_once_by_each_key() {
         assert_eq!(verified.trim(), "Verified OK");
     }
 }
-
-#[tokio::test]
-async fn a_registry_that_is_out_of_space_ends_the_push_and_says_so() {
-    let server = Server::start().await;
-    let (_folder, ours) = store();
-    let pushed = image(&ours, HOST, &[&noise(31, 100_000)]);
-    server.content().faults = vec![(Method::PUT, 507); 20].into();
-    let registry = client_with(|options| options.retries = 1);
-    let error = registry
-        .push(
-            &ours,
-            &pushed,
-            &reference(server.address, "a:v1"),
-            &PushOptions::default(),
-            &Silent,
-        )
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, RegistryError::Answer { status: 507, .. }),
-        "{error}"
-    );
-    assert!(server.content().manifests.is_empty());
-}

@@ -1,8 +1,9 @@
-//! A connection that breaks: a TCP proxy that cuts each of its first connections after so many bytes.
+//! A connection that breaks or is slow: a TCP proxy that cuts or holds each of its first connections after so many bytes, or takes its time with each piece.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -17,6 +18,22 @@ pub enum Cut {
     Download,
 }
 
+/// What becomes of a connection after so many bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Both sockets close.
+    Cut,
+    /// Nothing moves any more, and nobody says so.
+    Held,
+}
+
+#[derive(Clone)]
+struct Limit {
+    bytes: u64,
+    left: Arc<AtomicUsize>,
+    end: End,
+}
+
 pub struct Proxy {
     pub address: SocketAddr,
     cuts: Arc<AtomicUsize>,
@@ -26,10 +43,31 @@ pub struct Proxy {
 impl Proxy {
     /// Cuts `cuts` connections after `bytes` in the direction `cut`; later ones live.
     pub async fn start(server: SocketAddr, cut: Cut, bytes: u64, cuts: usize) -> Self {
+        Self::with(server, cut, bytes, cuts, End::Cut, None).await
+    }
+
+    /// As [`start`](Self::start), but the connections stay open and nothing moves on them.
+    pub async fn holding(server: SocketAddr, way: Cut, bytes: u64, holds: usize) -> Self {
+        Self::with(server, way, bytes, holds, End::Held, None).await
+    }
+
+    /// Waits before each piece of so many bytes.
+    pub async fn trickling(server: SocketAddr, piece: usize, pause: Duration) -> Self {
+        Self::with(server, Cut::Download, 0, 0, End::Cut, Some((piece, pause))).await
+    }
+
+    async fn with(
+        server: SocketAddr,
+        cut: Cut,
+        bytes: u64,
+        times: usize,
+        end: End,
+        slow: Option<(usize, Duration)>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
             address: listener.local_addr().unwrap(),
-            cuts: Arc::new(AtomicUsize::new(cuts)),
+            cuts: Arc::new(AtomicUsize::new(times)),
             uploaded: Arc::default(),
         };
         let (left, uploaded) = (Arc::clone(&proxy.cuts), Arc::clone(&proxy.uploaded));
@@ -43,16 +81,13 @@ impl Proxy {
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
                     let limit = |way| {
-                        if way == cut {
-                            Some((bytes, Arc::clone(&left)))
-                        } else {
-                            None
-                        }
+                        let left = Arc::clone(&left);
+                        (way == cut).then_some(Limit { bytes, left, end })
                     };
                     // Whichever ends first takes the other with it: both sockets close.
                     tokio::select! {
-                        () = pump(from_client, to_server, limit(Cut::Upload), Some(uploaded)) => {}
-                        () = pump(from_server, to_client, limit(Cut::Download), None) => {}
+                        () = pump(from_client, to_server, limit(Cut::Upload), Some(uploaded), slow) => {}
+                        () = pump(from_server, to_client, limit(Cut::Download), None, slow) => {}
                     }
                 });
             }
@@ -74,28 +109,36 @@ impl Proxy {
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: OwnedWriteHalf,
-    limit: Option<(u64, Arc<AtomicUsize>)>,
+    limit: Option<Limit>,
     count: Option<Arc<AtomicU64>>,
+    slow: Option<(usize, Duration)>,
 ) {
     let mut passed = 0;
-    let mut piece = vec![0; 16 * 1024];
+    let mut piece = vec![0; slow.map_or(16 * 1024, |(piece, _)| piece)];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
         passed += read as u64;
         if let Some(count) = &count {
             count.fetch_add(read as u64, Ordering::SeqCst);
         }
+        if let Some((_, pause)) = slow {
+            tokio::time::sleep(pause).await;
+        }
         if to.write_all(&piece[..read]).await.is_err() {
             return;
         }
-        if let Some((bytes, left)) = &limit
-            && passed >= *bytes
-            && left
+        if let Some(limit) = &limit
+            && passed >= limit.bytes
+            && limit
+                .left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
                     left.checked_sub(1)
                 })
                 .is_ok()
         {
-            return;
+            match limit.end {
+                End::Cut => return,
+                End::Held => std::future::pending().await,
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Content {
     pub faults: VecDeque<(Method, u16)>,
     /// Whether an upload whose connection broke is forgotten.
     pub forgetful: bool,
-    /// Whether downloads come with a wrong byte.
+    /// Whether downloads come with a wrong byte, and manifests are said to be stored under another digest.
     pub lies: bool,
     /// Tags to a page of the list.
     pub page: usize,
@@ -356,8 +356,12 @@ async fn handle(State(server): State<Server>, request: Request) -> Response<Body
             content
                 .manifests
                 .insert((repository, digest.clone()), (kind, piece));
+            let said = match content.lies {
+                true => Digest::of(b"something else").to_string(),
+                false => digest,
+            };
             answer(201)
-                .header("docker-content-digest", digest)
+                .header("docker-content-digest", said)
                 .body(Body::empty())
                 .unwrap()
         }

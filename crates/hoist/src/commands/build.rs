@@ -5,18 +5,15 @@ use hoist_pipeline::{Builder, Events, Failure, cancellation};
 use super::dispatch::{async_run, say};
 use super::{local, project, signals};
 use crate::arguments::Build;
-use crate::render::{self, Output};
+use crate::render;
 
 /// Builds and tests the image; its digest is the last line of standard output.
 pub fn run(options: &Build) -> Result<(), Failure> {
     let project = project::load(&options.project)?;
     let home = local::home()?;
     let workspace = project::workspace(&home)?;
-    // A shell has the terminal for itself: bars would be drawn over it.
-    let output = match options.output {
-        Output::Auto | Output::Terminal if options.building.debug_shell => Output::Plain,
-        output => output,
-    };
+    let output = options.output;
+    let output = output.beside_a_shell(options.building.debug_shell);
     let events = Events::new(vec![render::reader(output)]);
     let build = project::build_options(&options.building);
     let image = async_run(async {

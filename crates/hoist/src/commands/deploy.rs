@@ -21,7 +21,9 @@ const SECRETS: [&str; 3] = [
 
 /// Deploys; the URL is the last line of standard output.
 pub fn run(options: &Deploy) -> Result<(), Failure> {
-    let deployed = told(options.output, |events| {
+    let output = options.output;
+    let output = output.beside_a_shell(options.building.debug_shell);
+    let deployed = told(output, |events| {
         let chosen = match (&options.image, options.revision) {
             (Some(image), _) => Some(Version::Image(image.clone())),
             (None, Some(number)) => Some(Version::Revision(number)),
@@ -46,19 +48,23 @@ pub fn run(options: &Deploy) -> Result<(), Failure> {
 
 /// The steps of a deployment up to `until`.
 pub fn part(options: &Step, until: Until) -> Result<Deployed, Failure> {
-    told(options.output, |events| {
-        let asked = Asked {
-            project: &options.project,
-            aws: &options.aws,
-            building: &options.building,
-            services: &options.services,
-            count: None,
-            force: false,
-            timeout: Duration::from_secs(1800),
-            until,
-        };
-        asked.carry_out(None, events)
-    })
+    let output = options.output;
+    told(
+        output.beside_a_shell(options.building.debug_shell),
+        |events| {
+            let asked = Asked {
+                project: &options.project,
+                aws: &options.aws,
+                building: &options.building,
+                services: &options.services,
+                count: None,
+                force: false,
+                timeout: Duration::from_secs(1800),
+                until,
+            };
+            asked.carry_out(None, events)
+        },
+    )
 }
 
 /// What the command line says of a deployment.

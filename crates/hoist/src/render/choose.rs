@@ -38,6 +38,14 @@ impl Output {
         }
     }
 
+    /// The form where a shell may be opened: it has the terminal for itself, and bars would be drawn over it.
+    pub fn beside_a_shell(self, shell: bool) -> Output {
+        match self.resolved() {
+            Output::Terminal if shell => Output::Plain,
+            resolved => resolved,
+        }
+    }
+
     /// Whether workflow commands are understood where the output goes.
     pub fn is_github(self) -> bool {
         self.resolved() == Output::Github

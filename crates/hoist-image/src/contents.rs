@@ -196,6 +196,29 @@ pub(crate) fn layers(store: &Store, image: &Image, hashed: bool) -> Result<Vec<L
     Ok(all)
 }
 
+/// A step as one writes it in a Dockerfile, without what builders put around it: the default shell, the arguments, remarks.
+pub fn readable(created_by: &str) -> String {
+    let text = created_by.trim().trim_end_matches("# buildkit").trim_end();
+    // `RUN |1 NAME=value /bin/sh -c command`
+    let (keyword, mut rest) = match text.strip_prefix("RUN ") {
+        Some(rest) => ("RUN ", rest),
+        None => ("", text),
+    };
+    if keyword == "RUN "
+        && rest.starts_with('|')
+        && let Some(at) = rest.find("/bin/sh -c ")
+    {
+        rest = &rest[at..];
+    }
+    let Some(command) = rest.strip_prefix("/bin/sh -c ") else {
+        return format!("{keyword}{rest}");
+    };
+    match command.strip_prefix("#(nop) ") {
+        Some(other) => other.trim().to_owned(),
+        None => format!("RUN {}", command.trim_start()),
+    }
+}
+
 /// Lays the files of a layer over those below. `lost` hears of each file that is covered or deleted by that.
 pub(crate) fn apply(
     all: &mut BTreeMap<PathBuf, Item>,
@@ -234,6 +257,27 @@ pub(crate) fn apply(
         }
         if let Some(old) = all.insert(path.clone(), item) {
             lost(&path, &old);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_read_as_they_are_written_whoever_built_them() {
+        for (written, read) in [
+            ("RUN /bin/sh -c rm -rf /x", "RUN rm -rf /x"),
+            ("RUN |1 WORD=a b /bin/sh -c make # buildkit", "RUN make"),
+            ("RUN make", "RUN make"),
+            ("COPY . . # buildkit", "COPY . ."),
+            ("/bin/sh -c apt-get update", "RUN apt-get update"),
+            ("/bin/sh -c #(nop)  CMD [\"sh\"]", "CMD [\"sh\"]"),
+            ("RUN /bin/bash -c x", "RUN /bin/bash -c x"),
+            ("", ""),
+        ] {
+            assert_eq!(readable(written), read);
         }
     }
 }

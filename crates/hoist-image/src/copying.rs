@@ -23,10 +23,14 @@ use crate::stored::layers_of;
 use crate::tree::{self, Tree};
 use crate::users;
 
+/// How many names an error lists.
+const LISTED: usize = 8;
+
 /// Where files come from: a folder of this machine, or layers that are unpacked only if they must be read.
 enum Source<'a> {
     Folder(&'a Context),
-    Layers(Vec<crate::stored::Layer>),
+    /// With what they are the layers of, in words.
+    Layers(Vec<crate::stored::Layer>, String),
 }
 
 /// What an address came to.
@@ -112,15 +116,18 @@ impl Build<'_> {
         let source = match &copy.from {
             None => Source::Folder(self.context),
             Some(from) => match origin_of(self.file, self.request, from, place.stage)? {
-                Origin::Scratch => Source::Layers(Vec::new()),
-                Origin::Stage(stage) => Source::Layers(self.finished(stage)?.layers.clone()),
+                Origin::Scratch => Source::Layers(Vec::new(), "scratch, which is empty".into()),
+                Origin::Stage(stage) => Source::Layers(
+                    self.finished(stage)?.layers.clone(),
+                    format!("the stage {}", from.text),
+                ),
                 Origin::Folder(name) => Source::Folder(&self.folders[&name]),
                 Origin::Image(name) => {
                     let platform = self.plans.stages[place.stage].platform.clone();
                     let image = self
                         .image(&name, &platform)
                         .map_err(|error| error.at(place.source.location(from.range.clone())))?;
-                    Source::Layers(layers_of(&image)?)
+                    Source::Layers(layers_of(&image)?, format!("the image {name}"))
                 }
             },
         };
@@ -207,13 +214,13 @@ impl Build<'_> {
                 };
                 let tree: Box<dyn Tree + '_> = match &source {
                     Source::Folder(context) => Box::new(*context),
-                    Source::Layers(layers) => Box::new(build.rootfs(layers)?),
+                    Source::Layers(layers, _) => Box::new(build.rootfs(layers)?),
                 };
                 let mut selected = select_all(
                     &*tree,
                     &sources,
                     copy.parents,
-                    matches!(source, Source::Folder(_)).then_some(build),
+                    &|text, error| build.explained(&source, &*tree, text, error),
                     place,
                 )?;
                 selected.extend(inline);
@@ -344,7 +351,8 @@ impl Build<'_> {
         total.field(select::digest(self.context, inline, exclude)?.as_bytes());
         match source {
             Source::Folder(context) => {
-                let selected = select_all(*context, sources, parents, Some(self), place)?;
+                let explained = |text: &str, error| self.explained(source, context, text, error);
+                let selected = select_all(*context, sources, parents, &explained, place)?;
                 if selected.is_empty() && inline.is_empty() && !sources.is_empty() {
                     let texts: Vec<_> = sources.iter().map(|(text, _)| text.as_str()).collect();
                     let location = sources
@@ -357,7 +365,7 @@ impl Build<'_> {
                 }
                 total.field(select::digest(*context, &selected, exclude)?.as_bytes());
             }
-            Source::Layers(layers) => {
+            Source::Layers(layers, _) => {
                 let mut memo = crate::cache::KeyBuilder::new("files of layers");
                 memo.field(Self::content_key(layers).as_bytes())
                     .list(sources.iter().map(|(text, _)| text))
@@ -374,7 +382,13 @@ impl Build<'_> {
                         let tree = self.rootfs(layers)?;
                         let digest = select::digest(
                             &tree,
-                            &select_all(&tree, sources, parents, None, place)?,
+                            &select_all(
+                                &tree,
+                                sources,
+                                parents,
+                                &|text, error| self.explained(source, &tree, text, error),
+                                place,
+                            )?,
                             exclude,
                         )?;
                         self.selections.put(&memo, &digest)?;
@@ -386,6 +400,20 @@ impl Build<'_> {
             }
         }
         Ok(total.key())
+    }
+
+    /// Explains why a file is not there.
+    fn explained(
+        &self,
+        source: &Source<'_>,
+        tree: &dyn Tree,
+        text: &str,
+        error: BuildError,
+    ) -> BuildError {
+        match source {
+            Source::Folder(_) => self.explain_missing(text, error),
+            Source::Layers(_, whose) => missing_in(tree, text, whose),
+        }
     }
 
     /// Explains why a file of the context is not there.
@@ -441,23 +469,56 @@ fn keeps_git_dir(copy: &Copy, address: &GitAddress) -> bool {
     copy.keep_git_dir.or(address.keep_git_dir).unwrap_or(false)
 }
 
+/// Says what there is instead of a file that a stage or an image lacks.
+fn missing_in(tree: &dyn Tree, text: &str, whose: &str) -> BuildError {
+    let error = BuildError::new(
+        BuildErrorKind::Context,
+        format!("{text} does not exist in {whose}"),
+    );
+    let path = tree::relative(text);
+    // The nearest folder above it that is there.
+    let there = path.ancestors().skip(1).find_map(|folder| {
+        let names = tree.list(folder).ok().filter(|names| !names.is_empty())?;
+        Some((folder, names))
+    });
+    let Some((folder, names)) = there else {
+        return error;
+    };
+    let wanted = path
+        .strip_prefix(folder)
+        .ok()
+        .and_then(|rest| rest.iter().next());
+    let wanted = wanted.and_then(|name| name.to_str()).unwrap_or_default();
+    let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+    if let Some(near) = crate::error::did_you_mean(wanted, names.iter().copied()) {
+        return error.with_hint(format!("did you mean /{}?", folder.join(near).display()));
+    }
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown: Vec<&str> = names.into_iter().take(LISTED).collect();
+    error.with_hint(format!(
+        "/{} there has {}{more}",
+        folder.display(),
+        shown.join(", ")
+    ))
+}
+
 fn select_all(
     tree: &dyn Tree,
     sources: &[(String, &Spanned)],
     parents: bool,
-    context: Option<&Build<'_>>,
+    explained: &dyn Fn(&str, BuildError) -> BuildError,
     place: Place<'_>,
 ) -> Result<Vec<Selected>> {
     let mut all = Vec::new();
     for (text, word) in sources {
         let found = select::select_with(tree, text, parents).map_err(|error| {
-            let error = match context {
-                Some(build)
-                    if error.kind() == BuildErrorKind::Context && Pattern::is_literal(text) =>
-                {
-                    build.explain_missing(text, error)
-                }
-                _ => error,
+            let missing = error.kind() == BuildErrorKind::Context && Pattern::is_literal(text);
+            let error = match missing {
+                true => explained(text, error),
+                false => error,
             };
             error.at(place.source.location(word.range.clone()))
         })?;

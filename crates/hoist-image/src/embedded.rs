@@ -1,6 +1,6 @@
 //! The embedded engine: from stage to stage and from step to step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +80,8 @@ pub(crate) struct Build<'a> {
     total: AtomicUsize,
     steps_run: AtomicUsize,
     steps_cached: AtomicUsize,
+    /// Steps that this build does or did itself, by their keys.
+    ours: Mutex<HashSet<Digest>>,
     pub used_args: Mutex<Vec<String>>,
     /// What went wrong first.
     failure: Mutex<Option<BuildError>>,
@@ -144,6 +146,7 @@ pub(crate) fn build(
         total: AtomicUsize::new(first - 1),
         steps_run: AtomicUsize::new(0),
         steps_cached: AtomicUsize::new(0),
+        ours: Mutex::default(),
         used_args,
         failure: Mutex::default(),
     };
@@ -406,11 +409,19 @@ impl Build<'_> {
         let started = Instant::now();
         let report = self.report;
         let text = &instruction.text;
+        // Two stages may begin alike: then one does it for both, and that is nobody's business.
+        let ours = !self
+            .ours
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(*key);
         let _lock = Lock::take(&self.workspace.cache("locks"), &key.hex(), || {
-            report.warn(
-                format!("another build is doing the same step; waiting for it: {text}"),
-                None,
-            );
+            if !ours {
+                report.warn(
+                    format!("another build is doing the same step; waiting for it: {text}"),
+                    None,
+                );
+            }
         })?;
         // Whoever had the lock may have done it.
         if let Some(found) = self.cached(key)? {

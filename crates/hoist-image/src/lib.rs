@@ -88,7 +88,7 @@ mod ztoc;
 
 pub use attest::{provenance, sbom};
 pub use build::{build, inputs_digest, run};
-pub use contents::{Change, Difference, HistoryLine, diff, history};
+pub use contents::{Change, Difference, HistoryLine, diff, history, readable};
 pub use error::{BuildError, BuildErrorKind, Location, Result};
 pub use event::{BuildEvent, OutputStream, Step};
 pub use forms::compressed;

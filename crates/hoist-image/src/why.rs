@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::contents::{apply, layers};
+use crate::contents::{apply, layers, readable};
 use crate::error::Result;
 use crate::images;
 use crate::workspace::Workspace;
@@ -106,17 +106,27 @@ pub fn why(workspace: &Workspace, name: &str) -> Result<Why> {
     let image = images::inspect(workspace, name)?;
     let mut all = BTreeMap::new();
     let (mut steps, mut hidden, mut lost_by) = (Vec::new(), 0, Vec::new());
-    let mut compressed = 0;
+    let (mut compressed, mut strays) = (0, BTreeMap::new());
     for layer in layers(&workspace.store, &image, false)? {
         compressed += layer.size;
         let brought: u64 = layer.files.iter().map(|(_, item)| item.size).sum();
+        // What a base image brought is nothing that this Dockerfile can leave out.
+        let ours =
+            !(layer.created_by.starts_with("IMPORT ") || layer.created_by.contains("#(nop)"));
+        for (path, item) in &layer.files {
+            match ours {
+                true => strays.insert(path.clone(), item.size),
+                false => strays.remove(path),
+            };
+        }
         let mut lost = 0;
         apply(&mut all, layer.files, |_, item| lost += item.size);
         hidden += lost;
+        let step = readable(&layer.created_by);
         if lost >= WORTH {
-            lost_by.push((layer.created_by.clone(), lost));
+            lost_by.push((step.clone(), lost));
         }
-        steps.push((layer.created_by, brought));
+        steps.push((step, brought));
     }
     let mut folders: BTreeMap<PathBuf, u64> = BTreeMap::new();
     let mut files = Vec::new();
@@ -136,7 +146,7 @@ pub fn why(workspace: &Workspace, name: &str) -> Result<Why> {
     let mut advice: Vec<Advice> = lost_by
         .into_iter()
         .map(|(step, bytes)| Advice {
-            text: format!("`{}` deletes or covers files of earlier layers, which stay in them: do it in the step that makes them, or copy what is needed into a new stage", short(&step)),
+            text: covering(&step),
             bytes,
         })
         .collect();
@@ -152,19 +162,8 @@ pub fn why(workspace: &Workspace, name: &str) -> Result<Why> {
             });
         }
     }
-    for (folder, bytes) in &folders {
-        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        if let Some((_, text)) = STRAY.iter().find(|(stray, _)| *stray == name)
-            && *bytes >= WORTH
-        {
-            advice.push(Advice {
-                text: format!("/{}: {text}", folder.display()),
-                bytes: *bytes,
-            });
-        }
-    }
+    strays.retain(|path, _| all.contains_key(path));
+    advice.extend(STRAY.iter().filter_map(|stray| strayed(&strays, *stray)));
     advice.sort_by_key(|advice| std::cmp::Reverse(advice.bytes));
     steps.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     files.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
@@ -177,6 +176,46 @@ pub fn why(workspace: &Workspace, name: &str) -> Result<Why> {
         folders: largest(folders),
         files,
         advice,
+    })
+}
+
+/// What to do about a step that hides what earlier layers brought.
+fn covering(step: &str) -> String {
+    let what = short(step);
+    let words = |word: &str| {
+        step.split(|c: char| !c.is_alphanumeric())
+            .any(|it| it == word)
+    };
+    if step.starts_with("RUN ") && (words("chown") || words("chmod")) {
+        return format!(
+            "`{what}` copies each file whose owner or mode it changes: COPY has --chown and --chmod"
+        );
+    }
+    format!(
+        "`{what}` deletes or covers files of earlier layers, which stay in them: do it in the step that makes them, or copy what is needed into a new stage"
+    )
+}
+
+/// What to do about the folders of a name that are rarely meant to be in an image.
+fn strayed(files: &BTreeMap<PathBuf, u64>, (name, text): (&str, &str)) -> Option<Advice> {
+    let mut folders: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    for (path, size) in files {
+        // The outermost of that name.
+        let above: Vec<_> = path.ancestors().skip(1).collect();
+        let found = above.iter().rev().find(|folder| folder.ends_with(name));
+        if let Some(folder) = found {
+            *folders.entry((*folder).to_owned()).or_default() += size;
+        }
+    }
+    let bytes = folders.values().sum();
+    let (largest, _) = folders.iter().max_by_key(|(_, size)| **size)?;
+    let place = match folders.len() {
+        1 => format!("/{}", largest.display()),
+        count => format!("{count} folders, such as /{}", largest.display()),
+    };
+    (bytes >= WORTH).then(|| Advice {
+        text: format!("{place}: {text}"),
+        bytes,
     })
 }
 

@@ -204,7 +204,11 @@ impl Project {
 
     /// The folder from which the image is built.
     pub fn context(&self) -> PathBuf {
-        self.root.join(&self.image.context)
+        match self.image.context.as_str() {
+            // So that no path in an error has a dot in it.
+            "." => self.root.clone(),
+            folder => self.root.join(folder),
+        }
     }
 
     /// Name of the repository in ECR.

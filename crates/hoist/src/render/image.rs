@@ -25,7 +25,7 @@ pub fn history(lines: &[HistoryLine]) -> String {
                 Some(_) => human_size(line.size),
                 None => "-".to_owned(),
             };
-            format!("{size:>10}  {}", line.created_by)
+            format!("{size:>10}  {}", hoist_image::readable(&line.created_by))
         })
         .collect();
     rows.join("\n")
@@ -59,11 +59,15 @@ pub fn differences(differences: &[Difference]) -> String {
 /// Sizes, what is largest, and advice.
 pub fn why(why: &Why) -> String {
     let mut out = format!(
-        "{} to transfer, {} of files, {} covered or deleted by later layers\n",
+        "{} to transfer, {} of files",
         human_size(why.compressed),
-        human_size(why.visible),
-        human_size(why.hidden)
+        human_size(why.visible)
     );
+    if why.hidden > 0 {
+        let hidden = human_size(why.hidden);
+        out.push_str(&format!(", {hidden} covered or deleted by later layers"));
+    }
+    out.push('\n');
     let mut section = |title: &str, rows: Vec<(u64, String)>| {
         if !rows.is_empty() {
             out.push_str(&format!("\n{title}\n"));

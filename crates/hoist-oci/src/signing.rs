@@ -301,6 +301,7 @@ mod tests {
 
     /// No test of its own: the one below runs it with passwords in the environment.
     #[test]
+    #[allow(clippy::print_stdout, reason = "read by the one below")]
     fn a_key_is_read_when_the_environment_names_one() {
         let Some(key) = std::env::var_os("HOIST_TEST_KEY") else {
             return;

@@ -25,6 +25,7 @@ const DOCKERFILE: &str = "ARG BASE=busybox\nFROM $BASE AS one\nARG WORD\nRUN --m
 
 /// No test of its own: the tests below run it with the environment that the engine is found by.
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::print_stdout, reason = "read by the test that started it")]
 async fn a_client_builds_when_it_is_told_to() {
     let Ok(folder) = std::env::var(FOLDER) else {
         return;

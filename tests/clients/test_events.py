@@ -143,5 +143,55 @@ class Events(Case):
         self.refused("ValidationException", "Invalid Schedule Expression soon.", scheduler.create_schedule, **schedule | {"ScheduleExpression": "soon"})
 
 
+class Buses(Case):
+    def setUp(self):
+        super().setUp()
+        self.events, self.logs = client("events"), client("logs")
+
+    def group(self):
+        name = f"/aws/events/{self.name('group')}"
+        self.logs.create_log_group(logGroupName=name)
+        arn = f"arn:aws:logs:{self.events.meta.region_name}:000000000000:log-group:{name}"
+        return arn, lambda: [json.loads(it["message"]) for it in self.logs.filter_log_events(logGroupName=name)["events"]]
+
+    def test_a_bus_has_rules_of_its_own(self):
+        name, (log, told) = self.name("bus"), self.group()
+        arn = self.events.create_event_bus(Name=name, Description="orders", Tags=[{"Key": "a", "Value": "b"}])["EventBusArn"]
+        self.assertEqual(arn, f"arn:aws:events:{self.events.meta.region_name}:000000000000:event-bus/{name}")
+        self.assertEqual(self.events.list_tags_for_resource(ResourceARN=arn)["Tags"], [{"Key": "a", "Value": "b"}])
+        self.refused("ResourceAlreadyExistsException", f"Event bus {name} already exists.", self.events.create_event_bus, Name=name)
+        shown = self.events.describe_event_bus(Name=name)
+        self.assertEqual((shown["Name"], shown["Arn"], shown["Description"]), (name, arn, "orders"))
+        self.assertEqual({"default", name} - {it["Name"] for it in self.events.list_event_buses()["EventBuses"]}, set())
+        page = self.events.list_event_buses(NamePrefix=name)["EventBuses"]
+        self.assertEqual([it["Arn"] for it in page], [arn])
+        pattern = json.dumps({"source": ["shop"]})
+        rule = self.events.put_rule(Name="same", EventBusName=name, EventPattern=pattern)["RuleArn"]
+        self.assertTrue(rule.endswith(f":rule/{name}/same"))
+        self.events.put_targets(Rule="same", EventBusName=arn, Targets=[{"Id": "log", "Arn": log}])
+        self.assertEqual([it["EventBusName"] for it in self.events.list_rules(EventBusName=name)["Rules"]], [name])
+        self.assertNotIn("same", [it["Name"] for it in self.events.list_rules()["Rules"]])
+        self.refused("ResourceNotFoundException", "Rule same does not exist on EventBus default.", self.events.describe_rule, Name="same")
+        self.refused("ValidationException", "ScheduleExpression is supported only on the default event bus.", self.events.put_rule, Name="timed", EventBusName=name, ScheduleExpression="rate(1 minute)")
+        self.refused("ResourceNotFoundException", "Event bus none does not exist.", self.events.put_rule, Name="r", EventBusName="none", EventPattern=pattern)
+        entry = {"Source": "shop", "DetailType": "order", "Detail": json.dumps({"n": 1})}
+        answer = self.events.put_events(Entries=[entry, {**entry, "EventBusName": name}, {**entry, "EventBusName": "none"}])
+        self.assertEqual((answer["FailedEntryCount"], ["EventId" in it for it in answer["Entries"]]), (0, [True] * 3))
+        self.assertEqual([it["id"] for it in self.until("the event of the bus", told)], [answer["Entries"][1]["EventId"]])
+        # The default bus may pass events on to this one; they go no further.
+        self.events.put_rule(Name=name, EventPattern=json.dumps({"source": ["shop"], "detail": {"n": [2]}}))
+        self.events.put_targets(Rule=name, Targets=[{"Id": "bus", "Arn": arn}])
+        self.events.put_events(Entries=[{**entry, "Detail": json.dumps({"n": 2})}])
+        self.until("the event that was passed on", lambda: [it["detail"]["n"] for it in told()] == [1, 2])
+        self.events.remove_targets(Rule=name, Ids=["bus"])
+        self.events.delete_rule(Name=name)
+        self.refused("ValidationException", "Event bus can't be deleted since it has rules.", self.events.delete_event_bus, Name=name)
+        self.events.remove_targets(Rule="same", EventBusName=name, Ids=["log"])
+        self.events.delete_rule(Name="same", EventBusName=name)
+        self.events.delete_event_bus(Name=name)
+        self.refused("ResourceNotFoundException", f"Event bus {name} does not exist.", self.events.describe_event_bus, Name=name)
+        self.refused("ValidationException", "Cannot delete event bus default.", self.events.delete_event_bus, Name="default")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -140,5 +140,62 @@ class Https(Case):
         self.assertLess(said["new"], 20, said)
 
 
+class Network(Case):
+    def test_a_tls_listener_ends_tls_and_checks_its_targets_by_tcp(self):
+        elb, acm = client("elbv2"), client("acm")
+        made = elb.create_load_balancer(Name=self.name("nlb")[:32], Type="network", Subnets=self.subnets())["LoadBalancers"][0]
+        balancer, host = made["LoadBalancerArn"], made["DNSName"]
+        self.addCleanup(elb.delete_load_balancer, LoadBalancerArn=balancer)
+        echo = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(echo.close)
+
+        def serve():
+            while True:
+                try:
+                    stream, _ = echo.accept()
+                except OSError:
+                    return
+                with stream:
+                    while data := stream.recv(1024):
+                        stream.sendall(data.upper())
+        threading.Thread(target=serve, daemon=True).start()
+        vpc, port = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"], echo.getsockname()[1]
+        group = elb.create_target_group(
+            Name=self.name("tg")[:32], Protocol="TCP", Port=80, VpcId=vpc, TargetType="ip", HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
+        )["TargetGroups"][0]
+        self.assertEqual((group["HealthCheckProtocol"], "Matcher" in group, "HealthCheckPath" in group), ("TCP", False, False))
+        group = group["TargetGroupArn"]
+        dead = socket.create_server(("127.0.0.1", 0))
+        closed = dead.getsockname()[1]
+        dead.close()
+        elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "127.0.0.1", "Port": it} for it in (port, closed)])
+        action = {"Type": "forward", "TargetGroupArn": group}
+        wanted = {"LoadBalancerArn": balancer, "Protocol": "TLS", "Port": 8883, "DefaultActions": [action]}
+        self.refused("ValidationError", "A certificate must be specified for TLS listeners", elb.create_listener, **wanted)
+        arn = acm.request_certificate(DomainName="mqtt.test")["CertificateArn"]
+        listener = elb.create_listener(**wanted, Certificates=[{"CertificateArn": arn}], AlpnPolicy=["HTTP2Preferred"])["Listeners"][0]
+        self.assertEqual((listener["Protocol"], listener["AlpnPolicy"], listener["SslPolicy"]), ("TLS", ["HTTP2Preferred"], "ELBSecurityPolicy-2016-08"))
+        states = lambda: {it["Target"]["Port"]: it["TargetHealth"]["State"] for it in elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]}
+        self.until("health by TCP", lambda: states() == {port: "healthy", closed: "unhealthy"})
+
+        def said(offered):
+            context = ssl.create_default_context(cadata=acm.get_certificate(CertificateArn=arn)["Certificate"])
+            context.set_alpn_protocols(offered)
+            with socket.create_connection((host, 8883)) as plain, context.wrap_socket(plain, server_hostname="mqtt.test") as secure:
+                secure.sendall(b"hello")
+                return secure.selected_alpn_protocol(), secure.recv(1024)
+        self.assertEqual(said(["http/1.1", "h2"]), ("h2", b"HELLO"))
+        changed = elb.modify_listener(ListenerArn=listener["ListenerArn"], AlpnPolicy=["None"])["Listeners"][0]
+        self.assertEqual(changed["AlpnPolicy"], ["None"])
+        self.until("the listener being back", lambda: self.answers(said, (None, b"HELLO")))
+        self.assertEqual(elb.describe_listener_attributes(ListenerArn=listener["ListenerArn"])["Attributes"], [])
+
+    def answers(self, said, expected):
+        try:
+            return said(["http/1.1", "h2"]) == expected
+        except OSError:
+            return False
+
+
 if __name__ == "__main__":
     unittest.main()

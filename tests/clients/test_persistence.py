@@ -7,6 +7,7 @@ import pathlib
 import random
 import shlex
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -158,6 +159,75 @@ class Killed(Case):
         self.assertEqual(processes(marker), 0)
 
 
+def elsewhere(home):
+    """The options of a client for another home."""
+    lines = subprocess.run([PROGRAM, "local", "env"], check=True, capture_output=True, text=True, env={**os.environ, "HOIST_HOME": home}).stdout
+    names = dict(shlex.split(line)[1].split("=", 1) for line in lines.splitlines() if line.startswith("export "))
+    return {
+        "endpoint_url": names["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": names["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": names["AWS_SECRET_ACCESS_KEY"],
+        "region_name": "us-east-1",
+    }
+
+
+class Older(Case):
+    """What earlier releases kept, as `kept/make.py` made it."""
+
+    def test_the_state_of_every_earlier_layout_is_migrated(self):
+        for kept in sorted(pathlib.Path(__file__).with_name("kept").glob("layout-*.tar.gz")):
+            with self.subTest(kept.name), tempfile.TemporaryDirectory() as home:
+                with tarfile.open(kept) as tar:
+                    tar.extractall(home, filter="data")
+                start("--runtime", "simulated", HOIST_HOME=home)
+                try:
+                    self.whole(elsewhere(home))
+                    layout = kept.name.removeprefix("layout-").split(".")[0]
+                    self.assertTrue(pathlib.Path(home, "local", f"state.redb.layout-{layout}").exists())
+                finally:
+                    subprocess.run([PROGRAM, "local", "stop"], check=True, stdout=subprocess.DEVNULL, env={**os.environ, "HOIST_HOME": home})
+
+    def whole(self, keys):
+        to = lambda name: client(name, **keys)
+        ecs, elb, ecr, logs, events = to("ecs"), to("elbv2"), to("ecr"), to("logs"), to("events")
+        self.assertEqual(ecs.describe_clusters(clusters=["kept"], include=["TAGS"])["clusters"][0]["tags"], [{"key": "a", "value": "b"}])
+        definition = ecs.describe_task_definition(taskDefinition="kept")["taskDefinition"]
+        self.assertEqual(definition["containerDefinitions"][0]["portMappings"][0]["name"], "http")
+
+        def steady():
+            found = ecs.describe_services(cluster="kept", services=["web", "idle"])["services"]
+            return [(it["serviceName"], it["runningCount"], len(it["deployments"])) for it in found] == [("web", 2, 1), ("idle", 0, 1)]
+        self.until("the services being as they were", steady)
+        deployments = ecs.list_service_deployments(cluster="kept", service="web")["serviceDeployments"]
+        self.assertEqual([it["status"] for it in deployments], ["SUCCESSFUL"])
+        self.assertEqual(ecs.list_account_settings(name="fargateTaskRetirementWaitPeriod")["settings"][0]["value"], "14")
+        group = elb.describe_target_groups(Names=["kept"])["TargetGroups"][0]
+        listener = elb.describe_listeners(LoadBalancerArn=group["LoadBalancerArns"][0])["Listeners"][0]
+        self.assertEqual([it["Priority"] for it in elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]], ["5", "default"])
+        image = ecr.describe_images(repositoryName="clients/busybox")["imageDetails"][0]
+        token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+        url = f"{keys['endpoint_url']}/v2/clients/busybox/manifests/{image['imageDigest']}"
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})) as answer:
+            self.assertEqual(digest(answer.read()), image["imageDigest"])
+        self.assertEqual(to("ssm").get_parameter(Name="/kept/p", WithDecryption=True)["Parameter"]["Value"], "parameter")
+        self.assertEqual(to("secretsmanager").get_secret_value(SecretId="kept")["SecretString"], "hush")
+        self.assertIn("p", to("iam").list_role_policies(RoleName="execution")["PolicyNames"])
+        self.assertEqual(to("s3").get_object(Bucket="kept", Key="web.env")["Body"].read(), b"A=b\n")
+        self.assertEqual(len(to("acm").list_certificates()["CertificateSummaryList"]), 1)
+        self.assertEqual(len(to("servicediscovery").list_services()["Services"]), 1)
+        self.assertEqual(to("scheduler").get_schedule(GroupName="kept", Name="nightly")["ScheduleExpression"], "cron(0 3 * * ? *)")
+        policies = to("application-autoscaling").describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
+        self.assertEqual([it["PolicyName"] for it in policies], ["cpu"])
+        self.assertIn("kept", [it["AlarmName"] for it in to("cloudwatch").describe_alarms()["MetricAlarms"]])
+        rules = events.list_rules()["Rules"]
+        self.assertEqual([(it["Name"], it["EventBusName"]) for it in rules], [(name, "default") for name in ["mine", "nightly", "stopped"]])
+        self.assertEqual(events.list_tags_for_resource(ResourceARN=rules[0]["Arn"])["Tags"], [{"Key": "k", "Value": "v"}])
+        events.put_events(Entries=[{"Source": "mine", "DetailType": "x", "Detail": "{}"}])
+        told = lambda: [it["message"] for it in logs.filter_log_events(logGroupName="/kept")["events"]]
+        self.until("the old rule's event", lambda: any('"source":"mine"' in it for it in told()))
+        self.assertIn("a line", told())
+
+
 class FullDisk(Case):
     def test_a_full_disk_is_said_and_nothing_is_lost(self):
         with tempfile.TemporaryDirectory() as home:
@@ -171,16 +241,7 @@ class FullDisk(Case):
 
     def fill(self, home):
         start("--runtime", "simulated", HOIST_HOME=home)
-        lines = subprocess.run(
-            [PROGRAM, "local", "env"], check=True, capture_output=True, text=True, env={**os.environ, "HOIST_HOME": home}
-        ).stdout
-        names = dict(shlex.split(line)[1].split("=", 1) for line in lines.splitlines() if line.startswith("export "))
-        keys = {
-            "endpoint_url": names["AWS_ENDPOINT_URL"],
-            "aws_access_key_id": names["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": names["AWS_SECRET_ACCESS_KEY"],
-        }
-        ecs = client("ecs", **keys)
+        ecs = client("ecs", **elsewhere(home))
         ecs.create_cluster(clusterName="before")
         filler = pathlib.Path(home, "filler")
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:

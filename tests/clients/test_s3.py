@@ -88,6 +88,43 @@ class Objects(Case):
         self.s3.delete_bucket(Bucket=self.bucket)
         self.refused("404", "Not Found", self.s3.head_bucket, Bucket=self.bucket)
 
+    def test_large_objects_come_and_go_in_parts(self):
+        body = bytes(range(256)) * (20 << 12)
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/up", "wb") as file:
+                file.write(body)
+            subprocess.check_call(["aws", "s3", "cp", "--quiet", f"{folder}/up", f"s3://{self.bucket}/large"])
+            subprocess.check_call(["aws", "s3", "cp", "--quiet", f"s3://{self.bucket}/large", f"{folder}/down"])
+            with open(f"{folder}/down", "rb") as file:
+                self.assertEqual(hash(file.read()), hash(body))
+        head = self.s3.head_object(Bucket=self.bucket, Key="large")
+        self.assertRegex(head["ETag"], '^"[0-9a-f]{32}-3"$')
+        part = self.s3.get_object(Bucket=self.bucket, Key="large", Range="bytes=254-257")
+        self.assertEqual((part["Body"].read(), part["ContentRange"]), (b"\xfe\xff\x00\x01", f"bytes 254-257/{len(body)}"))
+        self.refused("InvalidRange", "The requested range is not satisfiable", self.s3.get_object, Bucket=self.bucket, Key="large", Range=f"bytes={len(body)}-")
+        self.refused("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", self.s3.get_object, Bucket=self.bucket, Key="large", IfMatch='"0"')
+        which = {"Bucket": self.bucket, "Key": "slow"}
+        upload = self.s3.create_multipart_upload(**which, Metadata={"who": "anna"})["UploadId"]
+        which["UploadId"] = upload
+        self.assertEqual([it["UploadId"] for it in self.s3.list_multipart_uploads(Bucket=self.bucket)["Uploads"]], [upload])
+        tags = {number: self.s3.upload_part(**which, PartNumber=number, Body=b"x" * number)["ETag"] for number in (2, 1)}
+        self.assertEqual([(it["PartNumber"], it["Size"]) for it in self.s3.list_parts(**which)["Parts"]], [(1, 1), (2, 2)])
+        done = lambda *parts: {**which, "MultipartUpload": {"Parts": [{"PartNumber": number, "ETag": tag} for number, tag in parts]}}
+        complete = self.s3.complete_multipart_upload
+        self.refused("InvalidPartOrder", "The list of parts was not in ascending order. The parts list must be specified in order by part number.", complete, **done((2, tags[2]), (1, tags[1])))
+        self.refused("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size", complete, **done((1, tags[1]), (2, tags[2])))
+        with self.assertRaises(self.s3.exceptions.ClientError) as caught:
+            complete(**done((1, tags[2])))
+        self.assertEqual(caught.exception.response["Error"]["Code"], "InvalidPart")
+        complete(**done((2, tags[2])))
+        got = self.s3.get_object(Bucket=self.bucket, Key="slow")
+        self.assertEqual((got["Body"].read(), got["Metadata"]), (b"xx", {"who": "anna"}))
+        with self.assertRaises(self.s3.exceptions.NoSuchUpload):
+            self.s3.upload_part(**which, PartNumber=1, Body=b"x")
+        other = self.s3.create_multipart_upload(Bucket=self.bucket, Key="never")["UploadId"]
+        self.s3.abort_multipart_upload(Bucket=self.bucket, Key="never", UploadId=other)
+        self.assertNotIn("Uploads", self.s3.list_multipart_uploads(Bucket=self.bucket))
+
     def test_environment_files_lie_under_the_definition(self):
         self.s3.put_object(Bucket=self.bucket, Key="one.env", Body=b'# first\nA=one\nB=one\nQUOTED="x y"\n')
         self.s3.put_object(Bucket=self.bucket, Key="two.env", Body=b"A=two\nC=two\nFROM=two\n")

@@ -36,6 +36,7 @@ mod home;
 pub mod iam;
 pub mod ids;
 pub mod keys;
+mod layouts;
 pub mod limits;
 pub mod logs;
 mod metadata;

@@ -11,8 +11,8 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The layout of the tables; raised when an older one can no longer be read.
-const SCHEMA: u64 = 1;
+use crate::layouts::{self, CURRENT, Rows as Migrating, STEPS, Step};
+use crate::settings::write_whole;
 
 type Rows = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
 
@@ -29,13 +29,22 @@ pub enum StateError {
     },
     /// The file was written by another version of hoist.
     #[error(
-        "the state in {path} has layout {found}, and this version of hoist reads layout {SCHEMA}"
+        "the state in {path} has layout {found}, and this version of hoist reads layouts {} to {CURRENT}",
+        STEPS.first().map_or(CURRENT, |(oldest, _)| *oldest)
     )]
     Layout {
         /// The database file.
         path: PathBuf,
         /// The layout in the file.
         found: u64,
+    },
+    /// No copy could be made of what another version wrote, and without one nothing is changed.
+    #[error("failed to copy the state to {path} before it is brought to layout {CURRENT}")]
+    Copy {
+        /// Where the copy was to lie.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The disk is full. What was kept before is whole, and the next write is tried anew.
     #[error("failed to write the state: no space is left on its disk")]
@@ -68,12 +77,15 @@ impl StateError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             StateError::Layout { .. } => Some(
-                "use the version of hoist that wrote it, or start afresh with `hoist local reset`",
+                "use the version of hoist that wrote it; or put back the copy that was made when a newer version took over \
+                 (state.redb.layout-N beside it); or start afresh with `hoist local reset`: the next `hoist deploy --local` makes \
+                 again what it needs, from the images that are built already",
             ),
             StateError::Open { .. } => {
                 Some("is another hoist running on this home? see `hoist local status`")
             }
             StateError::Decode { .. } => Some("start afresh with `hoist local reset`"),
+            StateError::Copy { .. } => Some("make room on the disk; nothing was changed"),
             StateError::Full(_) => Some("make room on the disk; nothing was lost"),
             StateError::Access(_) | StateError::Encode { .. } => None,
         }
@@ -107,7 +119,7 @@ fn is_broken(error: &redb::Error) -> bool {
     matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo)
 }
 
-fn access(error: impl Into<redb::Error>) -> StateError {
+pub(crate) fn access(error: impl Into<redb::Error>) -> StateError {
     match error.into() {
         redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
             StateError::Full(Box::new(redb::Error::Io(error)))
@@ -128,26 +140,64 @@ struct Inner {
 }
 
 impl State {
-    /// Opens the state at `path` and makes it if it is not there.
+    /// Opens the state at `path` and makes it if it is not there. What an older version wrote is brought to the current layout; a
+    /// copy of it stays beside it.
     ///
     /// # Errors
-    /// When the file cannot be opened, or has a layout of another version.
+    /// When the file cannot be opened, or has a layout from which no way leads to the current one.
     pub fn open(path: &Path) -> Result<State, StateError> {
-        let state = State(Arc::new(Inner {
-            path: Some(path.to_owned()),
-            database: RwLock::new(Some(open(path)?)),
-        }));
+        State::open_with(path, CURRENT, STEPS)
+    }
+
+    /// The same with a layout and steps to it.
+    pub(crate) fn open_with(
+        path: &Path,
+        current: u64,
+        steps: &'static [(u64, Step)],
+    ) -> Result<State, StateError> {
+        let opened = || {
+            Ok::<_, StateError>(State(Arc::new(Inner {
+                path: Some(path.to_owned()),
+                database: RwLock::new(Some(open(path)?)),
+            })))
+        };
+        let state = opened()?;
         let layout = state.table::<u64>("meta");
-        match layout.get("", "schema")? {
-            Some(SCHEMA) => {}
-            None => layout.put("", "schema", &SCHEMA)?,
-            Some(found) => {
-                return Err(StateError::Layout {
-                    path: path.to_owned(),
-                    found,
-                });
+        let found = match layout.get("", "schema")? {
+            Some(found) if found == current => return Ok(state),
+            None => {
+                layout.put("", "schema", &current)?;
+                return Ok(state);
             }
-        }
+            Some(found) => found,
+        };
+        let way = layouts::way(steps, found).ok_or_else(|| StateError::Layout {
+            path: path.to_owned(),
+            found,
+        })?;
+        // Closed, so that the copy is whole.
+        drop((layout, state));
+        let copy = path.with_extension(format!("redb.layout-{found}"));
+        std::fs::read(path)
+            .and_then(|bytes| write_whole(&copy, &bytes))
+            .map_err(|source| StateError::Copy { path: copy, source })?;
+        let state = opened()?;
+        state.with(|database| {
+            let writing = database.begin_write().map_err(access)?;
+            for (_, step) in way {
+                step(&Migrating(&writing))?;
+            }
+            {
+                let mut meta = writing
+                    .open_table::<(&str, &str), &[u8]>(TableDefinition::new("meta"))
+                    .map_err(access)?;
+                let number = current.to_string();
+                meta.insert(("", "schema"), number.as_bytes())
+                    .map_err(access)?;
+            }
+            writing.commit().map_err(access)
+        })?;
+        tracing::info!(from = found, to = current, "the state was brought to the current layout");
         Ok(state)
     }
 
@@ -477,23 +527,6 @@ mod tests {
         });
         assert!(result.is_err());
         assert_eq!(names.get("", "a").unwrap(), None);
-    }
-
-    #[test]
-    fn another_layout_is_refused_with_a_way_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.redb");
-        State::open(&path)
-            .unwrap()
-            .table::<u64>("meta")
-            .put("", "schema", &99)
-            .unwrap();
-        let error = State::open(&path).err().unwrap();
-        assert!(
-            matches!(error, StateError::Layout { found: 99, .. }),
-            "{error}"
-        );
-        assert!(error.hint().unwrap().contains("reset"));
     }
 
     /// A small file system of its own, gone when the test ends.

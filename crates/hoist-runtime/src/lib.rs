@@ -68,7 +68,7 @@ pub use spec::{
     TerminalSize, Ulimit,
 };
 pub use task::{
-    Guard, InputStream, Names, OutputStream, Passage, PreparedImage, Runtime, TaskContainer,
+    Guard, InputStream, Names, OutputStream, Passage, PreparedImage, Runtime, ServiceRecord, TaskContainer,
     TaskProcess, TaskSpec,
 };
 pub use terminal::Terminal;

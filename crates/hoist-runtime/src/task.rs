@@ -67,6 +67,31 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// Opens a connection to a task's address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
 
+    /// Takes what the containers of a task send to these addresses of their own loopback network, such as 127.255.0.1 and port 80,
+    /// which are nobody's: one listener for each, in their order. They end with the task's network. Not every runtime can.
+    fn intercept<'a>(
+        &'a self,
+        task: &'a str,
+        _addresses: Vec<SocketAddr>,
+    ) -> BoxFuture<'a, io::Result<Vec<TcpListener>>> {
+        Box::pin(std::future::ready(Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this runtime cannot listen within the task {task}"),
+        ))))
+    }
+
+    /// Opens a connection as a container of a task would: from the task's address, as far as its guard lets it. Not every runtime can.
+    fn connect_from<'a>(
+        &'a self,
+        task: &'a str,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, io::Result<TcpStream>> {
+        Box::pin(std::future::ready(Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this runtime cannot connect from the task {task} to {address}"),
+        ))))
+    }
+
     /// Listens at an address of the tasks' network, for tasks to connect to. Not every runtime can.
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {
         Box::pin(std::future::ready(Err(io::Error::new(
@@ -103,6 +128,20 @@ pub trait Names: Send + Sync {
     /// The addresses of a name, given in lower case without a dot at its end. `None` if it is none of ours, so that others are
     /// asked; empty if it is ours and has none now. Called for every question, so it must be quick.
     fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>>;
+
+    /// Where the service of a name of ours is to be had, as its SRV records say.
+    fn services(&self, _name: &str) -> Vec<ServiceRecord> {
+        Vec::new()
+    }
+}
+
+/// One place where a service is to be had; all have the same priority and weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRecord {
+    /// The name of who offers it.
+    pub target: String,
+    /// Its port there.
+    pub port: u16,
 }
 
 /// A task to create.

@@ -207,6 +207,7 @@ async fn try_start(
                 .to_owned(),
         ));
     }
+    spec.extra_hosts.extend(run.hosts());
     spec.mounts = mounts(crew, &record, &document, &definition).map_err(failed)?;
     match crew.ctx.runtime.start(&record.id, spec).await {
         Ok(mut process) => {

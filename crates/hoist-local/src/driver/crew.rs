@@ -1,7 +1,8 @@
 //! What runs: for each task its network, its images, its processes; and the one step that starts each command.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hoist_fargate::{Arn, Command, Event, Task};
@@ -55,6 +56,8 @@ struct Parts {
     ids: HashMap<String, String>,
     samples: HashMap<String, Sample>,
     credentials: Option<Held>,
+    /// The names that the proxies of Service Connect go by.
+    hosts: Vec<(String, IpAddr)>,
 }
 
 impl Run {
@@ -124,6 +127,16 @@ impl Run {
     /// Keeps the id that a container is known by from now on.
     pub fn keep_id(&self, container: &str, id: &str) {
         self.parts().ids.insert(container.to_owned(), id.to_owned());
+    }
+
+    /// Keeps the names of the task's proxies.
+    pub fn keep_hosts(&self, hosts: Vec<(String, IpAddr)>) {
+        self.parts().hosts = hosts;
+    }
+
+    /// The names of the task's proxies, as they stand in `/etc/hosts`.
+    pub fn hosts(&self) -> Vec<(String, IpAddr)> {
+        self.parts().hosts.clone()
     }
 
     /// Keeps the role of the task and its keys.

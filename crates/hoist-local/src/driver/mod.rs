@@ -15,6 +15,7 @@ mod images;
 mod injected;
 mod network;
 mod output;
+mod proxies;
 mod shift;
 mod simulated;
 mod targets;

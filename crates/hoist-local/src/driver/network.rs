@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::compose::{Definition, task_limits};
 use super::crew::Crew;
-use super::injected;
+use super::{injected, proxies};
 use crate::api::ApiError;
 use crate::ctx::Ctx;
 use crate::ec2::{Interface, NewInterface};
@@ -160,6 +160,9 @@ async fn set_up(
         .await
         .map_err(|error| described(&error))?;
     guard(&crew.ctx).await;
+    if let Some(run) = crew.run(&task.arn) {
+        proxies::open(crew, &run, task).await;
+    }
     if let Err(error) = crew.ctx.ec2.enis().forward(interface, &ports).await {
         if let Err(error) = crew.ctx.runtime.remove_task(&task.id).await {
             tracing::warn!(task = task.id, %error, "what was made of a task cannot be removed");

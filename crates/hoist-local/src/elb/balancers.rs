@@ -331,6 +331,7 @@ impl Balancers {
         let speech = match listener.shown.protocol.as_str() {
             "HTTP" => Speech::Http,
             "HTTPS" => Speech::Https,
+            "TLS" => Speech::Tls(offered(&listener.shown.alpn_policy)),
             _ => Speech::Tcp,
         };
         let dialer = self.0.around.dialer.clone();
@@ -338,7 +339,7 @@ impl Balancers {
             ip.into(),
             listener.shown.port,
             speech,
-            idle(balancer),
+            idle(balancer, listener),
             dialer,
         )
         .await?;
@@ -404,7 +405,7 @@ impl Balancers {
             let Some(balancer) = balancers.get(&listener.shown.load_balancer_arn) else {
                 continue;
             };
-            let idle = idle(balancer);
+            let idle = idle(balancer, listener);
             running.show(
                 listener
                     .certificates()
@@ -473,8 +474,23 @@ fn seconds(pairs: &super::model::Pairs, name: &str, default: u64) -> Duration {
     )
 }
 
-fn idle(balancer: &LoadBalancer) -> Duration {
-    seconds(&balancer.attributes, "idle_timeout.timeout_seconds", 60)
+/// After how long without a byte a connection ends.
+fn idle(balancer: &LoadBalancer, listener: &Listener) -> Duration {
+    match balancer.shown.kind.as_str() {
+        "network" => seconds(&listener.attributes, "tcp.idle_timeout.seconds", 350),
+        _ => seconds(&balancer.attributes, "idle_timeout.timeout_seconds", 60),
+    }
+}
+
+/// The protocols that a TLS listener offers by its ALPN policy, the best first ("ALPN policies", Network Load Balancers user guide).
+fn offered(policy: &[String]) -> &'static [&'static str] {
+    match policy.first().map(String::as_str) {
+        Some("HTTP1Only") => &["http/1.1", "http/1.0"],
+        Some("HTTP2Only") => &["h2"],
+        Some("HTTP2Optional") => &["http/1.1", "http/1.0", "h2"],
+        Some("HTTP2Preferred") => &["h2", "http/1.1", "http/1.0"],
+        _ => &[],
+    }
 }
 
 fn settings(group: &TargetGroup, used: bool) -> Settings {

@@ -19,7 +19,7 @@ use super::express::{self, End};
 use super::prefixed::Prefixed;
 use super::proxy::{Front, answer};
 use super::rule::{Action, Rules, draw};
-use super::secure::{Shown, Wardrobe, acceptor};
+use super::secure::{Shown, Wardrobe, acceptor as acceptor_of};
 use super::tunnel::splice;
 
 /// How long a client may take to agree on TLS.
@@ -33,6 +33,8 @@ pub enum Speech {
     Https,
     /// Bytes, as a Network Load Balancer carries them.
     Tcp,
+    /// Bytes in TLS, which ends here; the protocols that are offered within it, the best first.
+    Tls(&'static [&'static str]),
 }
 
 /// A listener at work. Dropped, it takes no new connection and lets requests in flight finish.
@@ -66,9 +68,13 @@ impl Listener {
         let closing = CancellationToken::new();
         let wardrobe = Arc::new(Wardrobe::default());
         let acceptor = match speech {
-            Speech::Https => Some(acceptor(wardrobe.clone()).map_err(io::Error::other)?),
+            Speech::Https => Some(&["http/1.1"][..]),
+            Speech::Tls(offered) => Some(offered),
             Speech::Http | Speech::Tcp => None,
         };
+        let acceptor = acceptor
+            .map(|offered| acceptor_of(wardrobe.clone(), offered).map_err(io::Error::other))
+            .transpose()?;
         tokio::spawn(accept(
             socket,
             speech,
@@ -178,7 +184,8 @@ async fn accept(
                 let acceptor = acceptor.clone();
                 tokio::spawn(converse(stream, peer, acceptor, front, closing.clone()))
             }
-            Speech::Tcp => tokio::spawn(pass(stream, front())),
+            Speech::Tcp => tokio::spawn(pass(stream, None, front())),
+            Speech::Tls(_) => tokio::spawn(pass(stream, acceptor.clone(), front())),
         };
     }
 }
@@ -225,7 +232,16 @@ async fn converse(
     }
 }
 
-async fn pass(stream: TcpStream, front: Front) {
+async fn pass(stream: TcpStream, acceptor: Option<TlsAcceptor>, front: Front) {
+    let _ = stream.set_nodelay(true);
+    let stream = match acceptor {
+        None => Prefixed::new(Vec::new(), stream),
+        Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Prefixed::secure(stream),
+            Ok(Err(error)) => return tracing::debug!(%error, "no TLS with a client"),
+            Err(_) => return,
+        },
+    };
     let Action::Forward(shares) = &front.rules.default else {
         return;
     };
@@ -235,11 +251,11 @@ async fn pass(stream: TcpStream, front: Front) {
         let address = in_flight.pool().address();
         let dial = tokio::time::timeout(Duration::from_secs(10), front.dialer.dial(address));
         if let Ok(Ok(target)) = dial.await {
-            let _ = (stream.set_nodelay(true), target.set_nodelay(true));
+            let _ = target.set_nodelay(true);
             splice(
                 stream,
                 target,
-                Some(Duration::from_secs(350)),
+                Some(front.idle),
                 &in_flight.pool().when_cut(),
             )
             .await;

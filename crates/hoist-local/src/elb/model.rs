@@ -138,6 +138,9 @@ pub struct ShownListener {
     pub certificates: Vec<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssl_policy: Option<String>,
+    /// One name at most, of a TLS listener.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpn_policy: Vec<String>,
 }
 
 /// A rule other than a default one.
@@ -424,10 +427,13 @@ pub fn target_group_attributes(protocol: &str) -> Pairs {
 
 /// Attributes of a new listener.
 pub fn listener_attributes(protocol: &str) -> Pairs {
-    let http = [("routing.http.response.server.enabled", "true")];
-    let tcp = [("tcp.idle_timeout.seconds", "350")];
-    let own: &[_] = if protocol == "HTTP" { &http } else { &tcp };
+    let own: &[_] = match protocol {
+        "HTTP" | "HTTPS" => &[("routing.http.response.server.enabled", "true")],
+        "TCP" => &[("tcp.idle_timeout.seconds", "350")],
+        // "TLS listeners: 350 s, and can't be changed" (Network Load Balancers user guide, "Connection idle timeout").
+        _ => &[],
+    };
     own.iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .map(|(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned()))
         .collect()
 }

@@ -44,15 +44,18 @@ impl ResolvesServerCert for Wardrobe {
     }
 }
 
-/// Takes TLS connections, with these certificates; only HTTP/1.1 is offered.
+/// Takes TLS connections, with these certificates; these protocols are offered, the best first.
 ///
 /// # Errors
 /// When the cryptography knows no version of TLS, which it does.
-pub fn acceptor(wardrobe: Arc<Wardrobe>) -> Result<TlsAcceptor, rustls::Error> {
+pub fn acceptor(
+    wardrobe: Arc<Wardrobe>,
+    offered: &[&str],
+) -> Result<TlsAcceptor, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(wardrobe);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = offered.iter().map(|it| it.as_bytes().to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -54,7 +54,7 @@ async fn once(ctx: &Ctx) -> Result<Option<Millis>, ApiError> {
 
 async fn rules(ctx: &Ctx) -> Result<Option<Millis>, ApiError> {
     let mut soonest = None;
-    for (region, name, mut rule) in ctx.events.rules.all()? {
+    for (region, key, mut rule) in ctx.events.rules.all()? {
         let Some(schedule) = rule.schedule.as_deref().and_then(Schedule::parse) else {
             continue;
         };
@@ -78,10 +78,10 @@ async fn rules(ctx: &Ctx) -> Result<Option<Millis>, ApiError> {
             // What was missed while the daemon was down is done once.
             next = schedule.next(rule.created, now);
             // The rule may have been changed meanwhile.
-            if let Some(mut newest) = ctx.events.rules.get(&region, &name)? {
+            if let Some(mut newest) = ctx.events.rules.get(&region, &key)? {
                 newest.done = Some(now);
                 rule = newest;
-                ctx.events.rules.put(&region, &name, &rule)?;
+                ctx.events.rules.put(&region, &key, &rule)?;
             }
         }
         soonest = soonest.into_iter().chain(next).min();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use hoist_fargate::{Kind, RolloutState, Service, Task};
 use serde_json::{Map, Value, json};
 
-use super::model::Written;
+use super::model::{BUS, Written};
 use super::send::publish;
 use crate::clock::{self, Millis};
 use crate::ctx::{ACCOUNT, Ctx};
@@ -150,7 +150,7 @@ impl Teller {
             "resources": [resource],
             "detail": detail,
         });
-        publish(&self.ctx, region, &event).await;
+        publish(&self.ctx, region, BUS, &event).await;
     }
 }
 

@@ -1,7 +1,8 @@
-//! EventBridge: what ECS says of its tasks and services, and what is put onto the default bus, goes to the targets of the rules that
+//! EventBridge: what ECS says of its tasks and services, and what is put onto a bus, goes to the targets of the rules that
 //! match it; rules with a schedule, and the schedules of EventBridge Scheduler, act when they are due.
 //!
-//! Targets that something comes of here: a log group of CloudWatch Logs, and RunTask on a cluster. Others are refused when they are put.
+//! Targets that something comes of here: a log group of CloudWatch Logs, RunTask on a cluster, and
+//! another bus. Others are refused when they are put.
 
 mod buses;
 mod due;

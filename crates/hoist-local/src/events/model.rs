@@ -10,13 +10,27 @@ use tokio::sync::{Notify, mpsc};
 use crate::clock::{self, Millis};
 use crate::state::{State, StateError, Table};
 
-/// The only bus.
+/// The bus that every account has, and that AWS's own events go over.
 pub const BUS: &str = "default";
+
+/// A bus that somebody made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bus {
+    pub name: String,
+    pub description: Option<String>,
+    pub tags: Vec<Value>,
+    /// What is kept as it was sent: `DeadLetterConfig`, `KmsKeyIdentifier`, `LogConfig`.
+    pub settings: Value,
+    pub created: Millis,
+    pub changed: Millis,
+}
 
 /// A rule, with its targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     pub name: String,
+    /// The name of its bus.
+    pub bus: String,
     pub arn: String,
     /// JSON, as it was sent.
     pub pattern: Option<String>,
@@ -42,7 +56,9 @@ pub(super) struct Written {
 /// EventBridge of an instance. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
+    /// By `BUS/NAME`.
     pub(super) rules: Table<Rule>,
+    pub(super) buses: Table<Bus>,
     /// Since when any rule has a pattern; 0 while none has, and nothing is looked at then.
     since: Arc<AtomicI64>,
     written: mpsc::UnboundedSender<Written>,
@@ -51,6 +67,18 @@ pub struct Events {
     pub(crate) changed: Arc<Notify>,
     /// The log stream that each log group gets its events in.
     pub(super) streams: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl Rule {
+    /// What it is kept by.
+    pub fn key(&self) -> String {
+        key(&self.bus, &self.name)
+    }
+}
+
+/// What a rule is kept by. Neither name has a slash in it.
+pub fn key(bus: &str, name: &str) -> String {
+    format!("{bus}/{name}")
 }
 
 impl Events {
@@ -62,6 +90,7 @@ impl Events {
         let (written, inbox) = mpsc::unbounded_channel();
         let events = Events {
             rules: state.table("events-rules"),
+            buses: state.table("events-buses"),
             since: Arc::default(),
             written,
             inbox: Arc::new(Mutex::new(Some(inbox))),

@@ -2,55 +2,53 @@
 
 use serde_json::{Map, Value, json};
 
+use super::buses;
 use super::handle::invalid;
-use super::model::{BUS, Rule};
+use super::model::{BUS, Bus, Rule, key};
 use super::pattern::Pattern;
 use crate::api::{ApiError, Call, page};
 use crate::clock;
 use crate::ctx::Ctx;
 use crate::scaling::Schedule;
 
-/// Refuses any bus but the default one.
-pub fn bus(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
-    let given = call.str("EventBusName").unwrap_or(BUS);
-    if given == BUS || given == ctx.arn("events", &call.region, "event-bus/default") {
-        return Ok(());
+/// The name of the bus that a call names under `member`, by its name or ARN; the default one if it names none.
+///
+/// # Errors
+/// `ResourceNotFoundException` if there is no such bus.
+pub fn bus(ctx: &Ctx, call: &Call, member: &str) -> Result<String, ApiError> {
+    let given = call.str(member).unwrap_or(BUS);
+    let name = buses::name_in(given);
+    let here = ctx.arn("events", &call.region, &format!("event-bus/{name}"));
+    let known = name == BUS || ctx.events.buses.get(&call.region, name)?.is_some();
+    if known && (given == name || given == here) {
+        return Ok(name.to_owned());
     }
-    Err(no_bus(given))
-}
-
-/// There is no such bus.
-pub fn no_bus(name: &str) -> ApiError {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    ApiError::new(
-        "ResourceNotFoundException",
-        format!("Event bus {name} does not exist."),
-    )
+    Err(buses::none(given))
 }
 
 /// The rule that a call names under `member`.
 pub fn find(ctx: &Ctx, call: &Call, member: &str) -> Result<Rule, ApiError> {
-    bus(ctx, call)?;
+    let bus = bus(ctx, call, "EventBusName")?;
     let name = call.str(member).unwrap_or_default();
-    let found = ctx.events.rules.get(&call.region, name)?;
-    found.ok_or_else(|| no_rule(name))
+    let found = ctx.events.rules.get(&call.region, &key(&bus, name))?;
+    found.ok_or_else(|| no_rule(name, &bus))
 }
 
-fn no_rule(name: &str) -> ApiError {
+fn no_rule(name: &str, bus: &str) -> ApiError {
     ApiError::new(
         "ResourceNotFoundException",
-        format!("Rule {name} does not exist on EventBus {BUS}."),
+        format!("Rule {name} does not exist on EventBus {bus}."),
     )
 }
 
 /// Writes a rule.
 pub fn keep(ctx: &Ctx, call: &Call, rule: &Rule) -> Result<(), ApiError> {
-    ctx.events.rules.put(&call.region, &rule.name, rule)?;
+    ctx.events.rules.put(&call.region, &rule.key(), rule)?;
     Ok(ctx.events.look()?)
 }
 
 pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    bus(ctx, call)?;
+    let bus = bus(ctx, call, "EventBusName")?;
     let name = call.str("Name").unwrap_or_default();
     let text = |member: &str| call.str(member).map(str::to_owned);
     let (pattern, schedule) = (text("EventPattern"), text("ScheduleExpression"));
@@ -62,16 +60,22 @@ pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     if let Some(pattern) = &pattern {
         parse(pattern)?;
     }
+    if schedule.is_some() && bus != BUS {
+        return Err(invalid(
+            "ScheduleExpression is supported only on the default event bus.",
+        ));
+    }
     if let Some(schedule) = &schedule
         && !is_schedule(schedule)
     {
         return Err(invalid("Parameter ScheduleExpression is not valid."));
     }
-    let old = ctx.events.rules.get(&call.region, name)?;
+    let old = ctx.events.rules.get(&call.region, &key(&bus, name))?;
     let now = clock::now();
     let rule = Rule {
         name: name.to_owned(),
-        arn: ctx.arn("events", &call.region, &format!("rule/{name}")),
+        arn: ctx.arn("events", &call.region, &resource(&bus, name)),
+        bus,
         pattern,
         enabled: call.str("State") != Some("DISABLED"),
         description: text("Description"),
@@ -96,6 +100,14 @@ pub fn put(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     };
     keep(ctx, call, &rule)?;
     Ok(json!({"RuleArn": rule.arn}))
+}
+
+/// A rule in an ARN: the default bus is not told.
+fn resource(bus: &str, name: &str) -> String {
+    match bus {
+        BUS => format!("rule/{name}"),
+        bus => format!("rule/{bus}/{name}"),
+    }
 }
 
 /// Whether it is what a rule may have: a rate, with its unit in the right number, or cron.
@@ -133,7 +145,7 @@ fn shown(rule: &Rule) -> Map<String, Value> {
     add("State", Some(json!(state)));
     add("Description", text(&rule.description));
     add("RoleArn", text(&rule.role));
-    add("EventBusName", Some(json!(BUS)));
+    add("EventBusName", Some(json!(rule.bus)));
     out
 }
 
@@ -144,12 +156,12 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 }
 
 pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    bus(ctx, call)?;
-    let prefix = call.str("NamePrefix").unwrap_or_default();
+    let bus = bus(ctx, call, "EventBusName")?;
+    let prefix = key(&bus, call.str("NamePrefix").unwrap_or_default());
     let all = ctx.events.rules.list(&call.region)?;
     let found = all
         .into_iter()
-        .filter(|(name, _)| name.starts_with(prefix))
+        .filter(|(key, _)| key.starts_with(&prefix))
         .map(|(_, rule)| shown(&rule).into());
     paged(call, found.collect(), "Rules")
 }
@@ -163,16 +175,16 @@ pub fn paged(call: &Call, items: Vec<Value>, member: &str) -> Result<Value, ApiE
 }
 
 pub fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    bus(ctx, call)?;
-    let name = call.str("Name").unwrap_or_default();
-    let Some(rule) = ctx.events.rules.get(&call.region, name)? else {
+    let bus = bus(ctx, call, "EventBusName")?;
+    let key = key(&bus, call.str("Name").unwrap_or_default());
+    let Some(rule) = ctx.events.rules.get(&call.region, &key)? else {
         // Deleting what is not there is no error.
         return Ok(Value::Null);
     };
     if !rule.targets.is_empty() {
         return Err(invalid("Rule can't be deleted since it has targets."));
     }
-    ctx.events.rules.delete(&call.region, name)?;
+    ctx.events.rules.delete(&call.region, &key)?;
     ctx.events.look()?;
     Ok(Value::Null)
 }
@@ -188,36 +200,68 @@ pub fn enable(ctx: &Ctx, call: &Call, enabled: bool) -> Result<Value, ApiError> 
     Ok(Value::Null)
 }
 
-fn by_arn(ctx: &Ctx, call: &Call) -> Result<Rule, ApiError> {
+/// What has tags.
+enum Tagged {
+    Rule(Rule),
+    Bus(Bus),
+}
+
+impl Tagged {
+    fn tags(&mut self) -> &mut Vec<Value> {
+        match self {
+            Tagged::Rule(rule) => &mut rule.tags,
+            Tagged::Bus(bus) => &mut bus.tags,
+        }
+    }
+
+    fn keep(&self, ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
+        match self {
+            Tagged::Rule(rule) => keep(ctx, call, rule),
+            Tagged::Bus(bus) => Ok(ctx.events.buses.put(&call.region, &bus.name, bus)?),
+        }
+    }
+}
+
+fn by_arn(ctx: &Ctx, call: &Call) -> Result<Tagged, ApiError> {
     let arn = call.str("ResourceARN").unwrap_or_default();
-    let name = arn.rsplit('/').next().unwrap_or(arn);
-    let found = ctx.events.rules.get(&call.region, name)?;
-    found
-        .filter(|rule| rule.arn == arn)
-        .ok_or_else(|| no_rule(name))
+    let resource = arn.splitn(6, ':').nth(5).unwrap_or_default();
+    let rest = resource.strip_prefix("rule/").unwrap_or_default();
+    let (bus, name) = rest.rsplit_once('/').unwrap_or((BUS, rest));
+    let rule = ctx.events.rules.get(&call.region, &key(bus, name))?;
+    if let Some(rule) = rule.filter(|rule| rule.arn == arn) {
+        return Ok(Tagged::Rule(rule));
+    }
+    if resource.starts_with("event-bus/") {
+        let name = buses::name_in(arn);
+        let bus = ctx.events.buses.get(&call.region, name)?;
+        return bus.map(Tagged::Bus).ok_or_else(|| buses::none(name));
+    }
+    Err(no_rule(name, bus))
 }
 
 pub fn tag(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    let mut rule = by_arn(ctx, call)?;
+    let mut tagged = by_arn(ctx, call)?;
     for tag in call.list("Tags") {
-        rule.tags.retain(|old| old["Key"] != tag["Key"]);
-        rule.tags.push(tag.clone());
+        let tags = tagged.tags();
+        tags.retain(|old| old["Key"] != tag["Key"]);
+        tags.push(tag.clone());
     }
-    keep(ctx, call, &rule)?;
+    tagged.keep(ctx, call)?;
     Ok(json!({}))
 }
 
 pub fn untag(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    let mut rule = by_arn(ctx, call)?;
+    let mut tagged = by_arn(ctx, call)?;
     let keys = call.strings("TagKeys");
-    rule.tags
+    tagged
+        .tags()
         .retain(|tag| !keys.iter().any(|key| tag["Key"] == *key));
-    keep(ctx, call, &rule)?;
+    tagged.keep(ctx, call)?;
     Ok(json!({}))
 }
 
 pub fn tags(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    Ok(json!({"Tags": by_arn(ctx, call)?.tags}))
+    Ok(json!({"Tags": by_arn(ctx, call)?.tags()}))
 }
 
 pub fn test(call: &Call) -> Result<Value, ApiError> {

@@ -1,8 +1,11 @@
 //! Sending events to targets.
 
+use std::pin::Pin;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::buses::name_in;
 use super::model::Rule;
 use super::pattern::Pattern;
 use super::targets::{Kind, kind};
@@ -13,8 +16,20 @@ use crate::ctx::Ctx;
 use crate::ids;
 use crate::keys::Key;
 
-/// Sends an event to the targets of every rule of its region that matches it.
-pub async fn publish(ctx: &Ctx, region: &str, event: &Value) {
+/// Sends an event that is put onto a bus to the targets of every rule of the bus that matches it.
+pub async fn publish(ctx: &Ctx, region: &str, bus: &str, event: &Value) {
+    follow(ctx, region, bus, event, true).await;
+}
+
+/// Follows the rules of a bus. Boxed, because a target may be another bus.
+fn follow<'a>(
+    ctx: &'a Ctx,
+    region: &'a str,
+    bus: &'a str,
+    event: &'a Value,
+    onward: bool,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    Box::pin(async move {
     let rules = match ctx.events.rules.list(region) {
         Ok(rules) => rules,
         Err(error) => {
@@ -23,20 +38,28 @@ pub async fn publish(ctx: &Ctx, region: &str, event: &Value) {
         }
     };
     for (_, rule) in rules {
-        let matches = rule.enabled
+        let matches = rule.bus == bus
+            && rule.enabled
             && rule
                 .pattern
                 .as_deref()
                 .and_then(|pattern| Pattern::parse(pattern).ok())
                 .is_some_and(|pattern| pattern.matches(event));
         if matches {
-            send(ctx, region, &rule, event).await;
+            send_on(ctx, region, &rule, event, onward).await;
         }
     }
+    })
 }
 
 /// Sends an event to every target of a rule.
 pub async fn send(ctx: &Ctx, region: &str, rule: &Rule, event: &Value) {
+    send_on(ctx, region, rule, event, true).await;
+}
+
+/// The same; `onward` says whether it may go to another bus. An event that came from one goes no further, so that nothing runs in
+/// circles ("Sending events between event buses in the same account", EventBridge user guide).
+async fn send_on(ctx: &Ctx, region: &str, rule: &Rule, event: &Value, onward: bool) {
     for target in &rule.targets {
         let arn = target["Arn"].as_str().unwrap_or_default();
         let sent = match kind(arn) {
@@ -54,6 +77,11 @@ pub async fn send(ctx: &Ctx, region: &str, rule: &Rule, event: &Value) {
                 };
                 run_task(ctx, region, order).await
             }
+            Some(Kind::Bus) if onward => {
+                follow(ctx, region, name_in(arn), event, false).await;
+                Ok(())
+            }
+            Some(Kind::Bus) => Ok(()),
             None => Ok(()),
         };
         if let Err(error) = sent {

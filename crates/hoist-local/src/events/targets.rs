@@ -15,6 +15,7 @@ const MOST: usize = 5;
 pub enum Kind {
     LogGroup,
     Cluster,
+    Bus,
 }
 
 /// What an ARN is as a target; `None` if nothing comes of it here.
@@ -23,6 +24,7 @@ pub fn kind(arn: &str) -> Option<Kind> {
     let (service, rest) = (parts.next()?, parts.nth(2)?);
     match service {
         "logs" if rest.starts_with("log-group:") => Some(Kind::LogGroup),
+        "events" if rest.starts_with("event-bus/") => Some(Kind::Bus),
         "ecs" if rest.starts_with("cluster/") => Some(Kind::Cluster),
         _ => None,
     }
@@ -100,12 +102,14 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 }
 
 pub fn rules(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
-    bus(ctx, call)?;
+    let bus = bus(ctx, call, "EventBusName")?;
     let arn = call.str("TargetArn").unwrap_or_default();
     let all = ctx.events.rules.list(&call.region)?;
     let found = all
         .into_iter()
-        .filter(|(_, rule)| rule.targets.iter().any(|target| target["Arn"] == arn))
-        .map(|(name, _)| name.into());
+        .filter(|(_, rule)| {
+            rule.bus == bus && rule.targets.iter().any(|target| target["Arn"] == arn)
+        })
+        .map(|(_, rule)| rule.name.into());
     paged(call, found.collect(), "RuleNames")
 }

@@ -1,29 +1,77 @@
 use std::net::Ipv4Addr;
 
 use hoist_fargate::{Health, Service, Task, TaskStatus, World};
-use hoist_runtime::Names;
+use hoist_runtime::{Names, ServiceRecord};
 use serde_json::{Value, json};
 
+use super::map::Entry;
 use crate::ctx::Ctx;
 
 /// The names of an instance, as its state is now.
 pub struct Table(pub Ctx);
 
+/// How many instances one answer names at most (Cloud Map API reference, DnsConfig, `RoutingPolicy`).
+const MOST: usize = 8;
+
 impl Names for Table {
     fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        interface(name)
-            .map(|address| vec![address])
-            .or_else(|| self.registered(name))
-            .or_else(|| self.connected(name))
-            .or_else(|| self.connected(searched(name)?))
+        if let Some(address) = interface(name) {
+            return Some(vec![address]);
+        }
+        let addresses = match self.registered(name)? {
+            Found::Service(entry, all) if has(&entry, "A") => {
+                let shown = routed(&entry, all);
+                shown.iter().filter_map(Instance::address).collect()
+            }
+            Found::Instance(instance) => instance.address().into_iter().collect(),
+            Found::Service(..) | Found::Nothing => Vec::new(),
+        };
+        Some(addresses)
+    }
+
+    fn services(&self, name: &str) -> Vec<ServiceRecord> {
+        match self.registered(name) {
+            Some(Found::Service(entry, all)) if has(&entry, "SRV") => routed(&entry, all)
+                .iter()
+                .filter_map(|it| {
+                    Some(ServiceRecord {
+                        target: format!("{}.{name}", it.id),
+                        port: it.port()?,
+                    })
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
-/// A name without the domain of its task's own name, which resolvers try names without dots in.
-fn searched(name: &str) -> Option<&str> {
-    let (alias, domain) = name.split_once('.')?;
-    let (_region, rest) = domain.split_once('.')?;
-    (rest == "compute.internal").then_some(alias)
+/// What a name of a Cloud Map namespace stands for.
+enum Found {
+    /// A service, with its instances.
+    Service(Entry, Vec<Instance>),
+    /// One instance, as SRV records name it.
+    Instance(Instance),
+    Nothing,
+}
+
+/// Whether a service has records of a type.
+fn has(entry: &Entry, kind: &str) -> bool {
+    let records = entry.dns["DnsRecords"].as_array();
+    records.into_iter().flatten().any(|it| it["Type"] == kind)
+}
+
+/// The instances that an answer names: with WEIGHTED one, with MULTIVALUE up to eight, in no order; the unhealthy ones only where all
+/// are (Cloud Map API reference, DnsConfig).
+fn routed(entry: &Entry, mut all: Vec<Instance>) -> Vec<Instance> {
+    if all.iter().any(|it| it.healthy) {
+        all.retain(|it| it.healthy);
+    }
+    fastrand::shuffle(&mut all);
+    all.truncate(match entry.dns["RoutingPolicy"].as_str() {
+        Some("WEIGHTED") => 1,
+        _ => MOST,
+    });
+    all
 }
 
 /// The address in the name of a network interface, such as `ip-172-31-0-9.eu-central-1.compute.internal`.
@@ -35,37 +83,31 @@ fn interface(name: &str) -> Option<Ipv4Addr> {
 }
 
 impl Table {
-    /// A name of a Cloud Map namespace.
-    fn registered(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
+    /// A name of a Cloud Map namespace with DNS; `None` if it is in none.
+    fn registered(&self, name: &str) -> Option<Found> {
         let map = &self.0.map;
         let namespaces = map.namespaces.all().ok()?;
-        for (region, _, namespace) in namespaces {
-            let Some(label) = name
-                .strip_suffix(&namespace.name.to_lowercase())
-                .and_then(|it| it.strip_suffix('.'))
-            else {
-                continue;
-            };
-            let entries = map.entries.list(&region).ok()?;
-            let entry = entries
-                .into_iter()
-                .map(|(_, it)| it)
-                .find(|it| it.namespace == namespace.id && it.name.eq_ignore_ascii_case(label));
-            return match entry {
-                Some(entry) => {
-                    let all = self.instances(&region, &entry.id, &entry.arn);
-                    Some(
-                        all.iter()
-                            .filter(|it| it.healthy)
-                            .filter_map(Instance::address)
-                            .collect(),
-                    )
-                }
-                // Service Connect puts names into the same namespace.
-                None => Some(self.connected(name).unwrap_or_default()),
-            };
+        let (region, label, namespace) = namespaces.iter().find_map(|(region, _, it)| {
+            let label = name
+                .strip_suffix(&it.name.to_lowercase())?
+                .strip_suffix('.')?;
+            (it.kind != "HTTP").then_some((region, label, it))
+        })?;
+        let entries = map.entries.list(region).ok()?;
+        let entry = |label: &str| {
+            let mut own = entries.iter().map(|(_, it)| it);
+            own.find(|it| it.namespace == namespace.id && it.name.eq_ignore_ascii_case(label))
+        };
+        if let Some(entry) = entry(label) {
+            let all = self.instances(region, &entry.id, &entry.arn);
+            return Some(Found::Service(entry.clone(), all));
         }
-        None
+        let instance = label.split_once('.').and_then(|(id, rest)| {
+            let entry = entry(rest)?;
+            let all = self.instances(region, &entry.id, &entry.arn);
+            all.into_iter().find(|it| it.id.eq_ignore_ascii_case(id))
+        });
+        Some(instance.map_or(Found::Nothing, Found::Instance))
     }
 
     /// What is registered with a service of Cloud Map: tasks, and what was registered by hand.
@@ -88,95 +130,28 @@ impl Table {
 
     fn tasks(&self, registry: &str) -> Vec<Instance> {
         self.0.driver.read(|world| {
-            let registers = |service: &&Service| {
-                let all = service
-                    .request
-                    .get("serviceRegistries")
-                    .and_then(Value::as_array);
-                all.into_iter()
-                    .flatten()
-                    .any(|it| it["registryArn"] == registry)
-            };
-            world
-                .every_service()
-                .filter(registers)
-                .flat_map(|service| serving(world, service))
-                .map(|it| Instance::of(world, it))
-                .collect()
-        })
-    }
-
-    /// An alias of Service Connect, or the name that it has without one.
-    fn connected(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        self.0.driver.read(|world| {
-            let mut found = None;
+            let mut found = Vec::new();
             for service in world.every_service() {
-                let Some(connect) = service
-                    .request
-                    .get("serviceConnectConfiguration")
-                    .filter(|it| it["enabled"] == true)
-                else {
-                    continue;
-                };
-                let namespace = self.namespace(world, service, connect);
-                let offers = connect["services"].as_array();
-                let offered = offers
-                    .into_iter()
-                    .flatten()
-                    .any(|offer| is_named(offer, &namespace, name));
-                if offered {
-                    let addresses: &mut Vec<Ipv4Addr> = found.get_or_insert_default();
-                    addresses.extend(serving(world, service).into_iter().filter_map(address));
+                let all = service.request.get("serviceRegistries");
+                let all = all.and_then(Value::as_array).into_iter().flatten();
+                for own in all.filter(|it| it["registryArn"] == registry) {
+                    let tasks = serving(world, service);
+                    found.extend(tasks.into_iter().map(|it| Instance::of(world, it, own)));
                 }
             }
             found
         })
     }
-
-    /// The name of the namespace that a service is in: its own, else its cluster's; both may be given as ARNs.
-    fn namespace(&self, world: &World, service: &Service, connect: &Value) -> String {
-        let own = connect["namespace"].as_str().map(str::to_owned);
-        let of_cluster = || {
-            let cluster = world.cluster(&service.cluster)?;
-            let defaults = cluster.request.get("serviceConnectDefaults")?;
-            defaults["namespace"].as_str().map(str::to_owned)
-        };
-        let given = own.or_else(of_cluster).unwrap_or_default();
-        let Some(id) = given.rsplit_once(":namespace/").map(|(_, id)| id) else {
-            return given;
-        };
-        let known = self.0.map.namespaces.get(&service.region, id);
-        known.ok().flatten().map_or(given.clone(), |it| it.name)
-    }
-}
-
-/// Whether an entry of `serviceConnectConfiguration.services` goes by a name: an alias, or `DISCOVERY-NAME.NAMESPACE`.
-fn is_named(offer: &Value, namespace: &str, name: &str) -> bool {
-    let discovery = offer["discoveryName"]
-        .as_str()
-        .or_else(|| offer["portName"].as_str())
-        .unwrap_or_default();
-    let own = format!("{discovery}.{namespace}");
-    let aliases = offer["clientAliases"].as_array();
-    let mut given = aliases
-        .into_iter()
-        .flatten()
-        .filter_map(|it| it["dnsName"].as_str());
-    given.any(|alias| alias.eq_ignore_ascii_case(name)) || own.eq_ignore_ascii_case(name)
 }
 
 /// The tasks of a service that serve: running, to stay so, and not unhealthy.
-fn serving<'a>(world: &'a World, service: &Service) -> Vec<&'a Task> {
+pub(super) fn serving<'a>(world: &'a World, service: &Service) -> Vec<&'a Task> {
     let serves = |task: &&Task| {
         task.status == TaskStatus::Running
             && task.desired_status == TaskStatus::Running
             && task.health != Health::Unhealthy
     };
     world.tasks_of(&service.arn).filter(serves).collect()
-}
-
-fn address(task: &Task) -> Option<Ipv4Addr> {
-    task.ip.as_ref()?.parse().ok()
 }
 
 /// An instance of a service of Cloud Map.
@@ -187,29 +162,40 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A task, with the attributes that ECS gives it ("Use service discovery", developer guide).
-    fn of(world: &World, task: &Task) -> Instance {
+    /// A task that is registered as an entry of `serviceRegistries` says, with the attributes that ECS gives it ("Use service
+    /// discovery", developer guide).
+    fn of(world: &World, task: &Task, registry: &Value) -> Instance {
         let name = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
         let family = name(&task.task_definition);
         let service = task.service.as_deref().and_then(|arn| world.service(arn));
+        let mut attributes = json!({
+            "AVAILABILITY_ZONE": task.availability_zone.clone().unwrap_or_default(),
+            "AWS_INIT_HEALTH_STATUS": "HEALTHY",
+            "AWS_INSTANCE_IPV4": task.ip.clone().unwrap_or_default(),
+            "ECS_CLUSTER_NAME": name(&task.cluster),
+            "ECS_SERVICE_NAME": service.map(|it| it.name.clone()).unwrap_or_default(),
+            "ECS_TASK_DEFINITION_FAMILY": family.split(':').next(),
+            "REGION": task.region,
+        });
+        let port = ["containerPort", "port"].map(|name| registry[name].as_u64());
+        if let Some(port) = port.into_iter().flatten().find(|port| *port > 0) {
+            attributes["AWS_INSTANCE_PORT"] = port.to_string().into();
+        }
         Instance {
             id: task.id.clone(),
             healthy: true,
-            attributes: json!({
-                "AVAILABILITY_ZONE": task.availability_zone.clone().unwrap_or_default(),
-                "AWS_INIT_HEALTH_STATUS": "HEALTHY",
-                "AWS_INSTANCE_IPV4": task.ip.clone().unwrap_or_default(),
-                "ECS_CLUSTER_NAME": name(&task.cluster),
-                "ECS_SERVICE_NAME": service.map(|it| it.name.clone()).unwrap_or_default(),
-                "ECS_TASK_DEFINITION_FAMILY": family.split(':').next(),
-                "REGION": task.region,
-            }),
+            attributes,
         }
     }
 
     /// Its address within the network.
     pub fn address(&self) -> Option<Ipv4Addr> {
         self.attributes["AWS_INSTANCE_IPV4"].as_str()?.parse().ok()
+    }
+
+    /// The port that its SRV record names.
+    pub fn port(&self) -> Option<u16> {
+        self.attributes["AWS_INSTANCE_PORT"].as_str()?.parse().ok()
     }
 }
 
@@ -230,17 +216,31 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_in_the_domain_of_the_task() {
-        assert_eq!(searched("shop.eu-central-1.compute.internal"), Some("shop"));
-        assert_eq!(searched("shop.example.com"), None);
-    }
-
-    #[test]
-    fn an_offer_goes_by_its_aliases_and_by_its_own_name() {
-        let offer = json!({"portName": "http", "discoveryName": "web", "clientAliases": [{"port": 80, "dnsName": "shop"}]});
-        assert!(is_named(&offer, "prod", "shop"));
-        assert!(is_named(&offer, "prod", "web.prod"));
-        assert!(!is_named(&offer, "prod", "web"));
-        assert!(is_named(&json!({"portName": "http"}), "prod", "http.prod"));
+    fn an_answer_names_one_healthy_instance_or_up_to_eight() {
+        let entry = |policy: &str| Entry {
+            id: "srv-1".to_owned(),
+            arn: String::new(),
+            name: "web".to_owned(),
+            namespace: "ns-1".to_owned(),
+            description: None,
+            dns: json!({"RoutingPolicy": policy, "DnsRecords": [{"Type": "SRV", "TTL": 10}]}),
+            custom_health: Value::Null,
+            created: 0,
+        };
+        let instances = |healthy: usize| -> Vec<Instance> {
+            let one = |at: usize| Instance {
+                id: at.to_string(),
+                healthy: at < healthy,
+                attributes: json!({"AWS_INSTANCE_PORT": "80"}),
+            };
+            (0..10).map(one).collect()
+        };
+        assert_eq!(routed(&entry("WEIGHTED"), instances(10)).len(), 1);
+        assert_eq!(routed(&entry("MULTIVALUE"), instances(10)).len(), 8);
+        let healthy = routed(&entry("MULTIVALUE"), instances(3));
+        assert_eq!(healthy.len(), 3);
+        assert!(healthy.iter().all(|it| it.healthy));
+        assert_eq!(routed(&entry("MULTIVALUE"), instances(0)).len(), 8);
+        assert!(has(&entry("MULTIVALUE"), "SRV") && !has(&entry("MULTIVALUE"), "A"));
     }
 }

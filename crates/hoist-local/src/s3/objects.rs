@@ -1,9 +1,11 @@
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Refusal;
+use super::parts::Upload;
 use crate::clock::{self, Millis};
 use crate::settings::write_whole;
 use crate::state::{State, Table};
@@ -24,12 +26,18 @@ pub struct Object {
     pub modified: Millis,
     /// `x-amz-meta-...`, and what HTTP says of content besides its type.
     pub headers: Vec<(String, String)>,
+    /// Of how many parts it was put together; 0 if it came in one piece.
+    #[serde(default)]
+    pub parts: usize,
 }
 
 impl Object {
     /// Its entity tag, without quotes. Not an MD5, as with objects that are encrypted with a key of KMS.
-    pub fn tag(&self) -> &str {
-        &self.digest[..32]
+    pub fn tag(&self) -> String {
+        match self.parts {
+            0 => self.digest[..32].to_owned(),
+            parts => format!("{}-{parts}", &self.digest[..32]),
+        }
     }
 }
 
@@ -39,7 +47,9 @@ pub struct Objects {
     pub(super) buckets: Table<Bucket>,
     /// By `BUCKET/KEY`.
     pub(super) objects: Table<Object>,
-    folder: PathBuf,
+    /// By their ids.
+    pub(super) uploads: Table<Upload>,
+    pub(super) folder: PathBuf,
 }
 
 impl Objects {
@@ -48,6 +58,7 @@ impl Objects {
         Objects {
             buckets: state.table("s3-buckets"),
             objects: state.table("s3-objects"),
+            uploads: state.table("s3-uploads"),
             folder,
         }
     }
@@ -71,6 +82,15 @@ impl Objects {
         Ok(std::fs::read(self.folder.join(&object.digest))?)
     }
 
+    /// Some of its bytes, from the first to the last that is wanted.
+    pub fn slice(&self, object: &Object, first: u64, last: u64) -> Result<Vec<u8>, Refusal> {
+        let mut file = std::fs::File::open(self.folder.join(&object.digest))?;
+        file.seek(SeekFrom::Start(first))?;
+        let mut bytes = Vec::new();
+        file.take(last + 1 - first).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Keeps an object.
     pub fn put(
         &self,
@@ -87,9 +107,15 @@ impl Objects {
             content_type: content_type.to_owned(),
             modified: clock::now(),
             headers,
+            parts: 0,
         };
         std::fs::create_dir_all(&self.folder)?;
         write_whole(&self.folder.join(&object.digest), bytes)?;
+        self.keep(bucket, key, object)
+    }
+
+    /// Keeps an object whose bytes are there.
+    pub(super) fn keep(&self, bucket: &str, key: &str, object: Object) -> Result<Object, Refusal> {
         let row = format!("{bucket}/{key}");
         let old = self.objects.get("", &row)?;
         self.objects.put("", &row, &object)?;

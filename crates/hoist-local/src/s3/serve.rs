@@ -1,7 +1,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::answer::{Refusal, element, empty, refused, xml};
 use super::objects::{Bucket, Object};
+use super::parts;
 use crate::clock;
 use crate::ctx::{ACCOUNT, Ctx};
 use crate::sigv4::{self, SignatureError};
@@ -143,17 +144,36 @@ fn route(
             let escaped = quick_xml::escape::escape(region).into_owned();
             Ok(xml(StatusCode::OK, "LocationConstraint", &escaped))
         }
+        (&Method::GET, false, true) if queried("uploads").is_some() => {
+            parts::uploads(ctx, bucket)
+        }
         (&Method::GET, false, true) if queried("list-type").as_deref() == Some("2") => {
             list(ctx, bucket, &queried)
         }
         (&Method::PUT, false, false) if parts.headers.contains_key("x-amz-copy-source") => {
             not_here()
         }
-        (&Method::PUT, false, false) if queried("uploadId").is_none() => {
-            put(ctx, parts, body, bucket, key)
+        (method, false, false) if queried("uploadId").is_some() => {
+            let id = queried("uploadId").unwrap_or_default();
+            let upload = parts::find(ctx, bucket, key, &id)?;
+            match *method {
+                Method::PUT => {
+                    let number = queried("partNumber").unwrap_or_default();
+                    parts::put(ctx, &id, upload, &number, body)
+                }
+                Method::POST => parts::complete(ctx, &id, upload, body),
+                Method::DELETE => parts::abort(ctx, &id),
+                Method::GET => Ok(parts::list(&id, &upload)),
+                _ => not_here(),
+            }
         }
-        (&Method::GET, false, false) => get(ctx, bucket, key, true),
-        (&Method::HEAD, false, false) => get(ctx, bucket, key, false),
+        (&Method::POST, false, false) if queried("uploads").is_some() => {
+            let (kind, kept) = described(parts);
+            parts::begin(ctx, bucket, key, kind, kept)
+        }
+        (&Method::PUT, false, false) => put(ctx, parts, body, bucket, key),
+        (&Method::GET, false, false) => get(ctx, parts, bucket, key, true),
+        (&Method::HEAD, false, false) => get(ctx, parts, bucket, key, false),
         (&Method::DELETE, false, false) => {
             ctx.objects.delete(bucket, key)?;
             Ok(empty(StatusCode::NO_CONTENT))
@@ -221,14 +241,8 @@ fn buckets(ctx: &Ctx) -> Result<Response<Body>, Refusal> {
     Ok(xml(StatusCode::OK, "ListAllMyBucketsResult", &inner))
 }
 
-fn put(
-    ctx: &Ctx,
-    parts: &Parts,
-    body: &Bytes,
-    bucket: &str,
-    key: &str,
-) -> Result<Response<Body>, Refusal> {
-    let text = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok());
+/// What is said of an object that comes: its type, and the headers that are given back.
+fn described(parts: &Parts) -> (&str, Vec<(String, String)>) {
     let mut kept: Vec<(String, String)> = Vec::new();
     for (name, value) in &parts.headers {
         let wanted = name.as_str().starts_with("x-amz-meta-") || KEPT.contains(&name.as_str());
@@ -241,31 +255,98 @@ fn put(
             }
         }
     }
-    let kind = text(CONTENT_TYPE.as_str()).unwrap_or("binary/octet-stream");
+    let kind = header(parts, CONTENT_TYPE.as_str());
+    (kind.unwrap_or("binary/octet-stream"), kept)
+}
+
+fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name).and_then(|it| it.to_str().ok())
+}
+
+fn put(
+    ctx: &Ctx,
+    parts: &Parts,
+    body: &Bytes,
+    bucket: &str,
+    key: &str,
+) -> Result<Response<Body>, Refusal> {
+    let (kind, kept) = described(parts);
     let object = ctx.objects.put(bucket, key, kind, kept, body)?;
     let mut response = empty(StatusCode::OK);
-    set(&mut response, ETAG, &format!("\"{}\"", object.tag()));
+    set(&mut response, ETAG, &quoted(&object));
     Ok(response)
 }
 
-fn get(ctx: &Ctx, bucket: &str, key: &str, with_body: bool) -> Result<Response<Body>, Refusal> {
+fn quoted(object: &Object) -> String {
+    format!("\"{}\"", object.tag())
+}
+
+/// The first and the last byte that a `Range` asks for (RFC 9110, section 14.1.2); one that is none counts as none.
+fn range(asked: &str, size: u64) -> Option<Result<(u64, u64), Refusal>> {
+    let (first, last) = asked.strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last) = (first.trim(), last.trim());
+    let wanted = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => (first, last.min(size.saturating_sub(1))),
+        (Ok(first), Err(_)) if last.is_empty() => (first, size.saturating_sub(1)),
+        (Err(_), Ok(count)) if first.is_empty() => {
+            (size.saturating_sub(count), size.saturating_sub(1))
+        }
+        _ => return None,
+    };
+    if wanted.0 >= size {
+        let text = "The requested range is not satisfiable";
+        return Some(Err(Refusal::new(416, "InvalidRange", text)));
+    }
+    Some(Ok(wanted))
+}
+
+fn get(
+    ctx: &Ctx,
+    parts: &Parts,
+    bucket: &str,
+    key: &str,
+    with_body: bool,
+) -> Result<Response<Body>, Refusal> {
     let object: Object = ctx.objects.object(bucket, key)?;
+    let names = |list: &str| {
+        list.split(',')
+            .any(|it| matches!(it.trim(), "*") || it.trim() == quoted(&object))
+    };
+    if header(parts, "if-match").is_some_and(|list| !names(list)) {
+        let text = "At least one of the pre-conditions you specified did not hold";
+        return Err(Refusal::new(412, "PreconditionFailed", text));
+    }
     let mut response = empty(StatusCode::OK);
+    set(&mut response, ETAG, &quoted(&object));
+    let modified = clock::http_date(object.modified);
+    set(&mut response, LAST_MODIFIED, &modified);
+    if header(parts, "if-none-match").is_some_and(names) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
+    }
     for (name, value) in &object.headers {
         if let Ok(name) = HeaderName::try_from(name) {
             set(&mut response, name, value);
         }
     }
-    set(&mut response, ETAG, &format!("\"{}\"", object.tag()));
     set(&mut response, CONTENT_TYPE, &object.content_type);
-    set(&mut response, CONTENT_LENGTH, &object.size.to_string());
-    set(
-        &mut response,
-        LAST_MODIFIED,
-        &clock::http_date(object.modified),
-    );
-    if with_body {
-        *response.body_mut() = Body::from(ctx.objects.bytes(&object)?);
+    set(&mut response, ACCEPT_RANGES, "bytes");
+    let wanted = header(parts, RANGE.as_str()).and_then(|it| range(it, object.size));
+    let bytes = match wanted.transpose()? {
+        Some((first, last)) => {
+            let shown = format!("bytes {first}-{last}/{}", object.size);
+            set(&mut response, CONTENT_RANGE, &shown);
+            set(&mut response, CONTENT_LENGTH, &(last + 1 - first).to_string());
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            with_body.then(|| ctx.objects.slice(&object, first, last))
+        }
+        None => {
+            set(&mut response, CONTENT_LENGTH, &object.size.to_string());
+            with_body.then(|| ctx.objects.bytes(&object))
+        }
+    };
+    if let Some(bytes) = bytes.transpose()? {
+        *response.body_mut() = Body::from(bytes);
     }
     Ok(response)
 }
@@ -311,7 +392,7 @@ fn list(
                 let parts = [
                     element("Key", &key),
                     element("LastModified", &clock::iso8601(object.modified)),
-                    element("ETag", &format!("\"{}\"", object.tag())),
+                    element("ETag", &quoted(&object)),
                     element("Size", &object.size.to_string()),
                     element("StorageClass", "STANDARD"),
                 ];
@@ -349,5 +430,17 @@ mod tests {
         assert_eq!(unchunked(body).as_deref(), Some(&b"abcde"[..]));
         assert_eq!(unchunked(b"3\r\nab"), None);
         assert_eq!(unchunked(b"z\r\n"), None);
+    }
+
+    #[test]
+    fn a_range_names_its_first_and_its_last_byte() {
+        let read = |asked: &str| range(asked, 10).map(|it| it.map_err(|refusal| refusal.status));
+        assert_eq!(read("bytes=0-3"), Some(Ok((0, 3))));
+        assert_eq!(read("bytes=4-"), Some(Ok((4, 9))));
+        assert_eq!(read("bytes=-3"), Some(Ok((7, 9))));
+        assert_eq!(read("bytes=8-99"), Some(Ok((8, 9))));
+        assert_eq!(read("bytes=10-"), Some(Err(416)));
+        assert_eq!(read("bytes=3-1"), None);
+        assert_eq!(read("lines=1-2"), None);
     }
 }

@@ -6,6 +6,7 @@ mod containers;
 pub(crate) mod egress;
 mod guards;
 mod hub;
+mod intercept;
 mod names;
 mod native;
 mod netns;

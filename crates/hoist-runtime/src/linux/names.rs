@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::Hub;
-use crate::Names;
+use crate::{Names, ServiceRecord};
 
 /// How long one of the machine's resolvers may take before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -93,12 +93,14 @@ impl Resolver {
 
     async fn answer(&self, query: &[u8], tcp: bool) -> Option<Vec<u8>> {
         let question = Question::read(query)?;
-        if let Some(addresses) = self
-            .names
-            .get()
-            .and_then(|names| names.addresses(&question.name))
+        if let Some(names) = self.names.get()
+            && let Some(addresses) = names.addresses(&question.name)
         {
-            return Some(question.answer(query, &addresses));
+            let answer = match question.kind {
+                KIND_SRV => question.services(query, &names.services(&question.name)),
+                _ => question.answer(query, &addresses),
+            };
+            return Some(question.fitted(query, answer, tcp));
         }
         for resolver in resolvers() {
             let asked = async {
@@ -161,6 +163,10 @@ struct Question {
 
 const HEADER: usize = 12;
 const KIND_A: u16 = 1;
+const KIND_SRV: u16 = 33;
+/// What a message without extensions may be long at most over UDP (RFC 1035, section 4.2.1), and one with them (RFC 6891, section 6.2.5).
+const SHORT: usize = 512;
+const LONG: usize = 1232;
 
 impl Question {
     /// Reads a query with one question; anything else is no query.
@@ -221,6 +227,41 @@ impl Question {
         message
     }
 
+    /// With these places (RFC 2782), each of the same priority and weight.
+    fn services(&self, query: &[u8], services: &[ServiceRecord]) -> Vec<u8> {
+        let mut message = self.begin(query, services.len() as u16, 0);
+        for service in services {
+            message.extend([0xc0, HEADER as u8]);
+            message.extend(KIND_SRV.to_be_bytes());
+            message.extend([0, 1]);
+            message.extend(LIFETIME.to_be_bytes());
+            let mut data = vec![0, 1, 0, 1];
+            data.extend(service.port.to_be_bytes());
+            for label in service.target.split('.').filter(|it| !it.is_empty()) {
+                // A label has 63 characters at most; whoever made the name had to keep to that.
+                let label = &label.as_bytes()[..label.len().min(63)];
+                data.push(label.len() as u8);
+                data.extend(label);
+            }
+            data.push(0);
+            message.extend((data.len() as u16).to_be_bytes());
+            message.extend(data);
+        }
+        message
+    }
+
+    /// An answer as it may be sent: one that is too long for a datagram says so instead, and the asker comes back by TCP.
+    fn fitted(&self, query: &[u8], answer: Vec<u8>, tcp: bool) -> Vec<u8> {
+        let extended = query.get(10..HEADER).is_some_and(|it| it != [0, 0]);
+        let most = if extended { LONG } else { SHORT };
+        if tcp || answer.len() <= most {
+            return answer;
+        }
+        let mut cut = self.begin(query, 0, 0);
+        cut[2] |= 0x02;
+        cut
+    }
+
     /// Nobody can be asked.
     fn failure(&self, query: &[u8]) -> Vec<u8> {
         self.begin(query, 0, 2)
@@ -267,6 +308,24 @@ mod tests {
         let answer = question.answer(&query, &[Ipv4Addr::LOCALHOST]);
         assert_eq!(answer[2..8], [0x81, 0x80, 0, 1, 0, 0]);
         assert_eq!(question.failure(&query)[3], 0x82);
+    }
+
+    #[test]
+    fn services_are_told_with_their_ports_and_too_many_by_tcp_alone() {
+        let query = query("_http._tcp.shop.local", KIND_SRV);
+        let question = Question::read(&query).unwrap();
+        let service = ServiceRecord {
+            target: "t1.shop.local".to_owned(),
+            port: 8080,
+        };
+        let answer = question.services(&query, std::slice::from_ref(&service));
+        let expected = b"\xc0\x0c\0\x21\0\x01\0\0\0\x05\0\x15\0\x01\0\x01\x1f\x90\x02t1\x04shop\x05local\0";
+        assert_eq!(answer[query.len()..], expected[..]);
+        let many = question.services(&query, &vec![service; 20]);
+        assert!(many.len() > SHORT);
+        assert_eq!(question.fitted(&query, many.clone(), true), many);
+        let cut = question.fitted(&query, many, false);
+        assert_eq!((cut.len(), cut[2] & 0x02, &cut[6..8]), (query.len(), 2, &[0, 0][..]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::task::Prepared;
 use crate::{
@@ -84,6 +84,12 @@ impl Native {
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn network_of(&self, task: &str) -> io::Result<NetNs> {
+        let tasks = self.tasks();
+        let found = tasks.get(task).map(|it| it.network.clone());
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the task is gone"))
     }
 
     async fn create(&self, task: TaskSpec) -> Result<(), RuntimeError> {
@@ -269,6 +275,34 @@ impl Runtime for Native {
 
     fn set_names(&self, names: Arc<dyn Names>) {
         self.hub.set_names(names);
+    }
+
+    fn intercept<'a>(
+        &'a self,
+        task: &'a str,
+        addresses: Vec<SocketAddr>,
+    ) -> BoxFuture<'a, io::Result<Vec<TcpListener>>> {
+        Box::pin(async move {
+            let network = self.network_of(task)?;
+            super::intercept::intercept(&network, addresses).await
+        })
+    }
+
+    fn connect_from<'a>(
+        &'a self,
+        task: &'a str,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, io::Result<TcpStream>> {
+        Box::pin(async move {
+            let network = self.network_of(task)?;
+            let socket = network
+                .within(move || match address {
+                    SocketAddr::V4(_) => TcpSocket::new_v4(),
+                    SocketAddr::V6(_) => TcpSocket::new_v6(),
+                })
+                .await?;
+            socket.connect(address).await
+        })
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {

@@ -1,11 +1,41 @@
 //! A handle on a network namespace.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+
+use nix::sched::{CloneFlags, setns};
+use tokio::sync::oneshot;
 
 /// A network namespace that lives as long as a handle or a process in it does.
 #[derive(Debug, Clone)]
 pub struct NetNs(Arc<OwnedFd>);
+
+impl NetNs {
+    /// Runs something short on a thread of its own that lives in the namespace, to make sockets or programs there.
+    ///
+    /// # Errors
+    ///
+    /// What `make` returns, or when the namespace cannot be entered.
+    pub async fn within<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let space = self.clone();
+        std::thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn(move || {
+                let made = setns(&space.0, CloneFlags::CLONE_NEWNET)
+                    .map_err(io::Error::from)
+                    .and_then(|()| make());
+                let _ = answer.send(made);
+            })?;
+        answered
+            .await
+            .map_err(|_| io::Error::other("the thread in the task's network is gone"))?
+    }
+}
 
 impl From<OwnedFd> for NetNs {
     fn from(fd: OwnedFd) -> NetNs {

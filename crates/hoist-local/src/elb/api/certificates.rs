@@ -1,4 +1,4 @@
-//! Certificates of HTTPS listeners.
+//! Certificates of HTTPS and TLS listeners.
 
 use serde_json::{Value, json};
 
@@ -35,29 +35,58 @@ fn check(balancers: &Balancers, arns: &[&str]) -> Result<(), ApiError> {
 /// The default certificate of a listener, as it is shown.
 pub fn asked(balancers: &Balancers, call: &Call, protocol: &str) -> Result<Vec<Value>, ApiError> {
     let arns = arns(call);
-    match (protocol, arns.as_slice()) {
-        ("HTTPS", []) => Err(invalid(
-            "A certificate must be specified for HTTPS listeners",
-        )),
-        ("HTTPS", [_]) => {
+    match (is_secure(protocol), arns.as_slice()) {
+        (true, []) => Err(invalid(format!(
+            "A certificate must be specified for {protocol} listeners"
+        ))),
+        (true, [_]) => {
             check(balancers, &arns)?;
             Ok(vec![json!({"CertificateArn": arns[0]})])
         }
-        ("HTTPS", _) => Err(ApiError::new(
+        (true, _) => Err(ApiError::new(
             "TooManyCertificates",
             "You can only specify one certificate when you create or modify a listener",
         )),
-        (_, []) => Ok(Vec::new()),
-        (protocol, _) => Err(invalid(format!(
+        (false, []) => Ok(Vec::new()),
+        (false, _) => Err(invalid(format!(
             "A certificate cannot be specified for {protocol} listeners"
         ))),
+    }
+}
+
+/// Whether a listener speaks TLS.
+fn is_secure(protocol: &str) -> bool {
+    matches!(protocol, "HTTPS" | "TLS")
+}
+
+/// What a TLS listener offers within TLS.
+pub fn alpn(call: &Call, protocol: &str) -> Result<Vec<String>, ApiError> {
+    let given = call.strings("AlpnPolicy");
+    let known = [
+        "HTTP1Only",
+        "HTTP2Only",
+        "HTTP2Optional",
+        "HTTP2Preferred",
+        "None",
+    ];
+    match given.as_slice() {
+        [] => Ok(Vec::new()),
+        _ if protocol != "TLS" => Err(invalid(format!(
+            "An ALPN policy cannot be specified for {protocol} listeners"
+        ))),
+        [one] if known.contains(one) => Ok(vec![(*one).to_owned()]),
+        [one] => Err(ApiError::new(
+            "ALPNPolicyNotSupported",
+            format!("The ALPN policy '{one}' is not supported"),
+        )),
+        _ => Err(invalid("You can only specify one ALPN policy")),
     }
 }
 
 /// The security policy of a listener.
 pub fn policy(call: &Call, protocol: &str) -> Result<Option<String>, ApiError> {
     let given = call.str("SslPolicy");
-    if protocol != "HTTPS" {
+    if !is_secure(protocol) {
         return match given {
             None => Ok(None),
             Some(_) => Err(invalid(format!(
@@ -77,8 +106,10 @@ pub fn policy(call: &Call, protocol: &str) -> Result<Option<String>, ApiError> {
 pub async fn add(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
     let _changing = balancers.changing().await;
     let mut listener = named(balancers, call)?;
-    if listener.shown.protocol != "HTTPS" {
-        return Err(invalid("Certificates can only be added to HTTPS listeners"));
+    if !is_secure(&listener.shown.protocol) {
+        return Err(invalid(
+            "Certificates can only be added to HTTPS and TLS listeners",
+        ));
     }
     let arns = arns(call);
     check(balancers, &arns)?;

@@ -212,10 +212,11 @@ fn forward(act: &mut Act) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What an action cares for of a protocol: HTTP in TLS is HTTP.
+/// What an action cares for of a protocol: HTTP in TLS is HTTP, and TCP is TCP.
 fn layer(protocol: &str) -> &str {
     match protocol {
         "HTTPS" => "HTTP",
+        "TLS" => "TCP",
         other => other,
     }
 }
@@ -225,8 +226,8 @@ fn protocol_of<'a>(call: &'a Call, kind: &str) -> Result<&'a str, ApiError> {
         .str("Protocol")
         .ok_or_else(|| invalid("A listener protocol must be specified"))?;
     match (kind, protocol) {
-        ("application", "HTTP" | "HTTPS") | ("network", "TCP") => Ok(protocol),
-        ("network", "TLS") => Err(ApiError::new(
+        ("application", "HTTP" | "HTTPS") | ("network", "TCP" | "TLS") => Ok(protocol),
+        ("network", "UDP" | "TCP_UDP" | "QUIC" | "TCP_QUIC") => Err(ApiError::new(
             "UnsupportedProtocol",
             format!("Protocol '{protocol}' is not supported by the embedded AWS"),
         )),
@@ -260,6 +261,7 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let balancer_arn = &balancer.shown.load_balancer_arn;
     let shown = certificates::asked(balancers, call, protocol)?;
     let ssl_policy = certificates::policy(call, protocol)?;
+    let alpn_policy = certificates::alpn(call, protocol)?;
     let acts = actions(balancers, call, "DefaultActions", protocol, balancer_arn)?;
     let tags = tags(call)?;
     let all = balancers.tables().listeners.list(&call.region)?;
@@ -296,6 +298,7 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
             default_actions: acts,
             certificates: shown,
             ssl_policy,
+            alpn_policy,
         },
         asked_port: port,
         attributes: listener_attributes(protocol),
@@ -376,6 +379,11 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     if now != before || call.str("SslPolicy").is_some() {
         listener.shown.ssl_policy = certificates::policy(call, &now)?;
     }
+    let alpn = listener.shown.alpn_policy.clone();
+    if now != before || !call.list("AlpnPolicy").is_empty() {
+        listener.shown.alpn_policy = certificates::alpn(call, &now)?;
+    }
+    let anew = now != before || alpn != listener.shown.alpn_policy;
     if call.params.get("DefaultActions").is_some() {
         let balancer = &balancer.shown.load_balancer_arn;
         listener.shown.default_actions = actions(
@@ -389,7 +397,7 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let arn = listener.shown.listener_arn.clone();
     let port = number(call, "Port", 1, 65535, "Port")?.and_then(|port| u16::try_from(port).ok());
     let port = port.filter(|port| *port != listener.asked_port && *port != listener.shown.port);
-    if port.is_none() && now != before {
+    if port.is_none() && anew {
         balancers.stop_listener(&arn);
         // The old one lets go of its port at once.
         tokio::task::yield_now().await;

@@ -123,10 +123,7 @@ mod tests {
         let place = ("us-east-1".to_owned(), "default/mine".to_owned());
         assert_eq!(rules, [(place.0, place.1, moved)]);
         assert_eq!(
-            state
-                .table::<Value>(other.0)
-                .get("us-east-1", "p")
-                .unwrap(),
+            state.table::<Value>(other.0).get("us-east-1", "p").unwrap(),
             Some(other.2)
         );
         drop(state);

@@ -197,7 +197,11 @@ impl State {
             }
             writing.commit().map_err(access)
         })?;
-        tracing::info!(from = found, to = current, "the state was brought to the current layout");
+        tracing::info!(
+            from = found,
+            to = current,
+            "the state was brought to the current layout"
+        );
         Ok(state)
     }
 

@@ -68,8 +68,8 @@ pub use spec::{
     TerminalSize, Ulimit,
 };
 pub use task::{
-    Guard, InputStream, Names, OutputStream, Passage, PreparedImage, Runtime, ServiceRecord, TaskContainer,
-    TaskProcess, TaskSpec,
+    Guard, InputStream, Names, OutputStream, Passage, PreparedImage, Runtime, ServiceRecord,
+    TaskContainer, TaskProcess, TaskSpec,
 };
 pub use terminal::Terminal;
 #[cfg(target_os = "linux")]

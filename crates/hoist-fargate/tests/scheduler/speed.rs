@@ -99,10 +99,11 @@ fn steps_a_second() {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
 fn tell_kinds(recordings: &[Recording]) {
     let mut kinds = std::collections::BTreeMap::<String, (u64, u64)>::new();
     for _ in 0..10 {
-        for (seed, events) in recordings.to_vec() {
+        for (seed, events) in recordings.iter().cloned() {
             let mut world = World::new("000000000000", seed, Pace::fast());
             for (at, event) in events {
                 let mut kind = format!("{event:?}");

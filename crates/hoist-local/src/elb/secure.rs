@@ -48,10 +48,7 @@ impl ResolvesServerCert for Wardrobe {
 ///
 /// # Errors
 /// When the cryptography knows no version of TLS, which it does.
-pub fn acceptor(
-    wardrobe: Arc<Wardrobe>,
-    offered: &[&str],
-) -> Result<TlsAcceptor, rustls::Error> {
+pub fn acceptor(wardrobe: Arc<Wardrobe>, offered: &[&str]) -> Result<TlsAcceptor, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -30,25 +30,25 @@ fn follow<'a>(
     onward: bool,
 ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
     Box::pin(async move {
-    let rules = match ctx.events.rules.list(region) {
-        Ok(rules) => rules,
-        Err(error) => {
-            tracing::warn!(%error, "the rules of EventBridge cannot be read");
-            return;
+        let rules = match ctx.events.rules.list(region) {
+            Ok(rules) => rules,
+            Err(error) => {
+                tracing::warn!(%error, "the rules of EventBridge cannot be read");
+                return;
+            }
+        };
+        for (_, rule) in rules {
+            let matches = rule.bus == bus
+                && rule.enabled
+                && rule
+                    .pattern
+                    .as_deref()
+                    .and_then(|pattern| Pattern::parse(pattern).ok())
+                    .is_some_and(|pattern| pattern.matches(event));
+            if matches {
+                send_on(ctx, region, &rule, event, onward).await;
+            }
         }
-    };
-    for (_, rule) in rules {
-        let matches = rule.bus == bus
-            && rule.enabled
-            && rule
-                .pattern
-                .as_deref()
-                .and_then(|pattern| Pattern::parse(pattern).ok())
-                .is_some_and(|pattern| pattern.matches(event));
-        if matches {
-            send_on(ctx, region, &rule, event, onward).await;
-        }
-    }
     })
 }
 

@@ -35,8 +35,8 @@ pub fn endpoints(ctx: &Ctx, task: &Task) -> Vec<Endpoint> {
         let mut found: Vec<Endpoint> = Vec::new();
         for other in members(ctx, world, &task.region, &namespace) {
             for offer in offers(other) {
-                let http = mapping(world, other, offer)
-                    .is_some_and(|it| it["appProtocol"] == "http");
+                let http =
+                    mapping(world, other, offer).is_some_and(|it| it["appProtocol"] == "http");
                 for (name, port) in aliases(offer, &namespace) {
                     let known = found.iter().any(|it| it.name == name && it.port == port);
                     if !known {
@@ -190,7 +190,8 @@ mod tests {
         let offer = json!({"portName": "http", "clientAliases": [{"port": 80, "dnsName": "shop"}, {"port": 81}]});
         let own = [("shop".to_owned(), 80), ("http.prod".to_owned(), 81)];
         assert_eq!(aliases(&offer, "prod"), own);
-        let named = json!({"portName": "http", "discoveryName": "web", "clientAliases": [{"port": 9}]});
+        let named =
+            json!({"portName": "http", "discoveryName": "web", "clientAliases": [{"port": 9}]});
         assert_eq!(aliases(&named, "prod"), [("web.prod".to_owned(), 9)]);
         assert_eq!(aliases(&json!({"portName": "http"}), "prod"), []);
     }
@@ -206,6 +207,9 @@ mod tests {
         ];
         assert_eq!(hosts, expected);
         let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-        assert_eq!(shown, ["127.255.0.1:80", "127.255.0.2:80", "127.255.0.1:81"]);
+        assert_eq!(
+            shown,
+            ["127.255.0.1:80", "127.255.0.2:80", "127.255.0.1:81"]
+        );
     }
 }

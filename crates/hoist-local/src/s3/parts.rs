@@ -182,7 +182,10 @@ pub fn complete(
     let object = ctx.objects.keep(&upload.bucket, &upload.key, object)?;
     forget(ctx, id)?;
     let inner = [
-        element("Location", &format!("http://{}/{}/{}", ctx.host, upload.bucket, upload.key)),
+        element(
+            "Location",
+            &format!("http://{}/{}/{}", ctx.host, upload.bucket, upload.key),
+        ),
         element("Bucket", &upload.bucket),
         element("Key", &upload.key),
         element("ETag", &format!("\"{}\"", object.tag())),
@@ -328,7 +331,10 @@ mod tests {
                      </CompleteMultipartUpload>";
         let expected = [(1, "ab".to_owned()), (2, "cd".to_owned())];
         assert_eq!(named(body), Some(expected.to_vec()));
-        assert_eq!(named(b"<CompleteMultipartUpload><Part></Part></CompleteMultipartUpload>"), None);
+        assert_eq!(
+            named(b"<CompleteMultipartUpload><Part></Part></CompleteMultipartUpload>"),
+            None
+        );
         assert_eq!(named(b""), Some(Vec::new()));
     }
 }

@@ -1,7 +1,8 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    LAST_MODIFIED, LOCATION, RANGE,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -144,9 +145,7 @@ fn route(
             let escaped = quick_xml::escape::escape(region).into_owned();
             Ok(xml(StatusCode::OK, "LocationConstraint", &escaped))
         }
-        (&Method::GET, false, true) if queried("uploads").is_some() => {
-            parts::uploads(ctx, bucket)
-        }
+        (&Method::GET, false, true) if queried("uploads").is_some() => parts::uploads(ctx, bucket),
         (&Method::GET, false, true) if queried("list-type").as_deref() == Some("2") => {
             list(ctx, bucket, &queried)
         }
@@ -336,7 +335,11 @@ fn get(
         Some((first, last)) => {
             let shown = format!("bytes {first}-{last}/{}", object.size);
             set(&mut response, CONTENT_RANGE, &shown);
-            set(&mut response, CONTENT_LENGTH, &(last + 1 - first).to_string());
+            set(
+                &mut response,
+                CONTENT_LENGTH,
+                &(last + 1 - first).to_string(),
+            );
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             with_body.then(|| ctx.objects.slice(&object, first, last))
         }

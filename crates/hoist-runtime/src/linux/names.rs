@@ -319,13 +319,17 @@ mod tests {
             port: 8080,
         };
         let answer = question.services(&query, std::slice::from_ref(&service));
-        let expected = b"\xc0\x0c\0\x21\0\x01\0\0\0\x05\0\x15\0\x01\0\x01\x1f\x90\x02t1\x04shop\x05local\0";
+        let expected =
+            b"\xc0\x0c\0\x21\0\x01\0\0\0\x05\0\x15\0\x01\0\x01\x1f\x90\x02t1\x04shop\x05local\0";
         assert_eq!(answer[query.len()..], expected[..]);
         let many = question.services(&query, &vec![service; 20]);
         assert!(many.len() > SHORT);
         assert_eq!(question.fitted(&query, many.clone(), true), many);
         let cut = question.fitted(&query, many, false);
-        assert_eq!((cut.len(), cut[2] & 0x02, &cut[6..8]), (query.len(), 2, &[0, 0][..]));
+        assert_eq!(
+            (cut.len(), cut[2] & 0x02, &cut[6..8]),
+            (query.len(), 2, &[0, 0][..])
+        );
     }
 
     #[test]

@@ -464,33 +464,25 @@ impl Turn<'_> {
                 deployment.failed_tasks += std::mem::take(&mut deployment.uncounted);
                 deployment.updated_at = self.now;
                 self.record_failures(service, index);
-                self.watch_the_threshold(service, index);
+                if index == 0 && is_over_the_threshold(service) {
+                    let at = self.now + self.world.settings.pace.verdict;
+                    service.deployments[0].trips_at.get_or_insert(at);
+                }
             }
         }
     }
 
-    fn watch_the_threshold(&self, service: &mut Service, index: usize) {
-        let deployment = &service.deployments[index];
-        let breaker = &service.configuration.breaker;
-        if index == 0
-            && breaker.enable
-            && deployment.rollout_state == RolloutState::InProgress
-            && !deployment.is_rollback
-            // "The deployment circuit breaker can only be used for services using the rolling update" (API reference).
-            && service.course.is_none()
-            && deployment.failed_tasks >= breaker.threshold(service.desired_count)
-        {
-            let at = self.now + self.world.settings.pace.verdict;
-            service.deployments[index].trips_at.get_or_insert(at);
-        }
-    }
-
-    /// Gives the PRIMARY up if the breaker's time has come. Returns whether it did.
+    /// Gives the PRIMARY up if the breaker's time has come and it is still to trip: its settings and the desired count may have changed
+    /// since the failures were counted. Returns whether it did.
     pub fn trip(&mut self, service: &mut Service) -> bool {
-        let due = service.primary().is_some_and(|it| {
-            it.rollout_state == RolloutState::InProgress
-                && it.trips_at.is_some_and(|at| at <= self.now)
-        });
+        let is_over = is_over_the_threshold(service);
+        let Some(primary) = service.deployments.first_mut() else {
+            return false;
+        };
+        if !is_over {
+            primary.trips_at = None;
+        }
+        let due = primary.trips_at.is_some_and(|at| at <= self.now);
         if due {
             self.give_up(service, GivenUp::Breaker);
         }
@@ -742,6 +734,19 @@ pub(crate) fn has_failed(task: &Task) -> bool {
                 task.stop_code,
                 Some(StopCode::EssentialContainerExited | StopCode::TaskFailedToStart)
             ))
+}
+
+/// Whether the failures of the PRIMARY are too many, by what the service says now.
+fn is_over_the_threshold(service: &Service) -> bool {
+    let breaker = &service.configuration.breaker;
+    service.primary().is_some_and(|it| {
+        breaker.enable
+            && it.rollout_state == RolloutState::InProgress
+            && !it.is_rollback
+            // "The deployment circuit breaker can only be used for services using the rolling update" (API reference).
+            && service.course.is_none()
+            && it.failed_tasks >= breaker.threshold(service.desired_count)
+    })
 }
 
 /// `deploymentConfiguration` of a service, shared by all service deployments that begin with the same.

@@ -431,6 +431,31 @@ fn the_threshold_follows_the_latest_desired_count() {
     assert!(record.failure_count >= 10);
 }
 
+/// At Fargate's pace there is a time between the failures and the verdict.
+#[test]
+fn a_breaker_that_is_turned_off_before_its_verdict_does_not_trip() {
+    let (mut stage, _, two) = standing(1, json!({}));
+    stage.world.set_pace(Pace {
+        verdict: 10_000,
+        ..Pace::fast()
+    });
+    stage.app("app:2", App::exiting(20, 1));
+    stage.update(json!({ "taskDefinition": two }));
+    let failures = |world: &World| {
+        let mut services = world.every_service();
+        services.any(|it| it.deployments[0].failed_tasks == 3)
+    };
+    stage.run_to("three failures", failures);
+    stage.update(json!({ "deploymentConfiguration": {
+        "deploymentCircuitBreaker": { "enable": false, "rollback": false }
+    }}));
+    stage.run_for(60_000);
+    assert_eq!(stage.primary().rollout_state, RolloutState::InProgress);
+    stage.app("app:2", App::good());
+    stage.run_to("completion", completed);
+    assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
+}
+
 #[test]
 fn a_deployment_that_meets_its_early_success_criteria_completes_before_it_is_steady() {
     for (cleanup, deployments) in [("DEFERRED", 2), ("BLOCKING", 1)] {

@@ -95,43 +95,5 @@ fn steps_a_second() {
         // The quickest: the others had company on their core.
         let took = (0..rounds).map(|_| replay(&recordings));
         assert!(report(what, steps, took.min().unwrap()) > 0.0);
-        tell_kinds(&recordings);
-    }
-}
-
-#[allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
-fn tell_kinds(recordings: &[Recording]) {
-    let mut kinds = std::collections::BTreeMap::<String, (u64, u64)>::new();
-    for _ in 0..10 {
-        for (seed, events) in recordings.iter().cloned() {
-            let mut world = World::new("000000000000", seed, Pace::fast());
-            for (at, event) in events {
-                let mut kind = format!("{event:?}");
-                kind.truncate(kind.find([' ', '(']).unwrap_or(kind.len()));
-                if let Event::Call(call) = &event {
-                    kind = format!("{kind} {:?}", call.action);
-                    if call.action == Action::UpdateService {
-                        let names: Vec<_> = call.request.keys().cloned().collect();
-                        kind += &names.join(",");
-                    }
-                }
-                let start = Instant::now();
-                let commands = std::hint::black_box(step(&mut world, event, at));
-                drop(commands);
-                let took = start.elapsed().as_nanos() as u64;
-                let entry = kinds.entry(kind).or_default();
-                entry.0 += 1;
-                entry.1 += took;
-            }
-        }
-    }
-    let all: u64 = kinds.values().map(|it| it.1).sum();
-    for (kind, (count, took)) in kinds {
-        println!(
-            "{kind:60} {:8} {:6} ns {:5.1} %",
-            count / 10,
-            took / count,
-            100.0 * took as f64 / all as f64
-        );
     }
 }

@@ -61,6 +61,13 @@ const SERVICE: &str = r#"{
 }
 "#;
 
+const EXPRESS: &str = r#"{
+  "serviceName": "web",
+  "infrastructureRoleArn": "arn:aws:iam::111122223333:role/infra",
+  "healthCheckPath": "/healthz"
+}
+"#;
+
 const YAML: &str = r#"# The same in YAML
 family: web
 requiresCompatibilities: [FARGATE]
@@ -104,6 +111,13 @@ fn service_problems(text: &str) -> Vec<Problem> {
     }
 }
 
+/// The problems of an Express service, whose container is `Main` in the task definition that it runs with.
+fn express_problems(text: &str, task: (&str, &str)) -> Vec<Problem> {
+    let main = changed(TASK, ("\"name\": \"web\"", "\"name\": \"Main\""));
+    let task = Document::parse("task.json", &changed(&main, task)).unwrap();
+    check_service_definition(&Document::parse("service.json", text).unwrap(), &task)
+}
+
 /// `line:column severity check: message (help)`
 fn line(problem: &Problem) -> String {
     let severity = if problem.is_error() {
@@ -142,6 +156,18 @@ fn the_good_texts_have_no_problem() {
     assert_eq!(task_problems("task.json", TASK), []);
     assert_eq!(task_problems("task.yaml", YAML), []);
     assert_eq!(service_problems(SERVICE), []);
+    assert_eq!(express_problems(EXPRESS, ("", "")), []);
+}
+
+#[test]
+fn bad_definitions_of_express_services_are_explained() {
+    let (in_service, in_task) = EXPRESS_CASES.split_at(1);
+    prove("EXPRESS_CASES", in_service, |change| {
+        express_problems(&changed(EXPRESS, change), ("", ""))
+    });
+    prove("EXPRESS_CASES", in_task, |change| {
+        express_problems(EXPRESS, change)
+    });
 }
 
 #[test]
@@ -303,13 +329,13 @@ fn more_than_a_hundred_bad_definitions_are_each_told_with_file_line_column_and_f
 
 #[test]
 fn every_check_is_shown_by_a_bad_definition() {
-    let tables = [TASK_CASES, SERVICE_CASES, YAML_CASES];
+    let tables = [TASK_CASES, SERVICE_CASES, EXPRESS_CASES, YAML_CASES];
     let all: Vec<&str> = tables
         .into_iter()
         .flatten()
         .flat_map(|case| case.expect.iter().copied())
         .collect();
-    let elsewhere = ["document-size", "container-count", "express"];
+    let elsewhere = ["document-size", "container-count"];
     for check in checks() {
         let shown = all
             .iter()
@@ -992,6 +1018,28 @@ const TASK_CASES: &[Case] = &[
         change: ("\"image\": \"busybox:1\"", "\"image\": {{ env.IMAGE }}"),
         expect: &[
             "29:32 error syntax: a template outside of quotes (write \"{{ env.IMAGE }}\"; for a number add a filter: \"{{ env.PORT | int }}\")",
+        ],
+    },
+];
+
+/// The first changes the service definition, the others the task definition.
+const EXPRESS_CASES: &[Case] = &[
+    Case {
+        change: ("\"healthCheckPath\": \"/healthz\"", "\"cpu\": \"256\""),
+        expect: &[
+            "4:3 error express: an Express service with a task definition takes no `cpu` (remove it here)",
+        ],
+    },
+    Case {
+        change: ("\"name\": \"Main\"", "\"name\": \"web\""),
+        expect: &[
+            "3:3 error express: the task definition of an Express service needs a container named `Main`, and has none (name the container that gets the traffic `Main`)",
+        ],
+    },
+    Case {
+        change: (", \"name\": \"http\"", ""),
+        expect: &[
+            "3:3 error express: the container `Main` of an Express service needs one port, with a name (write one port mapping with `containerPort` and `name`)",
         ],
     },
 ];

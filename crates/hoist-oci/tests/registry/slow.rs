@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::support::proxy::{Cut, Proxy};
 use super::support::server::Server;
-use super::support::{client, client_with, image, noise, store};
+use super::support::{client, client_with, image, noise, push, store};
 use axum::http::Method;
 use hoist_oci::{Digest, ImageRef, PushOptions, RegistryError, Silent};
 
@@ -24,14 +24,7 @@ async fn an_upload_that_is_held_up_is_given_up_and_begun_again() {
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[&layer]);
     let registry = client_with(|options| options.silence = Duration::from_millis(500));
-    registry
-        .push(
-            &ours,
-            &pushed,
-            &reference(proxy.address),
-            &PushOptions::default(),
-            &Silent,
-        )
+    push(&registry, &ours, &pushed, &reference(proxy.address))
         .await
         .unwrap();
     // The registry still waits for the rest on the connections that hang.
@@ -86,10 +79,7 @@ async fn a_registry_that_never_answers_is_given_up_and_it_is_said_how_long_it_wa
         options.retries = 1;
         options.silence = Duration::from_millis(200);
     });
-    let error = registry
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap_err();
+    let error = push(&registry, &ours, &pushed, &to).await.unwrap_err();
     assert!(
         matches!(&error, RegistryError::Unreachable { attempts: 2, .. }),
         "{error}"
@@ -144,14 +134,7 @@ async fn a_registry_that_is_out_of_space_ends_the_push_at_once_and_says_so() {
     for status in [507, 500] {
         server.content().faults = vec![(Method::PUT, status); 20].into();
         let registry = client_with(|options| options.retries = 2);
-        let error = registry
-            .push(
-                &ours,
-                &pushed,
-                &reference(server.address),
-                &PushOptions::default(),
-                &Silent,
-            )
+        let error = push(&registry, &ours, &pushed, &reference(server.address))
             .await
             .unwrap_err();
         assert!(
@@ -177,14 +160,7 @@ async fn a_registry_that_stores_another_manifest_than_it_was_given_is_found_out(
     server.content().lies = true;
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[b"layer"]);
-    let error = client()
-        .push(
-            &ours,
-            &pushed,
-            &reference(server.address),
-            &PushOptions::default(),
-            &Silent,
-        )
+    let error = push(&client(), &ours, &pushed, &reference(server.address))
         .await
         .unwrap_err();
     let said = error.to_string();

@@ -2,7 +2,7 @@
 
 use super::support::proxy::{Cut, Proxy};
 use super::support::server::{Auth, Server};
-use super::support::{Heard, client, client_with, image, noise, store};
+use super::support::{Heard, client, client_with, image, noise, push, store};
 use axum::http::Method;
 use hoist_oci::signing::SigningKey;
 use hoist_oci::spec::{Descriptor, Index, media_type};
@@ -39,10 +39,7 @@ async fn what_is_pushed_is_pulled_and_a_second_push_is_one_request() {
     assert_eq!(heard.furthest(&Digest::of(&layer)), 300_000);
 
     server.take_log();
-    let report = client()
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    let report = push(&client(), &ours, &pushed, &to).await.unwrap();
     assert!(report.existed);
     assert_eq!(server.take_log(), ["HEAD /v2/shop/web/manifests/v1"]);
 
@@ -76,16 +73,14 @@ async fn a_new_tag_on_a_known_image_sends_no_blob() {
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[b"layer"]);
     let registry = client();
-    registry
-        .push(
-            &ours,
-            &pushed,
-            &reference(server.address, "a:v1"),
-            &PushOptions::default(),
-            &Silent,
-        )
-        .await
-        .unwrap();
+    push(
+        &registry,
+        &ours,
+        &pushed,
+        &reference(server.address, "a:v1"),
+    )
+    .await
+    .unwrap();
     server.take_log();
     let options = PushOptions {
         tags: vec!["v2".to_owned(), "v3".to_owned()],
@@ -148,15 +143,9 @@ async fn a_tag_with_another_digest_ends_the_push_with_both_digests_unless_it_may
     let (_folder, ours) = store();
     let [first, second] = [b"1", b"2"].map(|layer| image(&ours, HOST, &[layer]));
     let to = reference(server.address, "a:v1");
-    client()
-        .push(&ours, &first, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    push(&client(), &ours, &first, &to).await.unwrap();
     server.take_log();
-    let error = client()
-        .push(&ours, &second, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap_err();
+    let error = push(&client(), &ours, &second, &to).await.unwrap_err();
     let said = error.to_string();
     assert!(
         said.contains(&first.digest.to_string()) && said.contains(&second.digest.to_string()),
@@ -188,16 +177,14 @@ async fn layers_of_a_neighbour_are_mounted() {
     let layer = noise(2, 100_000);
     let base = image(&ours, HOST, &[&layer]);
     let app = image(&ours, HOST, &[&layer, b"app"]);
-    client()
-        .push(
-            &ours,
-            &base,
-            &reference(server.address, "team/base:v1"),
-            &PushOptions::default(),
-            &Silent,
-        )
-        .await
-        .unwrap();
+    push(
+        &client(),
+        &ours,
+        &base,
+        &reference(server.address, "team/base:v1"),
+    )
+    .await
+    .unwrap();
     let options = PushOptions {
         mount_from: vec!["team/none".to_owned(), "team/base".to_owned()],
         ..PushOptions::default()
@@ -232,10 +219,7 @@ async fn an_upload_whose_connection_drops_goes_on_where_it_was() {
     let to = reference(proxy.address, "a:v1");
     // Two retries for three cuts: each attempt gets further, so none is counted.
     let registry = client_with(|options| options.retries = 2);
-    registry
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    push(&registry, &ours, &pushed, &to).await.unwrap();
     assert_eq!(proxy.cuts_left(), 0);
     assert_eq!(server.content().blobs["a"][&Digest::of(&layer)], layer);
     let log = server.take_log();
@@ -262,14 +246,7 @@ async fn an_upload_that_the_registry_forgot_starts_anew() {
     let proxy = Proxy::start(server.address, Cut::Upload, 500_000, 2).await;
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[&layer]);
-    client()
-        .push(
-            &ours,
-            &pushed,
-            &reference(proxy.address, "a:v1"),
-            &PushOptions::default(),
-            &Silent,
-        )
+    push(&client(), &ours, &pushed, &reference(proxy.address, "a:v1"))
         .await
         .unwrap();
     assert_eq!(proxy.cuts_left(), 0);
@@ -284,10 +261,7 @@ async fn a_connection_that_always_drops_ends_the_push_and_says_so() {
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[&noise(5, 1_000_000)]);
     let to = reference(proxy.address, "a:v1");
-    let error = client()
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap_err();
+    let error = push(&client(), &ours, &pushed, &to).await.unwrap_err();
     assert!(
         matches!(&error, RegistryError::Unreachable { host, .. } if *host == proxy.address.to_string()),
         "{error}"
@@ -309,16 +283,14 @@ async fn a_blob_goes_up_in_pieces_when_asked() {
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[&layer]);
     let registry = client_with(|options| options.chunk_size = Some(400_000));
-    registry
-        .push(
-            &ours,
-            &pushed,
-            &reference(server.address, "a:v1"),
-            &PushOptions::default(),
-            &Silent,
-        )
-        .await
-        .unwrap();
+    push(
+        &registry,
+        &ours,
+        &pushed,
+        &reference(server.address, "a:v1"),
+    )
+    .await
+    .unwrap();
     let ranges: Vec<String> = server
         .take_log()
         .iter()
@@ -351,10 +323,7 @@ async fn a_registry_that_is_busy_or_stumbles_is_asked_again() {
     ]
     .into();
     let to = reference(server.address, "a:v1");
-    client()
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    push(&client(), &ours, &pushed, &to).await.unwrap();
     assert!(server.content().faults.is_empty());
     assert!(client().head(&to).await.unwrap().is_some());
 
@@ -438,10 +407,7 @@ async fn basic_credentials_come_from_dockers_configuration() {
     std::fs::write(&config, auths.to_string()).unwrap();
     let registry = client_with(|options| options.docker_config = Some(config));
     let to = reference(server.address, "a:v1");
-    registry
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    push(&registry, &ours, &pushed, &to).await.unwrap();
 
     server.content().auth = Some(Auth::Basic {
         user: "AWS".to_owned(),
@@ -466,10 +432,7 @@ async fn content_that_is_not_what_its_digest_says_is_not_stored() {
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[b"layer"]);
     let to = reference(server.address, "a:v1");
-    client()
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    push(&client(), &ours, &pushed, &to).await.unwrap();
     server.content().lies = true;
     let (_folder, theirs) = store();
     let error = client()
@@ -511,10 +474,7 @@ async fn a_damaged_file_of_our_own_is_named_as_such() {
     let pushed = image(&ours, HOST, &[b"layer"]);
     std::fs::write(ours.blob_path(&Digest::of(b"layer")), b"LAYER").unwrap();
     let to = reference(server.address, "a:v1");
-    let error = client()
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap_err();
+    let error = push(&client(), &ours, &pushed, &to).await.unwrap_err();
     assert!(
         matches!(error, RegistryError::Store(StoreError::WrongDigest { .. })),
         "{error}"
@@ -527,16 +487,14 @@ async fn a_download_whose_connection_drops_goes_on_where_it_was() {
     let layer = noise(7, 3_000_000);
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[&layer]);
-    client()
-        .push(
-            &ours,
-            &pushed,
-            &reference(server.address, "a:v1"),
-            &PushOptions::default(),
-            &Silent,
-        )
-        .await
-        .unwrap();
+    push(
+        &client(),
+        &ours,
+        &pushed,
+        &reference(server.address, "a:v1"),
+    )
+    .await
+    .unwrap();
     server.take_log();
     let proxy = Proxy::start(server.address, Cut::Download, 1_000_000, 2).await;
     let (_folder, theirs) = store();
@@ -564,10 +522,7 @@ async fn an_index_goes_up_whole_and_comes_down_for_one_platform() {
     ours.put(&content).unwrap();
     let index = Descriptor::of(media_type::INDEX, &content);
     let to = reference(server.address, "a:v1");
-    let report = client()
-        .push(&ours, &index, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    let report = push(&client(), &ours, &index, &to).await.unwrap();
     assert_eq!((report.sent, report.digest), (4, index.digest));
     assert_eq!(
         client().head(&to).await.unwrap().unwrap().media_type,
@@ -596,16 +551,14 @@ async fn a_mirror_serves_what_another_registry_is_asked_for() {
     let server = Server::start().await;
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[b"busybox"]);
-    client()
-        .push(
-            &ours,
-            &pushed,
-            &reference(server.address, "hub/library/busybox:latest"),
-            &PushOptions::default(),
-            &Silent,
-        )
-        .await
-        .unwrap();
+    push(
+        &client(),
+        &ours,
+        &pushed,
+        &reference(server.address, "hub/library/busybox:latest"),
+    )
+    .await
+    .unwrap();
     let mirror = (
         "docker.io".to_owned(),
         format!("http://{}/hub", server.address),
@@ -759,10 +712,7 @@ async fn an_image_is_signed_as_cosign_reads_it_and_once_by_each_key() {
     let pushed = image(&ours, HOST, &[b"layer"]);
     let to = reference(server.address, "shop/web:v1");
     let registry = client();
-    registry
-        .push(&ours, &pushed, &to, &PushOptions::default(), &Silent)
-        .await
-        .unwrap();
+    push(&registry, &ours, &pushed, &to).await.unwrap();
     let openssl = |line: &str| {
         let done = std::process::Command::new("openssl")
             .args(line.split(' '))

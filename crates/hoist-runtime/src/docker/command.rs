@@ -47,14 +47,14 @@ impl Cli {
         finish(args.first().copied().unwrap_or_default(), output)
     }
 
+    fn lock_file(&self) -> std::io::Result<File> {
+        File::options().create(true).append(true).open(&self.making)
+    }
+
     /// Lets the command hold the lock until it ends, also when this process is killed before.
     fn hold(&self, command: &mut Command) -> Result<(), RuntimeError> {
         let failed = |error| RuntimeError::path("lock", &self.making)(error);
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.making)
-            .map_err(failed)?;
+        let file = self.lock_file().map_err(failed)?;
         // Nobody holds it alone longer than it takes to see that nobody else does.
         file.lock_shared().map_err(failed)?;
         // SAFETY: between fork and exec one system call is made, on a number; the file is open as long as the command is not dropped.
@@ -70,11 +70,7 @@ impl Cli {
     /// Waits until no command makes anything any more, one of a killed process neither.
     pub(super) async fn nothing_is_being_made(&self) -> Result<(), RuntimeError> {
         let failed = |error| RuntimeError::path("lock", &self.making)(error);
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.making)
-            .map_err(failed)?;
+        let file = self.lock_file().map_err(failed)?;
         let waiting = async {
             loop {
                 match file.try_lock() {

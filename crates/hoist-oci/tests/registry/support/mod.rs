@@ -6,7 +6,21 @@ pub mod server;
 use std::sync::Mutex;
 
 use hoist_oci::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
-use hoist_oci::{Digest, How, Progress, ProgressEvent, Registry, RegistryOptions, Store};
+use hoist_oci::{
+    Digest, How, ImageRef, Progress, ProgressEvent, PushOptions, PushReport, Registry,
+    RegistryError, RegistryOptions, Silent, Store,
+};
+
+/// Pushes with the options that are the default, in silence.
+pub async fn push(
+    registry: &Registry,
+    store: &Store,
+    image: &Descriptor,
+    to: &ImageRef,
+) -> Result<PushReport, RegistryError> {
+    let options = PushOptions::default();
+    registry.push(store, image, to, &options, &Silent).await
+}
 
 /// A store in a folder of its own.
 pub fn store() -> (tempfile::TempDir, Store) {

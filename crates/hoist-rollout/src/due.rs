@@ -81,10 +81,10 @@ pub fn due(rollout: &Rollout, timing: &Timing, now: Timestamp) -> Due {
         return Due::Near;
     }
     let is_alive = |task: &&TaskSeen| !task.is_stopped();
-    if !comes_back && threshold > 0 && failures + 1 >= threshold {
-        // One more failure ends it, where it does not begin the way back; without a task there is none that could fail.
-        let is_last = !service.rolls_back && rollout.our_tasks().any(|task| is_alive(&task));
-        return if is_last { Due::Near } else { Due::Soon };
+    // One more failure ends it, where it does not begin the way back; without a task there is none that could fail.
+    let is_last = !comes_back && threshold > 0 && failures + 1 >= threshold && !service.rolls_back;
+    if is_last && rollout.our_tasks().any(|task| is_alive(&task)) {
+        return Due::Near;
     }
     let has_old = service
         .deployments
@@ -99,8 +99,7 @@ pub fn due(rollout: &Rollout, timing: &Timing, now: Timestamp) -> Due {
         rollout.tasks.values().filter(of).filter(is_alive)
     };
     let missing = tasks().any(|task| task.last_status == "PROVISIONING");
-    // A task that still runs has to be stopped first.
-    if has_old || missing || tasks().count() == 0 && service.desired > 0 {
+    if missing || tasks().count() == 0 && service.desired > 0 {
         return Due::Soon;
     }
     if is_balanced && tasks().any(|task| !task.is_running()) && primary.running < service.desired {
@@ -314,10 +313,8 @@ mod tests {
         rollout.see(&[old_task(), target("10.0.0.9", "draining", 7)]);
         let left = Due::After(SignedDuration::from_secs(293));
         assert_eq!(due(&rollout, &timing, at(10)), left);
-        // As long as it runs, the end is not near; then it may be.
-        assert_eq!(due(&rollout, &timing, at(307)), Due::Soon);
-        rollout.see(&[service(308, 0, true)]);
-        assert_eq!(due(&rollout, &timing, at(308)), Due::Near);
+        // When the last task of the revision before ends, so may the deployment.
+        assert_eq!(due(&rollout, &timing, at(307)), Due::Near);
     }
 
     #[test]
@@ -386,7 +383,8 @@ mod tests {
             one.breaker = Some((2, 3));
         }
         rollout.see(&[seen, task("RUNNING", Some(2))]);
-        assert_eq!(due(&rollout, &timing(), at(5)), Due::Soon);
+        let settled = Due::After(SignedDuration::from_secs(37));
+        assert_eq!(due(&rollout, &timing(), at(5)), settled);
         let mut live = service(6, 1, false);
         if let Observation::Service(live) = &mut live {
             live.rolls_back = false;

@@ -328,17 +328,11 @@ impl Balancers {
             .dns_name
             .parse()
             .unwrap_or(Ipv4Addr::LOCALHOST);
-        let speech = match listener.shown.protocol.as_str() {
-            "HTTP" => Speech::Http,
-            "HTTPS" => Speech::Https,
-            "TLS" => Speech::Tls(offered(&listener.shown.alpn_policy)),
-            _ => Speech::Tcp,
-        };
         let dialer = self.0.around.dialer.clone();
         let live = LiveListener::open(
             ip.into(),
             listener.shown.port,
-            speech,
+            speech(listener),
             idle(balancer, listener),
             dialer,
         )
@@ -369,9 +363,20 @@ impl Balancers {
         Ok(found)
     }
 
-    /// Stops a listener; requests in flight finish.
-    pub(super) fn stop_listener(&self, arn: &str) {
-        self.live().listeners.remove(arn);
+    /// Makes a listener that runs speak its protocol, and offer what its ALPN policy says, from the next connection on.
+    pub(super) fn speak(&self, arn: &str, listener: &Listener) -> io::Result<()> {
+        match self.live().listeners.get(arn) {
+            Some(running) => running.speak(speech(listener)),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops a listener; its port is free afterwards, requests in flight finish.
+    pub(super) async fn stop_listener(&self, arn: &str) {
+        let stopped = self.live().listeners.remove(arn);
+        if let Some(stopped) = stopped {
+            stopped.close().await;
+        }
     }
 
     /// Makes what runs in a region follow what is kept.
@@ -479,6 +484,15 @@ fn idle(balancer: &LoadBalancer, listener: &Listener) -> Duration {
     match balancer.shown.kind.as_str() {
         "network" => seconds(&listener.attributes, "tcp.idle_timeout.seconds", 350),
         _ => seconds(&balancer.attributes, "idle_timeout.timeout_seconds", 60),
+    }
+}
+
+fn speech(listener: &Listener) -> Speech {
+    match listener.shown.protocol.as_str() {
+        "HTTP" => Speech::Http,
+        "HTTPS" => Speech::Https,
+        "TLS" => Speech::Tls(offered(&listener.shown.alpn_policy)),
+        _ => Speech::Tcp,
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -37,15 +38,31 @@ pub enum Speech {
     Tls(&'static [&'static str]),
 }
 
+impl Speech {
+    /// What agrees on TLS with the clients, where it is spoken.
+    fn acceptor(self, wardrobe: &Arc<Wardrobe>) -> io::Result<Option<TlsAcceptor>> {
+        let offered = match self {
+            Self::Https => &["http/1.1"][..],
+            Self::Tls(offered) => offered,
+            Self::Http | Self::Tcp => return Ok(None),
+        };
+        let acceptor = acceptor_of(wardrobe.clone(), offered);
+        acceptor.map(Some).map_err(io::Error::other)
+    }
+}
+
 /// A listener at work. Dropped, it takes no new connection and lets requests in flight finish.
 pub struct Listener {
     address: SocketAddr,
     live: Arc<RwLock<Live>>,
     wardrobe: Arc<Wardrobe>,
     closing: CancellationToken,
+    accepting: Option<JoinHandle<()>>,
 }
 
 struct Live {
+    speech: Speech,
+    acceptor: Option<TlsAcceptor>,
     rules: Arc<Rules>,
     idle: Duration,
 }
@@ -61,34 +78,30 @@ impl Listener {
     ) -> io::Result<Self> {
         let socket = bind(ip, port).await?;
         let address = socket.local_addr()?;
+        let closing = CancellationToken::new();
+        let wardrobe = Arc::new(Wardrobe::default());
         let live = Arc::new(RwLock::new(Live {
+            speech,
+            acceptor: speech.acceptor(&wardrobe)?,
             rules: Arc::new(Rules::default()),
             idle,
         }));
-        let closing = CancellationToken::new();
-        let wardrobe = Arc::new(Wardrobe::default());
-        let acceptor = match speech {
-            Speech::Https => Some(&["http/1.1"][..]),
-            Speech::Tls(offered) => Some(offered),
-            Speech::Http | Speech::Tcp => None,
-        };
-        let acceptor = acceptor
-            .map(|offered| acceptor_of(wardrobe.clone(), offered).map_err(io::Error::other))
-            .transpose()?;
-        tokio::spawn(accept(
-            socket,
-            speech,
-            acceptor,
-            live.clone(),
-            closing.clone(),
-            dialer,
-        ));
+        let accepting = tokio::spawn(accept(socket, live.clone(), closing.clone(), dialer));
         Ok(Self {
             address,
             live,
             wardrobe,
             closing,
+            accepting: Some(accepting),
         })
+    }
+
+    /// Takes no new connection and lets requests in flight finish; the port is free when this returns.
+    pub async fn close(mut self) {
+        self.closing.cancel();
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.await;
+        }
     }
 
     /// Where it really listens.
@@ -101,12 +114,18 @@ impl Listener {
         self.wardrobe.set(certificates);
     }
 
+    /// Changes what is spoken: the next connection speaks it.
+    pub fn speak(&self, speech: Speech) -> io::Result<()> {
+        let acceptor = speech.acceptor(&self.wardrobe)?;
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        (live.speech, live.acceptor) = (speech, acceptor);
+        Ok(())
+    }
+
     /// Changes the rules: the next request follows the new ones.
     pub fn set(&self, rules: Rules, idle: Duration) {
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Live {
-            rules: Arc::new(rules),
-            idle,
-        };
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        (live.rules, live.idle) = (Arc::new(rules), idle);
     }
 }
 
@@ -140,8 +159,6 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
 
 async fn accept(
     socket: TcpListener,
-    speech: Speech,
-    acceptor: Option<TlsAcceptor>,
     live: Arc<RwLock<Live>>,
     closing: CancellationToken,
     dialer: Arc<dyn Dialer>,
@@ -160,6 +177,10 @@ async fn accept(
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
+        };
+        let (speech, acceptor) = {
+            let live = live.read().unwrap_or_else(PoisonError::into_inner);
+            (live.speech, live.acceptor.clone())
         };
         let front = {
             let live = live.clone();
@@ -181,11 +202,10 @@ async fn accept(
         };
         match speech {
             Speech::Http | Speech::Https => {
-                let acceptor = acceptor.clone();
                 tokio::spawn(converse(stream, peer, acceptor, front, closing.clone()))
             }
             Speech::Tcp => tokio::spawn(pass(stream, None, front())),
-            Speech::Tls(_) => tokio::spawn(pass(stream, acceptor.clone(), front())),
+            Speech::Tls(_) => tokio::spawn(pass(stream, acceptor, front())),
         };
     }
 }
@@ -262,5 +282,27 @@ async fn pass(stream: TcpStream, acceptor: Option<TlsAcceptor>, front: Front) {
             return;
         }
         tried.push(address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dial::Direct;
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_listener_that_was_closed_leaves_its_port_to_the_next_one() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let open = |port| {
+            let idle = Duration::from_secs(1);
+            Listener::open(ip, port, Speech::Tcp, idle, Arc::new(Direct))
+        };
+        let mut listener = open(0).await.unwrap();
+        let port = listener.address().port();
+        for _ in 0..200 {
+            listener.close().await;
+            listener = open(port).await.unwrap();
+            assert_eq!(listener.address().port(), port);
+        }
     }
 }

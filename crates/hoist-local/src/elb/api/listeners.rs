@@ -324,7 +324,7 @@ pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
         .listeners
         .put(&call.region, &arn, &listener)
     {
-        balancers.stop_listener(&arn);
+        balancers.stop_listener(&arn).await;
         return Err(error.into());
     }
     balancers.refresh(&call.region)?;
@@ -397,12 +397,6 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let arn = listener.shown.listener_arn.clone();
     let port = number(call, "Port", 1, 65535, "Port")?.and_then(|port| u16::try_from(port).ok());
     let port = port.filter(|port| *port != listener.asked_port && *port != listener.shown.port);
-    if port.is_none() && anew {
-        balancers.stop_listener(&arn);
-        // The old one lets go of its port at once.
-        tokio::task::yield_now().await;
-        listener.shown.port = started(balancers, &arn, &listener, &balancer).await?;
-    }
     if let Some(port) = port {
         let all = balancers.tables().listeners.list(&call.region)?;
         if all.iter().any(|(_, l)| {
@@ -423,12 +417,16 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
         .tables()
         .listeners
         .put(&call.region, &arn, &listener)?;
+    if anew {
+        let spoken = balancers.speak(&arn, &listener);
+        spoken.map_err(|error| ApiError::internal(format!("failed to speak TLS: {error}")))?;
+    }
     balancers.refresh(&call.region)?;
     Ok(json!({"Listeners": [listener.shown]}))
 }
 
 /// Removes a listener and its rules.
-pub fn remove(balancers: &Balancers, region: &str, arn: &str) -> Result<(), ApiError> {
+pub async fn remove(balancers: &Balancers, region: &str, arn: &str) -> Result<(), ApiError> {
     let tables = balancers.tables();
     let rules = tables.rules.list(region)?;
     tables.state.write::<ApiError>(|batch| {
@@ -440,14 +438,14 @@ pub fn remove(balancers: &Balancers, region: &str, arn: &str) -> Result<(), ApiE
         batch.delete(&tables.listeners, region, arn);
         Ok(())
     })?;
-    balancers.stop_listener(arn);
+    balancers.stop_listener(arn).await;
     Ok(())
 }
 
 pub async fn delete(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
     let _changing = balancers.changing().await;
     let listener = named(balancers, call)?;
-    remove(balancers, &call.region, &listener.shown.listener_arn)?;
+    remove(balancers, &call.region, &listener.shown.listener_arn).await?;
     balancers.refresh(&call.region)?;
     Ok(json!({}))
 }

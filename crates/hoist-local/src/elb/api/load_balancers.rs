@@ -251,7 +251,7 @@ pub async fn delete(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     }
     for (listener, kept) in balancers.tables().listeners.list(&call.region)? {
         if kept.shown.load_balancer_arn == arn {
-            listeners::remove(balancers, &call.region, &listener)?;
+            listeners::remove(balancers, &call.region, &listener).await?;
         }
     }
     balancers.tables().balancers.delete(&call.region, arn)?;

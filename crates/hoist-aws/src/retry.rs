@@ -134,10 +134,8 @@ pub(crate) fn is_repeatable(service: Service, operation: &str, params: &Value) -
         // It has no token, and the second one would be refused for the name of the first.
         (Service::Ecs, "CreateExpressGatewayService") => false,
         (Service::Ecs, "StartTask" | "ExecuteCommand") => false,
-        // A forced deployment of the same revision is a new deployment each time.
-        (Service::Ecs, "UpdateService") => {
-            params.get("forceNewDeployment").and_then(Value::as_bool) != Some(true)
-        }
+        // Every forced one is a new deployment, and one that was rolled back meanwhile would begin once more.
+        (Service::Ecs, "UpdateService") => !has("forceNewDeployment") && !has("taskDefinition"),
         (Service::CodeDeploy, "CreateDeployment") => false,
         (Service::Ssm, "SendCommand" | "StartSession") => false,
         (Service::Logs, "PutLogEvents") => false,
@@ -292,7 +290,8 @@ mod tests {
         assert!(!is("RunTask", json!({})));
         assert!(!is("CreateExpressGatewayService", json!({})));
         assert!(is("RunTask", json!({"clientToken": "t"})));
-        assert!(is("UpdateService", json!({"taskDefinition": "web:3"})));
+        assert!(is("UpdateService", json!({"desiredCount": 3})));
+        assert!(!is("UpdateService", json!({"taskDefinition": "web:3"})));
         assert!(!is("UpdateService", json!({"forceNewDeployment": true})));
         assert!(is("DescribeServices", json!({})));
     }

@@ -2,6 +2,7 @@
 
 use hoist_aws::read::{self, ServiceView};
 use hoist_aws::{AwsError, Client, Service};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::express;
@@ -312,27 +313,90 @@ pub async fn update(
     if force {
         request["forceNewDeployment"] = json!(true);
     }
-    let answer = if force {
-        // Each forced call is a deployment of its own: one whose answer was lost is looked for before it is made again.
-        let find = || async {
-            let mut seen = ask(aws, cluster, name).await?;
-            let service = seen
-                .pointer_mut("/services/0")
-                .map_or(Value::Null, Value::take);
-            let moved = moved_on(live, &service, &task_definition);
-            Ok(moved.then(|| json!({ "service": service })))
-        };
-        aws.json_or_find(Service::Ecs, "UpdateService", request, find)
-            .await
-    } else {
-        aws.json(Service::Ecs, "UpdateService", request).await
-    };
+    // Each call may begin a deployment, the same one sent twice too where ECS went back in between: one whose answer was lost is looked
+    // for before it is made again.
+    let find = || begun(aws, cluster, live, &task_definition);
+    let answer = aws
+        .json_or_find(Service::Ecs, "UpdateService", request, find)
+        .await;
     let mut answer = answer
         .map_err(|error| not_answered(format!("failed to update the service {name}"), &error))?;
     if parked(live).is_some() {
         unpark(aws, live).await;
     }
     Ok(answer["service"].take())
+}
+
+/// What UpdateService would have answered had its answer not been lost: the service, with a PRIMARY of this task definition that was not
+/// there `before`. `None` where no deployment was begun.
+async fn begun(
+    aws: &Client,
+    cluster: &str,
+    before: &Value,
+    task_definition: &str,
+) -> Result<Option<Value>, AwsError> {
+    let mut seen = ask(aws, cluster, read::text(before, "serviceName")).await?;
+    let mut service = seen
+        .pointer_mut("/services/0")
+        .map_or(Value::Null, Value::take);
+    if moved_on(before, &service, task_definition) {
+        return Ok(Some(json!({ "service": service })));
+    }
+    // It may have been rolled back already, and PRIMARY be what was live before.
+    let Some(created) = begun_since(aws, cluster, before, task_definition).await? else {
+        return Ok(None);
+    };
+    service["deployments"] =
+        json!([{ "status": "PRIMARY", "taskDefinition": task_definition, "createdAt": created }]);
+    Ok(Some(json!({ "service": service })))
+}
+
+/// When the newest service deployment of this task definition was made that is not older than PRIMARY of `before`, by the clock of ECS.
+async fn begun_since(
+    aws: &Client,
+    cluster: &str,
+    before: &Value,
+    task_definition: &str,
+) -> Result<Option<Value>, AwsError> {
+    let primary = read::list(before, "deployments").find(|it| it["status"] == "PRIMARY");
+    let Some(since) = primary.and_then(|primary| read::moment(primary, "createdAt")) else {
+        return Ok(None);
+    };
+    // A deployment and its PRIMARY are not made at quite the same moment. Of another task definition, those of before are told by it.
+    let same = primary.is_some_and(|primary| primary["taskDefinition"] == task_definition);
+    let since = since + SignedDuration::from_secs(if same { 2 } else { 0 });
+    let request = json!({ "cluster": cluster, "service": before["serviceName"] });
+    let listed = aws
+        .json(Service::Ecs, "ListServiceDeployments", request)
+        .await;
+    let listed = match listed {
+        Err(error) if is_unknown_operation(&error) => return Ok(None),
+        listed => listed?,
+    };
+    let later: Vec<&Value> = read::list(&listed, "serviceDeployments")
+        .filter(|it| read::moment(it, "createdAt").is_some_and(|at| at > since))
+        .collect();
+    let revisions: Vec<&Value> = later
+        .iter()
+        .map(|it| &it["targetServiceRevisionArn"])
+        .collect();
+    if revisions.is_empty() {
+        return Ok(None);
+    }
+    // At most 20 are described at once; newer ones than these were not begun by one call.
+    let request = json!({ "serviceRevisionArns": revisions[..revisions.len().min(20)] });
+    let described = aws
+        .json(Service::Ecs, "DescribeServiceRevisions", request)
+        .await?;
+    let ours = |deployment: &Value| {
+        read::list(&described, "serviceRevisions").any(|revision| {
+            revision["serviceRevisionArn"] == deployment["targetServiceRevisionArn"]
+                && revision["taskDefinition"] == task_definition
+        })
+    };
+    let ours = later.into_iter().filter(|it| ours(it));
+    let newest = ours.max_by_key(|it| read::moment(it, "createdAt"));
+    Ok(newest.map(|deployment| deployment["createdAt"].clone()))
 }
 
 /// Whether PRIMARY became another deployment than in `before`, of this task definition.
@@ -491,5 +555,56 @@ mod tests {
         let moved = update(&endpoint.client, "c", &live, wanted).await.unwrap();
         assert_eq!(moved["deployments"][0]["id"], "ecs-svc/2");
         assert_eq!(endpoint.asked("UpdateService").len(), 1);
+    }
+
+    /// Moves a service to `web:2` where the first answer is lost; `deployments` are the service deployments then. What came of it, and how
+    /// often ECS was asked.
+    async fn moved_without_an_answer(deployments: &'static [(&str, f64)]) -> (Value, usize) {
+        let endpoint = Endpoint::answering(move |operation, body, nth| match operation {
+            "UpdateService" if nth == 0 => refusal(500, "ServerException", "try later"),
+            "ListServiceDeployments" => {
+                let listed: Vec<Value> = deployments
+                    .iter()
+                    .map(|(revision, created)| json!({ "targetServiceRevisionArn": revision, "createdAt": created }))
+                    .collect();
+                (200, json!({ "serviceDeployments": listed }))
+            }
+            "DescribeServiceRevisions" => {
+                let described: Vec<Value> = read::list(body, "serviceRevisionArns")
+                    .map(|arn| json!({ "serviceRevisionArn": arn, "taskDefinition": arn }))
+                    .collect();
+                (200, json!({ "serviceRevisions": described }))
+            }
+            "UpdateService" => (
+                200,
+                json!({ "service": { "deployments": [{ "id": "ecs-svc/9", "status": "PRIMARY", "taskDefinition": "web:2" }] } }),
+            ),
+            _ => (
+                200,
+                json!({ "services": [{ "serviceName": "web", "status": "ACTIVE", "deployments": [
+                    { "id": "ecs-svc/3", "status": "PRIMARY", "taskDefinition": "web:1", "createdAt": 130.0 }] }] }),
+            ),
+        })
+        .await;
+        let live = json!({ "serviceName": "web", "deployments": [
+            { "id": "ecs-svc/1", "status": "PRIMARY", "taskDefinition": "web:1", "createdAt": 100.0 }] });
+        let wanted = Move {
+            task_definition: "web:2".to_owned(),
+            changes: Vec::new(),
+            count: None,
+            force: false,
+        };
+        let mut moved = update(&endpoint.client, "c", &live, wanted).await.unwrap();
+        let calls = endpoint.asked("UpdateService").len();
+        (moved["deployments"][0].take(), calls)
+    }
+
+    #[tokio::test]
+    async fn a_deployment_that_was_rolled_back_before_its_answer_came_is_not_made_again() {
+        let (found, calls) = moved_without_an_answer(&[("web:1", 99.9), ("web:2", 120.5)]).await;
+        assert_eq!((&found["createdAt"], calls), (&json!(120.5), 1));
+        // One of an earlier attempt is none of this call's.
+        let (found, calls) = moved_without_an_answer(&[("web:2", 99.0), ("web:1", 100.1)]).await;
+        assert_eq!((&found["id"], calls), (&json!("ecs-svc/9"), 2));
     }
 }

@@ -13,6 +13,7 @@ mod server;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
+mod unread;
 mod uploads;
 
 pub use catalogue::{Blob, Registry, RegistryOpenError};

@@ -25,6 +25,7 @@ use super::catalogue::Registry;
 use super::place::Place;
 use super::refusal::Refusal;
 use super::token::SignedIn;
+use super::unread::ReadOn;
 use super::uploads::Taken;
 use crate::clock;
 
@@ -42,6 +43,7 @@ struct Asked<'a> {
 /// Answers one request to `/v2/`.
 pub async fn serve(registry: &Registry, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let body = ReadOn::wrap(body);
     let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let query: Vec<(String, String)> = query.into_owned().collect();
     let header = parts

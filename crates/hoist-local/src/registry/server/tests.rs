@@ -394,6 +394,26 @@ async fn listen(registry: &Registry) -> (String, tokio::task::JoinHandle<std::io
 }
 
 #[tokio::test]
+async fn whoever_is_still_sending_when_refused_gets_the_answer_and_keeps_the_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (_folder, registry) = registry();
+    let (host, server) = listen(&registry).await;
+    let mut client = tokio::net::TcpStream::connect(&host).await.unwrap();
+    for _ in 0..2 {
+        let head =
+            "PUT /v2/shop/manifests/v1 HTTP/1.1\r\nhost: r\r\ncontent-length: 200000\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"Not Authorized\n") {
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 401 "));
+        client.write_all(&vec![7; 200_000]).await.unwrap();
+    }
+    server.abort();
+}
+
+#[tokio::test]
 async fn our_own_client_pushes_pulls_and_mounts() {
     let (_folder, registry) = registry();
     for name in ["base", "shop/web"] {

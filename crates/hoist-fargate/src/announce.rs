@@ -2,12 +2,35 @@
 
 use crate::step::Turn;
 use crate::world::Kind;
-use crate::{Millis, Service, ServiceEvent, TargetState, Task};
+use crate::{Arn, Millis, Service, ServiceEvent, TargetState, Task};
 
 /// The newest that a service keeps.
 const KEPT: usize = 100;
 /// How long the repetition of an unresolved condition is withheld: 6 h.
 const WITHHELD: Millis = 6 * 3_600_000;
+
+/// How often something happened to a service in this step, by what it happened to.
+#[derive(Default)]
+pub(crate) struct Tally(Vec<(Arn, String, u32)>);
+
+impl Tally {
+    /// Counts one.
+    pub fn add(&mut self, service: &str, what: &str) {
+        let known = self.0.iter_mut().find(|it| it.0 == service && it.1 == what);
+        match known {
+            Some((_, _, count)) => *count += 1,
+            None => self.0.push((service.to_owned(), what.to_owned(), 1)),
+        }
+    }
+
+    /// Takes what was counted for a service, in the order of what it happened to.
+    fn take(&mut self, service: &str) -> Vec<(String, u32)> {
+        let ours = self.0.extract_if(.., |it| it.0 == service);
+        let mut ours: Vec<_> = ours.map(|(_, what, count)| (what, count)).collect();
+        ours.sort();
+        ours
+    }
+}
 
 impl Turn<'_> {
     /// Writes an event of the service; `what` follows `(service NAME) `.
@@ -58,29 +81,19 @@ impl Turn<'_> {
     /// Writes what happened to the targets in this step, in the order of public logs: deregistered, and some milliseconds later
     /// begun draining.
     pub fn announce_targets(&mut self, service: &mut Service) {
-        if self.draining.is_empty() && self.deregistered.is_empty() && self.registered.is_empty() {
-            return;
-        }
-        let ours = |key: &(String, String)| key.0 == service.arn;
-        let draining: Vec<_> = self.draining.extract_if(.., |key, _| ours(key)).collect();
-        let gone: Vec<_> = self
-            .deregistered
-            .extract_if(.., |key, _| ours(key))
-            .collect();
-        let new: Vec<_> = self.registered.extract_if(.., |key, _| ours(key)).collect();
-        for ((_, target_group), count) in new {
+        for (target_group, count) in self.registered.take(&service.arn) {
             self.announce(
                 service,
                 &format!("registered {count} targets in (target-group {target_group})"),
             );
         }
-        for ((_, target_group), count) in gone {
+        for (target_group, count) in self.deregistered.take(&service.arn) {
             self.announce(
                 service,
                 &format!("deregistered {count} targets in (target-group {target_group})"),
             );
         }
-        for ((_, set), count) in draining {
+        for (set, count) in self.draining.take(&service.arn) {
             let what = format!("has begun draining connections on {count} tasks.");
             self.announce_set(service, &set, &what);
         }

@@ -6,6 +6,7 @@ use crate::capacity;
 use crate::life::{Birth, SERVICE_ONLY};
 use crate::request::{self, flag, number, required, text};
 use crate::rollout::GivenUp;
+use crate::stages::NOT_PAUSED;
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
@@ -298,6 +299,7 @@ impl Turn<'_> {
         let configuration = request::configuration(&kept)?;
         let load_balancers = request::load_balancers(&kept);
         self.refuse_balancers(&load_balancers, definition)?;
+        self.refuse_offers(&kept, definition)?;
         service.configuration = configuration;
         service.load_balancers = load_balancers;
         service.grace_period =
@@ -320,6 +322,35 @@ impl Turn<'_> {
             Some(balancer) => Err(Refusal::invalid(format!(
                 "The container {} does not exist in the task definition.",
                 balancer.container
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What Service Connect offers must be a named port of the task definition (the message: several public logs).
+    fn refuse_offers(&self, kept: &Request, definition: &str) -> Result<(), Refusal> {
+        let connect = kept.get("serviceConnectConfiguration");
+        let connect = connect.filter(|it| it["enabled"] == true);
+        let offers = connect.and_then(|it| it["services"].as_array());
+        let (Some(offers), Some(definition)) = (offers, self.world.task_definition(definition))
+        else {
+            return Ok(());
+        };
+        let containers = definition.document.get("containerDefinitions");
+        let ports = containers
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .flat_map(|it| it["portMappings"].as_array())
+            .flatten()
+            .map(|it| &it["name"]);
+        let unknown = offers
+            .iter()
+            .filter_map(|it| it["portName"].as_str())
+            .find(|name| !ports.clone().any(|it| it == name));
+        match unknown {
+            Some(name) => Err(Refusal::invalid(format!(
+                "portName({name}) does not refer to any named PortMapping in the container definitions"
             ))),
             None => Ok(()),
         }
@@ -400,6 +431,7 @@ impl Turn<'_> {
             self.read_settings(service, &definition, kept)?;
         } else {
             self.refuse_balancers(&service.load_balancers, &definition)?;
+            self.refuse_offers(&service.request, &definition)?;
         }
         service.desired_count = count.unwrap_or(service.desired_count);
         let is_new = reshaped || forced || service.task_definition != definition;
@@ -469,7 +501,7 @@ impl Turn<'_> {
         for member in ["cluster", "count", "taskDefinition", "startedBy", "group"] {
             kept.shift_remove(member);
         }
-        let strategy = self.strategy_of(&kept, &cluster.arn);
+        let strategy = self.strategy_of(&kept, &cluster.arn).to_vec();
         let request_of_task = self.shape_request(kept, &definition);
         let mut providers: Vec<Option<String>> = Vec::new();
         let arns = (0..count)
@@ -622,15 +654,27 @@ impl Turn<'_> {
         Ok(Answer::ServiceDeployment(arn))
     }
 
+    /// Refusals: developer guide, troubleshooting blue/green deployments.
     fn continue_service_deployment(&mut self, request: &Request) -> Answered {
         let arn = required(request, "serviceDeploymentArn")?.to_owned();
         let hook = required(request, "hookId")?;
         let record = self.world.service_deployment(&arn).ok_or_else(|| {
             Refusal::new(
                 "ServiceDeploymentNotFoundException",
-                "Service deployment not found.",
+                "The service deployment does not exist.",
             )
         })?;
+        if record.status.is_final() {
+            return Err(Refusal::invalid(
+                "Continuing a service deployment is not allowed for service deployment in terminal states.",
+            ));
+        }
+        let kind = hook.strip_prefix("ecs-").and_then(|it| it.split_once('-'));
+        if kind.is_none_or(|(kind, id)| kind.is_empty() || id.is_empty()) {
+            return Err(Refusal::invalid(
+                "Invalid hookId: hookId must follow the format: ecs-{hookType}-{id}",
+            ));
+        }
         let service = record.service.clone();
         let action = match text(request, "action") {
             Some("ROLLBACK") => HookAction::Rollback,
@@ -642,9 +686,7 @@ impl Turn<'_> {
             .get(&service)
             .is_some_and(|it| it.current_service_deployment.as_deref() == Some(arn.as_str()));
         if !in_flight {
-            return Err(Refusal::invalid(
-                "The specified lifecycle hook is not awaiting an action.",
-            ));
+            return Err(Refusal::invalid(NOT_PAUSED));
         }
         self.resolve_pause(&service, hook, action)?;
         Ok(Answer::ServiceDeployment(arn))

@@ -36,21 +36,28 @@ pub(crate) fn choose(strategy: &[Value], has: impl Fn(&str) -> u32) -> Option<St
 
 impl Turn<'_> {
     /// The strategy that a request names, or the default one of its cluster.
-    pub fn strategy_of(&self, request: &Map<String, Value>, cluster: &str) -> Vec<Value> {
+    pub fn strategy_of<'a>(
+        &'a self,
+        request: &'a Map<String, Value>,
+        cluster: &str,
+    ) -> &'a [Value] {
         if request.contains_key("launchType") {
-            return Vec::new();
+            return &[];
         }
         let own = request
             .get("capacityProviderStrategy")
             .and_then(Value::as_array)
             .filter(|it| !it.is_empty());
+        if let Some(own) = own {
+            return own;
+        }
         let default = self
             .world
             .clusters
             .get(cluster)
             .and_then(|it| it.request.get("defaultCapacityProviderStrategy"))
             .and_then(Value::as_array);
-        own.or(default).cloned().unwrap_or_default()
+        default.map_or(&[], Vec::as_slice)
     }
 
     /// The provider of the next task of a service.
@@ -61,7 +68,10 @@ impl Turn<'_> {
         cluster: &str,
     ) -> Option<String> {
         let strategy = self.strategy_of(request, cluster);
-        choose(&strategy, |name| {
+        if strategy.is_empty() {
+            return None;
+        }
+        choose(strategy, |name| {
             self.world
                 .live_tasks_of(&service.arn)
                 .filter(|(_, it)| it.is_wanted())

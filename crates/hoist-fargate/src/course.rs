@@ -170,13 +170,18 @@ pub struct HookRun {
     pub calling: bool,
     /// Inner: when it is called again, while it says IN_PROGRESS.
     pub call_at: Option<Millis>,
+    /// Inner: what was wrong with it, where it did not say FAILED itself.
+    pub error: Option<String>,
 }
 
 /// What a hook's function answered (`hookStatus`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HookAnswer {
     Succeeded,
     Failed,
+    /// It could not be called, or what it said is no answer: what AWS says of that, such as
+    /// `ECS was unable to parse the response from … due to: HookStatus must not be null.`
+    Broken(String),
     /// Call it again after this time (`callBackDelay`; default 30 s).
     InProgress(Millis),
 }

@@ -72,6 +72,17 @@ impl Crew {
         wanted.chain(self.others.iter().copied())
     }
 
+    /// How many tasks of the deployments that `which` picks are RUNNING, and how many are before that.
+    pub fn running_and_pending(&self, which: impl Fn(usize) -> bool) -> (u32, u32) {
+        let ours = self.statuses().filter(|(of, _)| which(*of));
+        ours.fold((0, 0), |(running, pending), (_, status)| {
+            (
+                running + u32::from(status == TaskStatus::Running),
+                pending + u32::from(status < TaskStatus::Running),
+            )
+        })
+    }
+
     /// Keeps the places of deployments right when one is dropped.
     pub fn forget_deployment(&mut self, index: usize) {
         let places = self.tasks.iter_mut().map(|it| &mut it.deployment);

@@ -38,11 +38,11 @@ impl Ids {
         (LOW + self.next() % (8 * LOW)).to_string()
     }
 
-    /// 21 characters, as in service deployments.
-    pub(crate) fn characters21(&mut self) -> String {
+    /// So many characters: 21 as in service deployments, 43 as in hooks.
+    pub(crate) fn characters(&mut self, count: usize) -> String {
         const LETTERS: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        (0..21)
+        (0..count)
             .map(|_| LETTERS[(self.next() >> 58) as usize] as char)
             .collect()
     }
@@ -81,7 +81,7 @@ mod tests {
         let mut ids = Ids::new(7);
         assert_eq!(ids.hex32().len(), 32);
         assert_eq!(ids.digits19().len(), 19);
-        assert_eq!(ids.characters21().len(), 21);
+        assert_eq!(ids.characters(21).len(), 21);
         let uuid = ids.uuid();
         assert_eq!(
             uuid.split('-').map(str::len).collect::<Vec<_>>(),

@@ -40,11 +40,9 @@ impl Turn<'_> {
         let mut ids = std::mem::take(&mut self.world.settings.ids);
         let id = ids.hex32();
         self.world.touch(Kind::Settings, "");
-        let arn = self.world.arn(
-            birth.region,
-            "task",
-            &[birth.cluster_name, "/", &id].concat(),
-        );
+        let arn = self
+            .world
+            .arn_of(birth.region, "task", &[birth.cluster_name, &id]);
         let containers = self
             .world
             .task_definitions
@@ -55,10 +53,10 @@ impl Turn<'_> {
                 let uuid = ids.uuid();
                 Container {
                     name: definition.name.clone(),
-                    arn: self.world.arn(
+                    arn: self.world.arn_of(
                         birth.region,
                         "container",
-                        &[birth.cluster_name, "/", &id, "/", &uuid].concat(),
+                        &[birth.cluster_name, &id, &uuid],
                     ),
                     image: definition.image.clone(),
                     essential: definition.essential,
@@ -272,18 +270,17 @@ impl Turn<'_> {
         match task.status {
             TaskStatus::Activating => {
                 task.pull_started_at = Some(self.now);
-                let pinned = task
+                let revision = task
                     .revision
                     .as_ref()
-                    .and_then(|arn| self.world.service_revisions.get(arn))
-                    .map(|revision| revision.image_digests.clone())
-                    .unwrap_or_default();
+                    .and_then(|arn| self.world.service_revisions.get(arn));
                 for container in &task.containers {
+                    let digests = revision.map(|it| &it.image_digests);
                     self.commands.push(Command::PullImage {
                         task: task.arn.clone(),
                         container: container.name.clone(),
                         image: container.image.clone(),
-                        digest: pinned.get(&container.name).cloned(),
+                        digest: digests.and_then(|it| it.get(&container.name)).cloned(),
                     });
                 }
             }
@@ -299,8 +296,7 @@ impl Turn<'_> {
                         availability_zone: task.availability_zone.clone().unwrap_or_default(),
                     });
                     if let Some(service) = &task.service {
-                        let key = (service.clone(), target.target_group.clone());
-                        *self.registered.entry(key).or_default() += 1;
+                        self.registered.add(service, &target.target_group);
                     }
                 }
             }
@@ -320,13 +316,11 @@ impl Turn<'_> {
                         port: target.port,
                     });
                     if let Some(service) = &task.service {
-                        let key = (service.clone(), target.target_group.clone());
-                        *self.deregistered.entry(key).or_default() += 1;
+                        self.deregistered.add(service, &target.target_group);
                     }
                 }
                 if let (Some(service), Some(deployment)) = (&task.service, &task.started_by) {
-                    let key = (service.clone(), deployment.clone());
-                    *self.draining.entry(key).or_default() += 1;
+                    self.draining.add(service, deployment);
                 }
             }
             TaskStatus::Deprovisioning => {

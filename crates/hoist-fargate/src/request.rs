@@ -221,8 +221,17 @@ fn read_strategy(read: &mut DeploymentConfiguration, given: &Request) -> Result<
     Ok(())
 }
 
+/// Refusals of pauses: developer guide, troubleshooting blue/green deployments.
 fn read_hook(given: &Request) -> Result<Hook, Refusal> {
-    let pauses = text(given, "targetType") == Some("PAUSE");
+    let pauses = match text(given, "targetType") {
+        None | Some("AWS_LAMBDA") => false,
+        Some("PAUSE") => true,
+        Some(_) => {
+            return Err(Refusal::invalid(
+                "Invalid targetType. Valid values are: AWS_LAMBDA, PAUSE",
+            ));
+        }
+    };
     let target = text(given, "hookTargetArn").map(str::to_owned);
     if !pauses && target.is_none() {
         return Err(Refusal::invalid(
@@ -240,14 +249,20 @@ fn read_hook(given: &Request) -> Result<Hook, Refusal> {
             LifecycleStage::ProductionTrafficShift,
         ];
         if pauses && shifts.contains(&stage) {
-            return Err(Refusal::invalid(format!(
-                "PAUSE hooks are not supported at {word}."
-            )));
+            return Err(Refusal::invalid(
+                "Invalid lifecycle stage provided for Pause Hook",
+            ));
         }
         stages.push(stage);
     }
     let timeout = given.get("timeoutConfiguration").and_then(Value::as_object);
     let minutes = timeout.and_then(|it| number(it, "timeoutInMinutes"));
+    // "Valid Range: Minimum value of 1. Maximum value of 20160" (API reference).
+    if minutes.is_some_and(|it| !(1..=20_160).contains(&it)) {
+        return Err(Refusal::invalid(
+            "timeoutInMinutes must be between 1 and 20160.",
+        ));
+    }
     Ok(Hook {
         target: target.filter(|_| !pauses),
         stages,

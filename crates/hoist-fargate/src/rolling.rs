@@ -4,6 +4,8 @@
 //! and tasks that are meant to run never exceed the maximum (rounded down). Tasks that drain or stop count for neither, as in the
 //! documentation of `maximumPercent` ("in the RUNNING or PENDING state").
 
+use std::ops::Range;
+
 use crate::crew::{Crew, Seen, is_unhealthy_news};
 use crate::life::{Birth, SERVICE_ONLY};
 use crate::step::Turn;
@@ -80,7 +82,6 @@ impl Turn<'_> {
     fn roll(&mut self, service: &mut Service, crew: &mut Crew) {
         if crew.has_news {
             self.account(service);
-            *crew = self.crew(service);
         }
         self.count_what_waited(service);
         if self.trip(service) {
@@ -195,12 +196,14 @@ impl Turn<'_> {
 
     /// How many tasks the PRIMARY lacks beyond what the maximum leaves room for.
     fn shortage(&self, service: &Service, crew: &Crew) -> u32 {
-        if !self.may_launch(service) {
-            return 0;
-        }
         let (_, upper) = limits(service);
         let room = upper.saturating_sub(crew.total());
-        missing(service, crew).saturating_sub(room)
+        let short = missing(service, crew).saturating_sub(room);
+        if short > 0 && self.may_launch(service) {
+            short
+        } else {
+            0
+        }
     }
 
     fn stop_surplus(&mut self, service: &mut Service, crew: &mut Crew) {
@@ -250,14 +253,14 @@ impl Turn<'_> {
         if service.deployments.len() == 1 {
             return;
         }
-        let olds: Vec<usize> = (1..service.deployments.len()).collect();
+        let olds = 1..service.deployments.len();
         if let Some(course) = service.course.clone() {
             // What has traffic keeps its tasks first.
             let share = |index: &usize| {
                 let revision = &service.deployments[*index].revision;
                 Traffic::of(&service.traffic.production, revision)
             };
-            let mut in_order = olds.clone();
+            let mut in_order: Vec<usize> = olds.clone().collect();
             in_order.sort_by_key(|index| std::cmp::Reverse(share(index)));
             let mut places = desired;
             for index in in_order {
@@ -270,13 +273,13 @@ impl Turn<'_> {
                 }
                 service.deployments[index].desired_count = kept;
             }
-            self.stop_beyond(service, crew, &olds);
+            self.stop_beyond(service, crew, olds);
             return;
         }
 
         // Older deployments. What is not healthy there makes room first.
         let mut to_free = self.shortage(service, crew);
-        for &index in &olds {
+        for index in olds.clone() {
             let freed = self.stop_some(service, crew, to_free, |it| {
                 it.deployment == index && !it.healthy
             });
@@ -293,7 +296,7 @@ impl Turn<'_> {
             let mut keep = serving
                 .saturating_sub(shortage)
                 .max(lower.saturating_sub(healthy));
-            let mut in_order = olds.clone();
+            let mut in_order: Vec<usize> = olds.clone().collect();
             // What was once completed is worth more than what never was.
             in_order
                 .sort_by_key(|i| service.deployments[*i].rollout_state != RolloutState::Completed);
@@ -307,7 +310,7 @@ impl Turn<'_> {
                 keep -= old.desired_count;
             }
         }
-        self.stop_beyond(service, crew, &olds);
+        self.stop_beyond(service, crew, olds);
     }
 
     /// Stops what is unhealthy of an older deployment: it need not wait for its replacement, another revision is there.
@@ -319,8 +322,8 @@ impl Turn<'_> {
     }
 
     /// Stops what older deployments have beyond what they are to keep.
-    fn stop_beyond(&mut self, service: &Service, crew: &mut Crew, olds: &[usize]) {
-        for &index in olds {
+    fn stop_beyond(&mut self, service: &Service, crew: &mut Crew, olds: Range<usize>) {
+        for index in olds {
             let old = &service.deployments[index];
             let wanted = old.desired_count;
             let theirs = |it: &Seen| it.deployment == index;
@@ -339,9 +342,9 @@ impl Turn<'_> {
 
     fn launch_missing(&mut self, service: &mut Service, crew: &mut Crew) {
         let (_, upper) = limits(service);
-        if self.may_launch(service) {
-            let room = upper.saturating_sub(crew.total());
-            let count = missing(service, crew).min(room);
+        let room = upper.saturating_sub(crew.total());
+        let count = missing(service, crew).min(room);
+        if count > 0 && self.may_launch(service) {
             self.launch_for(service, 0, count, crew);
         }
         for index in 1..service.deployments.len() {
@@ -382,7 +385,7 @@ impl Turn<'_> {
                 cluster: &service.cluster,
                 cluster_name,
                 definition: &deployment.task_definition,
-                group: format!("service:{}", service.name),
+                group: ["service:", &service.name].concat(),
                 started_by: Some(deployment_id.clone()),
                 service: Some(service.arn.clone()),
                 revision: Some(deployment.revision.clone()),
@@ -454,12 +457,12 @@ impl Turn<'_> {
     /// Says so when the percentages leave no way to go on.
     fn announce_block(&mut self, service: &mut Service, crew: &Crew) {
         let (lower, upper) = limits(service);
-        let blocked = self.may_launch(service)
-            && missing(service, crew) > 0
+        let blocked = missing(service, crew) > 0
             && crew.total() >= upper
             && crew.healthy() <= lower
             && crew.healthy() == crew.total()
-            && !crew.has_stopping();
+            && !crew.has_stopping()
+            && self.may_launch(service);
         if blocked {
             self.announce_condition(
                 service,
@@ -582,27 +585,20 @@ impl Turn<'_> {
 
     /// Brings the counts of the service, its deployments and the service deployment up to date.
     pub fn count(&mut self, service: &mut Service, crew: &Crew) {
-        let mut of_service = (0, 0);
-        let mut of_deployments = vec![(0, 0); service.deployments.len()];
-        let gone = &mut (0, 0);
-        for (deployment, status) in crew.statuses() {
-            let its = of_deployments.get_mut(deployment).unwrap_or(gone);
-            let [running, pending] = [
-                u32::from(status == TaskStatus::Running),
-                u32::from(status < TaskStatus::Running),
-            ];
-            its.0 += running;
-            its.1 += pending;
-            of_service.0 += running;
-            of_service.1 += pending;
-        }
         // A new PRIMARY wants nothing before it can launch: UpdateService answers with a `desiredCount` of 0.
         let wanted = match service.primary() {
-            Some(it) if is_new(it) && of_deployments[0] == (0, 0) && !self.may_launch(service) => 0,
+            Some(it)
+                if is_new(it)
+                    && crew.running_and_pending(|of| of == 0) == (0, 0)
+                    && !self.may_launch(service) =>
+            {
+                0
+            }
             _ => service.wanted_count(),
         };
-        (service.running_count, service.pending_count) = of_service;
-        for (deployment, (running, pending)) in service.deployments.iter_mut().zip(of_deployments) {
+        (service.running_count, service.pending_count) = crew.running_and_pending(|_| true);
+        for (index, deployment) in service.deployments.iter_mut().enumerate() {
+            let (running, pending) = crew.running_and_pending(|of| of == index);
             if deployment.status == DeploymentStatus::Primary {
                 deployment.desired_count = wanted;
             }

@@ -1,5 +1,6 @@
 //! A deployment's course: it begins, counts failures, trips the circuit breaker, rolls back, completes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -28,58 +29,67 @@ impl Breaker {
     }
 }
 
+/// `statusReason` of what failed and cannot be rolled back, from public logs
+/// (the developer guide shows it among the action logs, too).
+const NO_CANDIDATE: &str = "No rollback candidate was found to run the rollback.";
+
 /// Why a running deployment is given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
     Breaker,
     Request,
     /// StopServiceDeployment with `ABORT`: nothing is rolled back.
     Abort,
     Alarm,
-    /// A lifecycle hook failed or timed out.
-    Hook,
-    /// A listener rule could not be changed.
-    Traffic,
+    /// A lifecycle hook failed or timed out: what AWS says of it after `because `.
+    Hook(String),
+    /// A listener rule could not be changed: what the load balancer said.
+    Traffic(String),
     /// A stage, or the whole deployment, took too long.
     Timeout,
 }
 
 impl GivenUp {
     /// `rolloutStateReason`. Those that no public log shows are worded like the others.
-    fn rollout_reason(self, id: &str) -> String {
+    fn rollout_reason(&self, id: &str) -> String {
         match self {
             GivenUp::Breaker => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
             GivenUp::Request | GivenUp::Abort => {
                 format!("ECS deployment {id} stopped by a user.")
             }
             GivenUp::Alarm => "ECS deployment failed: alarm detected.".to_owned(),
-            GivenUp::Hook => format!("ECS deployment {id} failed: lifecycle hook failed."),
-            GivenUp::Traffic => format!("ECS deployment {id} failed: traffic shift failed."),
+            GivenUp::Hook(_) => format!("ECS deployment {id} failed: lifecycle hook failed."),
+            GivenUp::Traffic(_) => format!("ECS deployment {id} failed: traffic shift failed."),
             GivenUp::Timeout => format!("ECS deployment {id} failed: timed out."),
         }
     }
 
-    /// What the service's event says after `deployment failed: `.
-    fn event(self) -> Option<&'static str> {
+    /// What the service's event says after `deployment failed: `. A public log of a failed hook has the whole sentence of
+    /// `statusReason` there.
+    fn event(&self) -> Option<String> {
         match self {
-            GivenUp::Breaker => Some("tasks failed to start."),
-            GivenUp::Alarm => Some("alarm detected."),
-            GivenUp::Hook => Some("lifecycle hook failed."),
-            GivenUp::Traffic => Some("traffic shift failed."),
-            GivenUp::Timeout => Some("timed out."),
+            GivenUp::Breaker => Some("tasks failed to start.".to_owned()),
+            GivenUp::Alarm => Some("alarm detected.".to_owned()),
+            GivenUp::Hook(_) | GivenUp::Traffic(_) | GivenUp::Timeout => Some(self.rolled_back()),
             GivenUp::Request | GivenUp::Abort => None,
         }
     }
 
-    /// Why, for `statusReason` and `rollback.reason`.
-    fn why(self) -> &'static str {
+    /// `statusReason` and `rollback.reason` of what is rolled back. Of the breaker, alarms and hooks as public logs have it; of rules
+    /// as <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting-blue-green.html>; the others like them.
+    fn rolled_back(&self) -> String {
+        format!("Service deployment rolled back because {}", self.why())
+    }
+
+    /// What follows `because `.
+    fn why(&self) -> Cow<'static, str> {
         match self {
-            GivenUp::Breaker => "the circuit breaker threshold was exceeded.",
-            GivenUp::Request | GivenUp::Abort => "of a request to stop it.",
-            GivenUp::Alarm => "an alarm was detected.",
-            GivenUp::Hook => "a lifecycle hook failed.",
-            GivenUp::Traffic => "traffic could not be shifted.",
-            GivenUp::Timeout => "it took too long.",
+            GivenUp::Breaker => "the circuit breaker threshold was exceeded.".into(),
+            GivenUp::Request | GivenUp::Abort => "of a request to stop it.".into(),
+            GivenUp::Alarm => "of one or more active alarms.".into(),
+            GivenUp::Hook(what) => what.clone().into(),
+            GivenUp::Traffic(said) => format!("of invalid networking configuration. {said}").into(),
+            GivenUp::Timeout => "it took too long.".into(),
         }
     }
 }
@@ -100,7 +110,7 @@ impl Turn<'_> {
     pub fn begin(&mut self, service: &mut Service) {
         let ids = &mut self.world.settings.ids;
         let (number, revision_number, characters) =
-            (ids.digits19(), ids.digits19(), ids.characters21());
+            (ids.digits19(), ids.digits19(), ids.characters(21));
         self.world.touch(Kind::Settings, "");
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
         let path = format!("{cluster_name}/{}", service.name);
@@ -559,12 +569,12 @@ impl Turn<'_> {
             GivenUp::Breaker => service.configuration.breaker.rollback,
             GivenUp::Alarm => service.configuration.alarms.rollback,
             GivenUp::Abort => false,
-            GivenUp::Request | GivenUp::Hook | GivenUp::Traffic | GivenUp::Timeout => true,
+            GivenUp::Request | GivenUp::Hook(_) | GivenUp::Traffic(_) | GivenUp::Timeout => true,
         };
         let shifts = service.course.is_some() || self.is_elsewhere(service);
         match service.last_completed.clone() {
             Some(completed) if wanted && self.can_roll_back(service) => {
-                self.roll_back(service, &completed, why);
+                self.roll_back(service, &completed, &why);
                 if shifts {
                     self.turn_back(service);
                 }
@@ -574,7 +584,7 @@ impl Turn<'_> {
                 self.end_in_flight(
                     service,
                     ServiceDeploymentStatus::RollbackFailed,
-                    "The service deployment failed, and there is no completed deployment to roll back to.",
+                    NO_CANDIDATE,
                 );
             }
             _ => {
@@ -592,7 +602,7 @@ impl Turn<'_> {
     ///
     /// Public logs agree on the id: `rolling back to deployment ecs-svc/A.` is followed by
     /// `(deployment ecs-svc/A) deployment completed.`, and `rolloutStateReason` of PRIMARY ecs-svc/A names ecs-svc/A itself.
-    fn roll_back(&mut self, service: &mut Service, to: &Completed, why: GivenUp) {
+    fn roll_back(&mut self, service: &mut Service, to: &Completed, why: &GivenUp) {
         let Some(revision) = self.world.service_revisions.get(&to.revision).cloned() else {
             return;
         };
@@ -653,8 +663,9 @@ impl Turn<'_> {
         );
         if let Some(record) = self.world.service_deployments.get_mut(&record_arn) {
             record.status = ServiceDeploymentStatus::RollbackInProgress;
+            record.status_reason = Some(why.rolled_back());
             record.rollback = Some(Rollback {
-                reason: format!("Service deployment rolled back because {}", why.why()),
+                reason: why.rolled_back(),
                 started_at: self.now,
                 revision: revision.arn.clone(),
             });
@@ -664,7 +675,8 @@ impl Turn<'_> {
         self.queue_service(&service.arn);
     }
 
-    /// Ends the service deployment in flight, if there is one.
+    /// Ends the service deployment in flight, if there is one. Without a reason it keeps the one that it has: of a rollback that
+    /// succeeded, why it began, as public logs show it.
     pub fn end_in_flight(
         &mut self,
         service: &mut Service,
@@ -681,7 +693,9 @@ impl Turn<'_> {
             return;
         }
         record.status = status;
-        record.status_reason = (!reason.is_empty()).then(|| reason.to_owned());
+        if !reason.is_empty() {
+            record.status_reason = Some(reason.to_owned());
+        }
         record.updated_at = self.now;
         record.finished_at = Some(self.now);
         if status == ServiceDeploymentStatus::Stopped {
@@ -736,15 +750,15 @@ pub(crate) fn has_failed(task: &Task) -> bool {
             ))
 }
 
-/// Whether the failures of the PRIMARY are too many, by what the service says now.
+/// Whether the failures of the PRIMARY are too many, by what the service says now. While traffic is shifted, too: "both methods only
+/// support rolling update deployment and blue/green deployment types" (developer guide, deployment failure detection); the acceptance
+/// tests of Terraform's provider have the breaker end a BLUE_GREEN deployment, and a public log a CANARY.
 fn is_over_the_threshold(service: &Service) -> bool {
     let breaker = &service.configuration.breaker;
     service.primary().is_some_and(|it| {
         breaker.enable
             && it.rollout_state == RolloutState::InProgress
             && !it.is_rollback
-            // "The deployment circuit breaker can only be used for services using the rolling update" (API reference).
-            && service.course.is_none()
             && it.failed_tasks >= breaker.threshold(service.desired_count)
     })
 }

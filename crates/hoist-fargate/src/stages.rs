@@ -15,9 +15,14 @@ use crate::{
     Strategy, Traffic,
 };
 
-/// "A stage lasts at most 24 h, a deployment 30 days" (facts).
+/// "Each lifecycle stage can last up to 24 hours", and each step of the production traffic shift; "for pause hooks, you can configure
+/// the timeout up to 20,160 minutes (14 days). The overall deployment timeout is 30 days"
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-deployment-how-it-works.html>).
 const LONGEST_STAGE: Millis = 24 * 3_600_000;
 const LONGEST_DEPLOYMENT: Millis = 30 * LONGEST_STAGE;
+
+/// What ContinueServiceDeployment says where nothing waits under that id (developer guide, troubleshooting blue/green deployments).
+pub(crate) const NOT_PAUSED: &str = "Provided hookId is either completed, unavailable, or not associated with the given Resource ARN";
 
 /// A rule that could not be changed on the way back is tried again after this time.
 const TRY_AGAIN: Millis = 30_000;
@@ -27,25 +32,23 @@ impl Turn<'_> {
     /// the deployments changed their places.
     pub fn pursue(&mut self, service: &mut Service, crew: &Crew) -> bool {
         let primary = service.current_revision.clone();
-        while let Some(course) = &service.course {
-            let overdue = self.now >= course.since + LONGEST_STAGE
-                || self.now >= course.began + LONGEST_DEPLOYMENT;
-            if overdue && !course.back {
-                self.give_up(service, GivenUp::Timeout);
-                break;
+        while service.course.is_some() {
+            if self.is_done(service, crew) {
+                self.enter_next_stage(service);
+                continue;
             }
-            if overdue {
+            let overdue = service.course.as_ref().filter(|it| self.now >= it.limit());
+            match overdue.map(|it| it.back) {
+                Some(false) => self.give_up(service, GivenUp::Timeout),
                 // There is nowhere else to go: the deployment has ended, and the service goes on trying.
-                self.end_in_flight(
+                Some(true) => self.end_in_flight(
                     service,
                     ServiceDeploymentStatus::RollbackFailed,
                     "The service deployment failed, and rolling it back took too long.",
-                );
+                ),
+                None => {}
             }
-            if !self.is_done(service, crew) {
-                break;
-            }
-            self.enter_next_stage(service);
+            break;
         }
         service.current_revision != primary
     }
@@ -58,15 +61,11 @@ impl Turn<'_> {
             .iter()
             .filter(|it| it.is_open())
             .flat_map(|it| [Some(it.expires_at), it.call_at]);
-        let limits = [
-            course.since + LONGEST_STAGE,
-            course.began + LONGEST_DEPLOYMENT,
-        ];
         hooks
             .flatten()
             .chain(course.bake_until)
             .chain(course.try_again_at)
-            .chain(limits)
+            .chain([course.limit()])
             .filter(|at| *at > self.now)
             .min()
     }
@@ -175,8 +174,11 @@ impl Turn<'_> {
             let stage = course.stage;
             let hooks = &service.configuration.hooks;
             for hook in hooks.iter().filter(|it| it.stages.contains(&stage)) {
+                let kind = hook.target.as_ref().map_or("pause", |_| "lambda");
+                let id = self.world.settings.ids.characters(43);
                 course.hooks.push(HookRun {
-                    id: self.world.settings.ids.uuid(),
+                    // "hookId must follow the format: ecs-{hookType}-{id}" (developer guide, troubleshooting).
+                    id: ["ecs-", kind, "-", &id].concat(),
                     target: hook.target.clone(),
                     details: hook.details.clone(),
                     status: match hook.target {
@@ -187,6 +189,7 @@ impl Turn<'_> {
                     on_timeout: hook.on_timeout,
                     calling: false,
                     call_at: hook.target.as_ref().map(|_| self.now),
+                    error: None,
                 });
             }
             if !course.hooks.is_empty() {
@@ -216,11 +219,8 @@ impl Turn<'_> {
             .hooks
             .iter()
             .all(|it| it.status == HookStatus::Succeeded);
-        let failed = course
-            .hooks
-            .iter()
-            .any(|it| matches!(it.status, HookStatus::Failed | HookStatus::TimedOut));
         let stage = course.stage;
+        let failed = course.hooks.iter().find_map(|it| it.failure(stage));
         for hook in calls {
             self.commands.push(Command::CallHook {
                 service: service.arn.clone(),
@@ -238,8 +238,8 @@ impl Turn<'_> {
         if changed {
             self.record_course(service);
         }
-        if failed {
-            self.give_up(service, GivenUp::Hook);
+        if let Some(what) = failed {
+            self.give_up(service, GivenUp::Hook(what));
             return false;
         }
         done
@@ -256,6 +256,10 @@ impl Turn<'_> {
             match answer {
                 HookAnswer::Succeeded => hook.status = HookStatus::Succeeded,
                 HookAnswer::Failed => hook.status = HookStatus::Failed,
+                HookAnswer::Broken(error) => {
+                    hook.status = HookStatus::Failed;
+                    hook.error = Some(error);
+                }
                 HookAnswer::InProgress(delay) => hook.call_at = Some(now + delay.max(1)),
             }
             true
@@ -285,9 +289,7 @@ impl Turn<'_> {
         if resolved {
             Ok(())
         } else {
-            Err(Refusal::invalid(
-                "The specified lifecycle hook is not awaiting an action.",
-            ))
+            Err(Refusal::invalid(NOT_PAUSED))
         }
     }
 
@@ -461,7 +463,7 @@ impl Turn<'_> {
             return;
         };
         let now = self.now;
-        let mut given_up = false;
+        let mut given_up = None;
         if number == service.shifts && refused.is_none() {
             service.unsettled = false;
             self.world.touch(Kind::Service, arn);
@@ -476,7 +478,7 @@ impl Turn<'_> {
                     course.shift = Shift::Due;
                     course.try_again_at = Some(now + TRY_AGAIN);
                 }
-                Some(_) => given_up = true,
+                Some(reason) => given_up = Some(GivenUp::Traffic(reason.clone())),
             }
             self.world.touch(Kind::Service, arn);
         }
@@ -486,8 +488,8 @@ impl Turn<'_> {
                 "traffic",
                 &format!("was unable to shift traffic. Reason: {reason}"),
             );
-            if given_up {
-                self.give_up(&mut service, GivenUp::Traffic);
+            if let Some(why) = given_up {
+                self.give_up(&mut service, why);
             }
             self.world.touch(Kind::Service, arn);
         }
@@ -552,6 +554,38 @@ impl HookRun {
             self.status,
             HookStatus::AwaitingAction | HookStatus::InProgress
         )
+    }
+
+    /// What AWS says of it if it failed, after `because `. The sentences about a function and about a pause that timed out are those of
+    /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting-blue-green.html>; that about a pause that somebody
+    /// ended with ROLLBACK, and a function that took too long, are like them.
+    fn failure(&self, stage: LifecycleStage) -> Option<String> {
+        let stage = stage.as_str();
+        let what = match (&self.target, self.status) {
+            (None, HookStatus::TimedOut) => format!("{stage} pause hook timed out."),
+            (None, HookStatus::Failed) => format!("{stage} pause hook was rolled back."),
+            (Some(target), HookStatus::TimedOut | HookStatus::Failed) => {
+                let error = match (&self.error, self.status) {
+                    (Some(error), _) => error.clone(),
+                    (None, HookStatus::TimedOut) => {
+                        format!("Lifecycle hook target {target} timed out.")
+                    }
+                    _ => format!("Lifecycle hook target {target} returned FAILED status."),
+                };
+                format!("{stage} lifecycle hook(s) failed. {error}")
+            }
+            _ => return None,
+        };
+        Some(what)
+    }
+}
+
+impl Course {
+    /// When it has taken too long: this stage, with the hooks that may last longer, or the whole.
+    fn limit(&self) -> Millis {
+        let hooks = self.hooks.iter().map(|it| it.expires_at);
+        let stage = hooks.fold(self.since + LONGEST_STAGE, Millis::max);
+        stage.min(self.began + LONGEST_DEPLOYMENT)
     }
 }
 

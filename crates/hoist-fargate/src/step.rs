@@ -1,8 +1,9 @@
 //! The step: one event in, commands out.
 
-use std::collections::BTreeMap;
+use std::hash::Hasher as _;
 
-use crate::table::Key;
+use crate::announce::Tally;
+use crate::table::{Key, Quick};
 use crate::world::{Kind, Queues, Sleeper};
 use crate::{
     Answer, Arn, Call, Command, ContainerStatus, Course, Deployment, Event, Millis, Refusal,
@@ -36,11 +37,11 @@ pub(crate) struct Turn<'w> {
     /// Tasks that may go on, and services to look after.
     pub queues: Queues,
     /// Targets registered in this step and not announced yet, by service and target group.
-    pub registered: BTreeMap<(Arn, Arn), u32>,
+    pub registered: Tally,
     /// Targets deregistered in this step, by service and target group.
-    pub deregistered: BTreeMap<(Arn, Arn), u32>,
+    pub deregistered: Tally,
     /// Tasks whose connections began to drain in this step, by service and deployment.
-    pub draining: BTreeMap<(Arn, String), u32>,
+    pub draining: Tally,
 }
 
 impl<'w> Turn<'w> {
@@ -51,9 +52,9 @@ impl<'w> Turn<'w> {
             now,
             commands: Vec::new(),
             queues,
-            registered: BTreeMap::new(),
-            deregistered: BTreeMap::new(),
-            draining: BTreeMap::new(),
+            registered: Tally::default(),
+            deregistered: Tally::default(),
+            draining: Tally::default(),
         }
     }
 
@@ -474,53 +475,48 @@ fn what_lasts(task: &Task) -> (u64, bool, bool, bool, bool) {
 /// What shows that reconciling changed a service. Whatever else it changes, it announces.
 #[derive(PartialEq)]
 struct Fingerprint {
-    numbers: [u64; 6],
-    /// The PRIMARY and the next; further ones are rare.
-    deployments: [[u64; 12]; 2],
-    more: Vec<[u64; 12]>,
-    course: Option<(Course, Traffic)>,
+    /// A hash of the numbers of the service and its deployments: what they were before is not kept.
+    numbers: u64,
+    course: Option<Box<(Course, Traffic)>>,
 }
 
 impl Fingerprint {
     fn of(service: &Service) -> Self {
-        let mut numbers = service.deployments.iter().map(numbers_of);
+        let mut hash = Quick::default();
+        for number in [
+            service.status as u64,
+            service.announcements,
+            u64::from(service.running_count) << 32 | u64::from(service.pending_count),
+            u64::from(service.steady) * 2 + u64::from(service.current_service_deployment.is_some()),
+            ((service.announced.len() as u64) << 32) + service.deployments.len() as u64,
+        ] {
+            hash.write_u64(number);
+        }
+        for deployment in &service.deployments {
+            add_numbers_of(deployment, &mut hash);
+        }
+        let course = service.course.as_ref();
         Fingerprint {
-            course: service
-                .course
-                .as_ref()
-                .map(|it| (it.clone(), service.traffic.clone())),
-            numbers: [
-                service.status as u64,
-                service.announcements,
-                u64::from(service.running_count),
-                u64::from(service.pending_count),
-                u64::from(service.steady) * 2
-                    + u64::from(service.current_service_deployment.is_some()),
-                ((service.announced.len() as u64) << 32) + service.deployments.len() as u64,
-            ],
-            deployments: [(); 2].map(|()| numbers.next().unwrap_or_default()),
-            more: numbers.collect(),
+            numbers: hash.finish(),
+            course: course.map(|it| Box::new((it.clone(), service.traffic.clone()))),
         }
     }
 }
 
-fn numbers_of(deployment: &Deployment) -> [u64; 12] {
+fn add_numbers_of(it: &Deployment, hash: &mut Quick) {
     let time = |at: Option<Millis>| at.unwrap_or(0);
-    let it = deployment;
-    [
-        it.status as u64,
-        it.rollout_state as u64,
-        u64::from(it.desired_count),
-        u64::from(it.running_count),
-        u64::from(it.pending_count),
-        u64::from(it.failed_tasks),
-        u64::from(it.failures_in_a_row),
-        u64::from(it.is_rollback),
-        u64::from(it.unreplaced),
+    let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
+    for number in [
+        (it.status as u64) << 8 | (it.rollout_state as u64) << 1 | u64::from(it.is_rollback),
+        pair(it.desired_count, it.running_count),
+        pair(it.pending_count, it.failed_tasks),
+        pair(it.failures_in_a_row, it.unreplaced),
         time(it.launch_after),
         time(it.settled_at),
         it.updated_at,
-    ]
+    ] {
+        hash.write_u64(number);
+    }
 }
 
 const RESTARTED: &str = "The host that ran this task was restarted";

@@ -1,6 +1,7 @@
 //! The world: every record that the scheduler keeps, what changed of it, and when it wants to be woken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::mem;
 
 use serde::{Deserialize, Serialize};
@@ -148,7 +149,10 @@ pub(crate) enum Sleeper {
 /// Tasks and services by the time at which they want to be woken; each has one alarm at most.
 #[derive(Clone, Debug, Default)]
 struct Alarms {
-    queue: BTreeSet<(Millis, Sleeper)>,
+    /// Also alarms that were set anew since, which do not count; never as the first.
+    queue: BinaryHeap<Reverse<(Millis, Sleeper)>>,
+    /// About how many those are.
+    outdated: usize,
     tasks: Vec<Option<Millis>>,
     services: Vec<Option<Millis>>,
 }
@@ -170,22 +174,43 @@ impl Alarms {
         if old == at {
             return;
         }
-        if let Some(old) = old {
-            self.queue.remove(&(old, sleeper));
-        }
         if let Some(at) = at {
-            self.queue.insert((at, sleeper));
+            self.queue.push(Reverse((at, sleeper)));
+        }
+        if old.is_some() {
+            self.outdated += 1;
+            self.tidy();
         }
     }
 
+    fn first(&self) -> Option<(Millis, Sleeper)> {
+        self.queue.peek().map(|it| it.0)
+    }
+
     fn take_first_due(&mut self, now: Millis) -> Option<Sleeper> {
-        let (at, sleeper) = *self.queue.first()?;
-        if at > now {
-            return None;
-        }
-        self.queue.pop_first();
+        let (_, sleeper) = self.first().filter(|(at, _)| *at <= now)?;
+        self.queue.pop();
         *self.of(sleeper) = None;
+        self.tidy();
         Some(sleeper)
+    }
+
+    /// Leaves nothing outdated in the first place, and not much elsewhere.
+    fn tidy(&mut self) {
+        while let Some((at, sleeper)) = self.first()
+            && *self.of(sleeper) != Some(at)
+        {
+            self.queue.pop();
+            self.outdated = self.outdated.saturating_sub(1);
+        }
+        if self.outdated > 64 && self.outdated > self.queue.len() / 2 {
+            let mut queue = mem::take(&mut self.queue).into_vec();
+            queue.retain(|Reverse((at, sleeper))| *self.of(*sleeper) == Some(*at));
+            queue.sort_unstable();
+            queue.dedup();
+            self.queue = queue.into();
+            self.outdated = 0;
+        }
     }
 }
 
@@ -296,7 +321,7 @@ impl World {
 
     /// When [`crate::Event::Tick`] is due; `None` while everything waits for other events. May be in the past.
     pub fn next_wakeup(&self) -> Option<Millis> {
-        self.alarms.queue.first().map(|(at, _)| *at)
+        self.alarms.first().map(|(at, _)| at)
     }
 
     /// The account of every ARN.
@@ -452,18 +477,14 @@ impl World {
     /// The service that a request names in a cluster (by its ARN): by name or ARN. An inactive one is found, too.
     pub fn find_service(&self, cluster: &Cluster, name: &str) -> Option<&Service> {
         let name = name.rsplit('/').next().unwrap_or(name);
-        let arn = self.arn(
-            &cluster.region,
-            "service",
-            &format!("{}/{name}", cluster.name),
-        );
+        let arn = self.arn_of(&cluster.region, "service", &[&cluster.name, name]);
         self.services.get(&arn)
     }
 
     /// The task that a request names in a cluster: by id or ARN.
     pub fn find_task(&self, cluster: &Cluster, name: &str) -> Option<&Task> {
         let id = name.rsplit('/').next().unwrap_or(name);
-        let arn = self.arn(&cluster.region, "task", &format!("{}/{id}", cluster.name));
+        let arn = self.arn_of(&cluster.region, "task", &[&cluster.name, id]);
         self.tasks.get(&arn)
     }
 
@@ -487,8 +508,21 @@ impl World {
         if name.starts_with("arn:") {
             return name.to_owned();
         }
+        self.arn_of(region, kind, &[name])
+    }
+
+    /// An ARN of this account, of the parts of its name with `/` between them.
+    pub(crate) fn arn_of(&self, region: &str, kind: &str, parts: &[&str]) -> Arn {
         let account = self.settings.account.as_str();
-        ["arn:aws:ecs:", region, ":", account, ":", kind, "/", name].concat()
+        let mut arn = Arn::with_capacity(160);
+        for part in ["arn:aws:ecs:", region, ":", account, ":", kind] {
+            arn.push_str(part);
+        }
+        for part in parts {
+            arn.push('/');
+            arn.push_str(part);
+        }
+        arn
     }
 
     /// Takes a task out of its place, to be put back before anyone else looks.
@@ -538,4 +572,32 @@ fn insert<T: for<'de> Deserialize<'de>>(
 
 fn json<T: Serialize>(record: &T) -> Vec<u8> {
     serde_json::to_vec(record).expect("records have string keys and no failing parts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn an_alarm_set_anew_counts_alone_and_what_is_outdated_does_not_pile_up() {
+        let mut table = Table::default();
+        let keys: Vec<Key> = (0..3).map(|it| table.insert(it.to_string(), it)).collect();
+        let mut alarms = Alarms::default();
+        for at in 1..1_000 {
+            alarms.set(Sleeper::Task(keys[0]), Some(at * 10));
+            alarms.set(Sleeper::Service(keys[0]), Some(100_000 - at));
+            alarms.set(Sleeper::Task(keys[1]), Some(5));
+            alarms.set(Sleeper::Task(keys[1]), None);
+            assert!(alarms.queue.len() < 300, "{}", alarms.queue.len());
+        }
+        alarms.set(Sleeper::Task(keys[2]), Some(9_990));
+        assert_eq!(alarms.first(), Some((9_990, Sleeper::Task(keys[0]))));
+        assert_eq!(alarms.take_first_due(9_989), None);
+        let mut due = || alarms.take_first_due(100_000);
+        assert_eq!(due(), Some(Sleeper::Task(keys[0])));
+        assert_eq!(due(), Some(Sleeper::Task(keys[2])));
+        assert_eq!(due(), Some(Sleeper::Service(keys[0])));
+        assert_eq!(due(), None);
+    }
 }

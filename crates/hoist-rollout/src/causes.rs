@@ -40,6 +40,7 @@ mod pull_no_route;
 mod pull_rate_limited;
 mod repository_not_found;
 mod role_not_assumable;
+mod rules_do_not_fit;
 mod secret_access_denied;
 mod secret_key_missing;
 mod secret_missing_asm;
@@ -154,6 +155,7 @@ const CATALOGUE: &[Cause] = &[
     target_unhealthy::CAUSE,
     percent_blocks::CAUSE,
     alarm_detected::CAUSE,
+    rules_do_not_fit::CAUSE,
     hook_failed::CAUSE,
     stopped_by_user::CAUSE,
     no_earlier_revision::CAUSE,

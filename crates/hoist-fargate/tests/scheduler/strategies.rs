@@ -246,14 +246,88 @@ fn a_hook_that_fails_rolls_back_at_any_stage() {
         let record = stage.record().arn.clone();
         walk(&mut stage);
         check_rolled_back(&stage, &record, &blue);
-        let failed =
-            "(service web) (deployment ecs-svc/D2) deployment failed: lifecycle hook failed.";
-        assert!(
-            stage.story().iter().any(|it| it == failed),
-            "{:?}",
-            stage.story()
+        let reason = format!(
+            "Service deployment rolled back because {} lifecycle hook(s) failed. Lifecycle hook target {FUNCTION} returned FAILED status.",
+            hooked.as_str()
         );
+        let failed = format!("(service web) (deployment ecs-svc/D2) deployment failed: {reason}");
+        assert!(stage.story().contains(&failed), "{:?}", stage.story());
+        let record = stage.world.service_deployment(&record).unwrap();
+        assert_eq!(record.status_reason.as_ref(), Some(&reason));
+        assert_eq!(record.rollback.as_ref().unwrap().reason, reason);
     }
+}
+
+#[test]
+fn a_first_deployment_whose_hook_cannot_be_used_has_nothing_to_go_back_to() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    let hook = json!({ "hookTargetArn": FUNCTION, "lifecycleStages": ["PRE_SCALE_UP"] });
+    stage.neighbours.hook_asks_again = 100;
+    stage.create(
+        &one,
+        2,
+        strategy("BLUE_GREEN", json!({ "lifecycleHooks": [hook] })),
+    );
+    stage.run_for(1_000);
+    let service = stage.service().arn.clone();
+    let hook = stage.service().course.as_ref().unwrap().hooks[0].id.clone();
+    assert!(hook.starts_with("ecs-lambda-"), "{hook}");
+    stage.run_for(4_050);
+    let said = "ECS was unable to parse the response from F due to: HookStatus must not be null.";
+    let answer = HookAnswer::Broken(said.to_owned());
+    stage.happen(Event::HookAnswered {
+        service,
+        hook,
+        answer,
+    });
+    let record = stage.record();
+    assert_eq!(record.status, ServiceDeploymentStatus::RollbackFailed);
+    let reason = "No rollback candidate was found to run the rollback.";
+    assert_eq!(record.status_reason.as_deref(), Some(reason));
+    let event = format!(
+        "(service web) (deployment ecs-svc/D1) deployment failed: Service deployment rolled back because PRE_SCALE_UP lifecycle hook(s) failed. {said}"
+    );
+    assert_eq!(stage.story(), [event]);
+}
+
+#[test]
+fn the_breaker_ends_a_deployment_that_shifts_traffic_too() {
+    for name in ["BLUE_GREEN", "CANARY"] {
+        let shape = with(strategy(name, json!({})), breaker(true));
+        let (mut stage, two) = standing(shape);
+        let blue = stage.primary().revision.clone();
+        stage.app("app:2", App::exiting(50, 1));
+        stage.update(json!({ "taskDefinition": two }));
+        let record = stage.record().arn.clone();
+        walk(&mut stage);
+        check_rolled_back(&stage, &record, &blue);
+        let record = stage.world.service_deployment(&record).unwrap();
+        assert_eq!(record.breaker_status, BreakerStatus::Triggered);
+        assert!(record.failure_count >= 3, "{}", record.failure_count);
+        let reason =
+            "Service deployment rolled back because the circuit breaker threshold was exceeded.";
+        assert_eq!(record.status_reason.as_deref(), Some(reason));
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_changed_rolls_back_and_says_what_the_load_balancer_said() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    stage.neighbours.shift_refused = 100;
+    stage.run_to("the way back", |world| {
+        let mut courses = world.every_service().filter_map(|it| it.course.as_ref());
+        courses.any(|it| it.back)
+    });
+    stage.neighbours.shift_refused = 0;
+    walk(&mut stage);
+    check_rolled_back(&stage, &record, &blue);
+    let reason = "Service deployment rolled back because of invalid networking configuration. One or more rules not found";
+    let record = stage.world.service_deployment(&record).unwrap();
+    assert_eq!(record.status_reason.as_deref(), Some(reason));
 }
 
 #[test]
@@ -313,6 +387,21 @@ fn a_pause_waits_for_continue_service_deployment() {
         );
         let hook = deployment.hooks[0].clone();
         assert_eq!(hook.status, HookStatus::AwaitingAction);
+        assert!(hook.id.starts_with("ecs-pause-"), "{}", hook.id);
+        for (id, message) in [
+            (
+                "look",
+                "Invalid hookId: hookId must follow the format: ecs-{hookType}-{id}",
+            ),
+            (
+                "ecs-pause-0",
+                "Provided hookId is either completed, unavailable, or not associated with the given Resource ARN",
+            ),
+        ] {
+            let ask = json!({ "serviceDeploymentArn": record, "hookId": id, "action": action });
+            let refused = stage.ask(Action::ContinueServiceDeployment, ask);
+            assert_eq!(refused.unwrap_err().message, message);
+        }
         let ask = json!({ "serviceDeploymentArn": record, "hookId": hook.id, "action": action });
         stage
             .ask(Action::ContinueServiceDeployment, ask.clone())
@@ -337,6 +426,84 @@ fn a_pause_that_nobody_ends_takes_its_time_out_action() {
     assert_eq!(pause.unwrap().3, 300);
     let record = stage.world.service_deployment(&record).unwrap();
     assert_eq!(record.status, ServiceDeploymentStatus::Successful);
+}
+
+#[test]
+fn a_pause_that_runs_out_rolls_back_in_the_words_of_ecs() {
+    let (mut stage, _, record) = pausing(json!({ "timeoutInMinutes": 5, "action": "CONTINUE" }));
+    stage.update(json!({ "deploymentConfiguration": { "lifecycleHooks": [{
+        "targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
+        "timeoutConfiguration": { "timeoutInMinutes": 1 },
+    }] } }));
+    walk(&mut stage);
+    let blue = stage.primary().revision.clone();
+    assert_eq!(
+        stage.world.service_deployment(&record).unwrap().status,
+        ServiceDeploymentStatus::Successful,
+        "what waits keeps the time-out that it began with"
+    );
+    stage.update(json!({ "forceNewDeployment": true }));
+    let record = stage.record().arn.clone();
+    walk(&mut stage);
+    assert_eq!(stage.primary().revision, blue);
+    let reason =
+        "Service deployment rolled back because POST_TEST_TRAFFIC_SHIFT pause hook timed out.";
+    let record = stage.world.service_deployment(&record).unwrap();
+    assert_eq!(record.status, ServiceDeploymentStatus::RollbackSuccessful);
+    assert_eq!(record.status_reason.as_deref(), Some(reason));
+}
+
+/// "For pause hooks, you can configure the timeout up to 20,160 minutes (14 days)": longer than a stage may take otherwise.
+#[test]
+fn a_pause_may_last_a_fortnight() {
+    let (mut stage, _, record) = pausing(json!({ "timeoutInMinutes": 5, "action": "CONTINUE" }));
+    walk(&mut stage);
+    stage.update(json!({ "deploymentConfiguration": { "lifecycleHooks": [{
+        "targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
+        "timeoutConfiguration": { "timeoutInMinutes": 20_160 },
+    }] } }));
+    assert!(completed(&stage.world));
+    stage.keep_commands = false;
+    let blue = stage.primary().revision.clone();
+    for (days, action) in [(13, Some("CONTINUE")), (14, None)] {
+        stage.update(json!({ "forceNewDeployment": true }));
+        let current = stage.record().arn.clone();
+        assert_ne!(current, record);
+        let began = stage.now;
+        stage.run_for(2_000);
+        let hook = stage.service().course.as_ref().unwrap().hooks[0].id.clone();
+        stage.run_until(began + days * DAY);
+        let open = stage.world.service_deployment(&current).unwrap();
+        assert_eq!(open.hooks[0].status, HookStatus::AwaitingAction);
+        if let Some(action) = action {
+            let ask = json!({ "serviceDeploymentArn": current, "hookId": hook, "action": action });
+            stage.ask(Action::ContinueServiceDeployment, ask).unwrap();
+        }
+        walk(&mut stage);
+        let status = stage.world.service_deployment(&current).unwrap().status;
+        let expected = match action {
+            Some(_) => ServiceDeploymentStatus::Successful,
+            None => ServiceDeploymentStatus::RollbackSuccessful,
+        };
+        assert_eq!(status, expected);
+        assert_ne!(stage.primary().revision, blue);
+    }
+}
+
+/// The longest bake time is as long as a stage may take; being baked comes first.
+#[test]
+fn a_deployment_may_bake_for_a_whole_day() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({ "bakeTimeInMinutes": 0 })));
+    stage.keep_commands = false;
+    stage.update(json!({
+        "taskDefinition": two, "deploymentConfiguration": { "bakeTimeInMinutes": 1_440 },
+    }));
+    let record = stage.record().arn.clone();
+    stage.run_until(stage.now + DAY - 60_000);
+    let status = |stage: &Stage| stage.world.service_deployment(&record).unwrap().status;
+    assert_eq!(status(&stage), ServiceDeploymentStatus::InProgress);
+    stage.run_for(120_000);
+    assert_eq!(status(&stage), ServiceDeploymentStatus::Successful);
 }
 
 #[test]
@@ -511,7 +678,18 @@ fn wrong_settings_are_refused() {
         ),
         (
             hook(json!({ "targetType": "PAUSE", "lifecycleStages": ["TEST_TRAFFIC_SHIFT"] })),
-            "PAUSE hooks are not supported at TEST_TRAFFIC_SHIFT.",
+            "Invalid lifecycle stage provided for Pause Hook",
+        ),
+        (
+            hook(json!({ "targetType": "WAIT", "lifecycleStages": ["PRE_SCALE_UP"] })),
+            "Invalid targetType. Valid values are: AWS_LAMBDA, PAUSE",
+        ),
+        (
+            hook(
+                json!({ "targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"],
+                "timeoutConfiguration": { "timeoutInMinutes": 20_161 } }),
+            ),
+            "timeoutInMinutes must be between 1 and 20160.",
         ),
         (
             hook(json!({ "lifecycleStages": ["PRE_SCALE_UP"] })),
@@ -538,18 +716,14 @@ fn pass_a_day(stage: &mut Stage) {
     stage.run_until(end);
 }
 
-/// A stage lasts at most 24 h (facts, "Blue/green, linear, canary"); the breaker is for rolling updates alone.
+/// A stage lasts at most 24 h (facts, "Blue/green, linear, canary").
 #[test]
 fn a_first_deployment_that_never_gets_healthy_ends_with_its_stage_after_a_day() {
     let mut stage = Stage::at_pace(1, Pace::fargate());
     stage.keep_commands = false;
     stage.app("app:1", App::exiting(50, 1));
     let one = stage.register("web", "app:1");
-    stage.create(
-        &one,
-        2,
-        with(strategy("BLUE_GREEN", json!({})), breaker(true)),
-    );
+    stage.create(&one, 2, strategy("BLUE_GREEN", json!({})));
     let record = stage.record().arn.clone();
     stage.run_until(stage.now + DAY - 60_000);
     let status = |stage: &Stage| stage.world.service_deployment(&record).unwrap().status;
@@ -561,7 +735,7 @@ fn a_first_deployment_that_never_gets_healthy_ends_with_its_stage_after_a_day() 
         stage
             .story()
             .iter()
-            .any(|it| it.ends_with("deployment failed: timed out.")),
+            .any(|it| it.ends_with("rolled back because it took too long.")),
         "{:?}",
         stage.story()
     );

@@ -504,3 +504,37 @@ fn records_of_an_older_release_are_read() {
     let refused = World::restore(broken).unwrap_err();
     assert_eq!(refused.to_string(), "cannot read the stored task \"x\"");
 }
+
+#[test]
+fn what_service_connect_offers_must_be_a_named_port() {
+    let mut stage = Stage::new(1);
+    let port = |port: Value| json!([{ "name": "web", "image": "app:1", "portMappings": [{ "containerPort": 80 }, port] }]);
+    let named = port(json!({ "containerPort": 8080, "name": "http" }));
+    let named = stage.register_with("web", named);
+    let nameless = stage.register_with("web", port(json!({ "containerPort": 8080 })));
+    let connect = json!({ "serviceConnectConfiguration": {
+        "enabled": true, "services": [{ "portName": "http" }],
+    } });
+    let ask = |definition: &str| {
+        let service = json!({ "serviceName": "web", "taskDefinition": definition });
+        with(service, connect.clone())
+    };
+    let message =
+        "portName(http) does not refer to any named PortMapping in the container definitions";
+    let refused = stage.ask(Action::CreateService, ask(&nameless));
+    assert_eq!(refused.unwrap_err(), invalid(message));
+    stage.ask(Action::CreateService, ask(&named)).unwrap();
+    let update = json!({ "service": "web", "taskDefinition": nameless });
+    let refused = stage.ask(Action::UpdateService, update.clone());
+    assert_eq!(refused.unwrap_err(), invalid(message));
+    let off = json!({ "serviceConnectConfiguration": { "enabled": false } });
+    stage.ask(Action::UpdateService, with(update, off)).unwrap();
+    assert_eq!(stage.primary().task_definition, nameless);
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal {
+        code: "InvalidParameterException".to_owned(),
+        message: message.to_owned(),
+    }
+}

@@ -50,20 +50,26 @@ pub async fn call(crew: &Crew, due: Due) {
             .unwrap_or_else(|_| Err("it took longer than 15 minutes".to_owned())),
         Err(why) => Err(why),
     };
-    let answer = answered.and_then(|said| read(&said)).unwrap_or_else(|why| {
-        tracing::warn!(
-            function = due.target,
-            stage = due.stage,
-            why,
-            "a lifecycle hook failed"
-        );
-        HookAnswer::Failed
-    });
+    let answer = match answered.map(|said| read(&said)) {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(why)) => broken(&due, &why, "parse the response from", "due to: "),
+        Err(why) => broken(&due, &why, "invoke hook target", "due to "),
+    };
     crew.tell(Event::HookAnswered {
         service: due.service,
         hook: due.hook,
         answer,
     });
+}
+
+/// What AWS says of a function that it cannot use, with our reason in the place of its own (developer guide, troubleshooting
+/// blue/green deployments; the colon as a public log has it).
+fn broken(due: &Due, why: &str, what: &str, due_to: &str) -> HookAnswer {
+    let (function, stage) = (&due.target, due.stage);
+    tracing::warn!(function, stage, why, "a lifecycle hook failed");
+    HookAnswer::Broken(format!(
+        "ECS was unable to {what} {function} {due_to}{why}."
+    ))
 }
 
 /// The event of the function, as the real service sends it.
@@ -164,8 +170,8 @@ fn read(said: &str) -> Result<HookAnswer, String> {
     if said.is_empty() {
         return Ok(HookAnswer::Succeeded);
     }
-    let answer: Value = serde_json::from_str(said)
-        .map_err(|_| format!("it answered {said:?}, which is no JSON"))?;
+    let answer: Value =
+        serde_json::from_str(said).map_err(|_| format!("the answer {said:?} is no JSON"))?;
     match answer["hookStatus"].as_str() {
         Some("SUCCEEDED") => Ok(HookAnswer::Succeeded),
         Some("FAILED") => Ok(HookAnswer::Failed),
@@ -174,7 +180,9 @@ fn read(said: &str) -> Result<HookAnswer, String> {
             let delay = seconds.map_or(CALL_BACK, |it| it.saturating_mul(1_000));
             Ok(HookAnswer::InProgress(delay))
         }
-        _ => Err(format!("it answered {said:?}, without a hookStatus")),
+        // A public log: "due to: HookStatus must not be null."
+        None => Err("HookStatus must not be null".to_owned()),
+        Some(other) => Err(format!("{other} is no HookStatus")),
     }
 }
 

@@ -10,7 +10,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn finds(facts: &Facts<'_>) -> Option<Finding> {
-    facts.said(&["alarm detected"])?;
+    // The event says the first, the service deployment the second (public logs).
+    facts.said_with(&[], &["alarm detected", "one or more active alarms"])?;
     Finding::new(
         "a CloudWatch alarm of the deployment went off",
         "look at the alarm and what it measures; an alarm that is in ALARM before the deployment is ignored",

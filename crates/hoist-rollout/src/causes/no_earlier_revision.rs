@@ -12,7 +12,8 @@ pub(super) const CAUSE: Cause = Cause {
 fn finds(facts: &Facts<'_>) -> Option<Finding> {
     facts
         .said(&["deployment failed: tasks failed to start"])
-        .or_else(|| facts.said(&["circuit breaker: tasks failed to start"]))?;
+        .or_else(|| facts.said(&["circuit breaker: tasks failed to start"]))
+        .or_else(|| facts.said(&["no rollback candidate was found"]))?;
     if facts.has_previous() || facts.said(&["rolling back"]).is_some() {
         return None;
     }
@@ -24,7 +25,8 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::case::Case;
+    use crate::diagnosis::case::{Case, time};
+    use crate::observation::{DeploymentSeen, Observation};
 
     #[test]
     fn in_an_event() {
@@ -37,5 +39,20 @@ mod tests {
                 .id,
             "no-earlier-revision"
         );
+    }
+
+    /// `statusReason` of the service deployment, from public logs.
+    #[test]
+    fn in_what_ecs_says_of_the_deployment() {
+        let mut case = Case::new();
+        case.0.intent.service_deployment = Some("arn:ours".into());
+        let case = case.see(Observation::Deployment(DeploymentSeen {
+            at: time(90),
+            arn: "arn:ours".into(),
+            status: "ROLLBACK_FAILED".into(),
+            reason: "No rollback candidate was found to run the rollback.".into(),
+            ..DeploymentSeen::default()
+        }));
+        assert_eq!(case.diagnose().id, "no-earlier-revision");
     }
 }

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use crate::engine::{on_path, said};
 use crate::error::{BuildError, BuildErrorKind, Result};
+use crate::kit_cache;
 use crate::request::{BuildRequest, Builder, NamedContext, SecretSource};
 
 /// Where the files of a folder of certificates go by these names: Docker's and BuildKit's own, and those of a Kubernetes secret.
@@ -287,12 +288,15 @@ impl Remote {
             "--output=type=docker,{}",
             field(&format!("dest={}", archive.display()))
         );
+        let (read, written) = kit_cache::options(request);
         match &self.client {
             Client::Buildctl(program) => {
                 let mut command = Command::new(program);
                 command
                     .args(self.address_options())
                     .args(["build", "--progress=plain", &output])
+                    .args(read.map(|cache| format!("--import-cache={cache}")))
+                    .args(written.map(|cache| format!("--export-cache={cache}")))
                     .args(buildctl_options(request, dockerfile, layouts));
                 command
             }
@@ -306,6 +310,8 @@ impl Remote {
                     .args(["buildx", "build", "--progress=plain"])
                     .args([format!("--builder={name}"), output])
                     .arg(format!("--platform={}", request.platform))
+                    .args(read.map(|cache| format!("--cache-from={cache}")))
+                    .args(written.map(|cache| format!("--cache-to={cache}")))
                     .args(docker_options(request, dockerfile));
                 for layout in layouts {
                     command.arg(format!(

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hoist_oci::spec::{ImageConfig, Platform};
 use hoist_oci::{Compression, Digest};
@@ -20,6 +21,7 @@ use crate::engine::Buildkit;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::event::{BuildEvent, OutputStream};
 use crate::inputs;
+use crate::kit_cache;
 use crate::layer;
 use crate::layouts;
 use crate::lent::{Lent, lend};
@@ -41,6 +43,7 @@ pub(crate) fn build(
     runtime: &Handle,
     reason: &str,
 ) -> Result<BuiltImage> {
+    kit_cache::check(request)?;
     let _in_use = prune::in_use(workspace)?;
     // What is wrong with the Dockerfile or the context is said in our words, before anything is sent.
     let inputs = inputs::inputs(workspace, request)?;
@@ -54,7 +57,13 @@ pub(crate) fn build(
         dockerfile = lent.write(&inputs.file.source, &dockerfile, folder)?;
     }
     let archive = folder.join("image.tar");
-    let run = |command| runtime.block_on(streamed(command, report));
+    let config = kit_cache::docker_config(request, folder)?;
+    let run = |mut command: Command| {
+        if let Some(config) = &config {
+            command.env("DOCKER_CONFIG", config);
+        }
+        runtime.block_on(streamed(command, report))
+    };
     let mut command = match place {
         Buildkit::Remote(remote) => {
             let layouts = layouts_of(workspace, &lent, folder)?;
@@ -81,7 +90,7 @@ pub(crate) fn build(
     if let Some(epoch) = inputs::epoch(request)? {
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
     }
-    run(command)?;
+    let cached = run(command)?;
     if let Buildkit::Docker(docker) = place {
         let failed = |error| BuildError::io("read what docker built", error);
         let id = std::fs::read_to_string(folder.join("id")).map_err(failed)?;
@@ -90,20 +99,25 @@ pub(crate) fn build(
         run(save)?;
     }
     let (manifest, config_digest, platform) = load(workspace, &archive, request, report)?;
+    // A builder has written its cache; that of a Docker Engine is in the image.
+    let caches = match (place, &request.registry_cache) {
+        (Buildkit::Docker(_), Some(at)) => {
+            vec![(kit_cache::place(at, &request.platform), manifest.clone())]
+        }
+        _ => Vec::new(),
+    };
+    let stages = inputs.file.stages.iter();
+    let steps: usize = stages.map(|stage| 1 + stage.instructions.len()).sum();
+    let steps_cached = cached.min(steps);
     Ok(BuiltImage {
         manifest,
         config_digest,
         platform,
         inputs: inputs.digest,
         bases: Vec::new(),
-        cache: None,
-        steps_run: inputs
-            .file
-            .stages
-            .iter()
-            .map(|stage| 1 + stage.instructions.len())
-            .sum(),
-        steps_cached: 0,
+        caches,
+        steps_run: steps - steps_cached,
+        steps_cached,
         engine: "buildkit",
         engine_reason: reason.into(),
     })
@@ -144,13 +158,14 @@ fn arguments(
         arguments.push(format!("--platform={}", request.platform));
     }
     arguments.extend(docker_options(request, dockerfile));
+    arguments.extend(kit_cache::docker_options(request));
     arguments.push("--".into());
     arguments.push(request.context.display().to_string());
     arguments
 }
 
-/// Runs a command of a client, passing its output on.
-async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
+/// Runs a command of a client, passing its output on. Tells how many steps it says were in a cache.
+async fn streamed(mut command: Command, report: &Reporter) -> Result<usize> {
     let program = Path::new(command.as_std().get_program());
     let name = program
         .file_name()
@@ -167,6 +182,7 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
         .map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let tail = std::sync::Mutex::new(VecDeque::new());
+    let cached = AtomicUsize::new(0);
     let read = async |stream: Option<Box<dyn tokio::io::AsyncRead + Unpin>>, kind: OutputStream| {
         let Some(stream) = stream else { return };
         let mut lines = BufReader::new(stream).lines();
@@ -176,6 +192,9 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
                     tail.pop_front();
                 }
                 tail.push_back(line.clone());
+            }
+            if is_cached(&line) {
+                cached.fetch_add(1, Ordering::Relaxed);
             }
             report.send(BuildEvent::Output { stream: kind, line });
         }
@@ -191,7 +210,7 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
         () = report.gone() => return Err(cancelled()),
     };
     if status.success() {
-        return Ok(());
+        return Ok(cached.into_inner());
     }
     let tail: Vec<String> = tail
         .into_inner()
@@ -201,15 +220,21 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<()> {
         BuildErrorKind::Command,
         format!("{name} failed to build the image ({status})"),
     );
-    let error = if tail
-        .iter()
-        .any(|line| line.contains("buildx component is missing"))
-    {
+    let says = |words: &str| tail.iter().any(|line| line.contains(words));
+    let error = if says("buildx component is missing") {
         error.with_hint("install docker's buildx plug-in (docker-buildx-plugin, docker-buildx), or build with --engine embedded")
+    } else if says("exporting cache") || says("ache export is not supported") {
+        error.with_hint("BuildKit could not keep its cache in the registry: ECR takes that of version 0.12 and newer; leave out --registry-cache to build without")
     } else {
         error
     };
     Err(error.with_output(status.code().unwrap_or(1), tail))
+}
+
+/// Whether a line of plain progress says that a step was in a cache: `#7 CACHED`.
+fn is_cached(line: &str) -> bool {
+    let number = line.strip_prefix('#').and_then(|rest| rest.strip_suffix(" CACHED"));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// One image of the `manifest.json` of `docker save`.

@@ -619,8 +619,8 @@ impl Build<'_> {
         state.config.created = Some(self.created());
         state.config.rootfs.diff_ids = state.layers.iter().map(|layer| layer.diff_id).collect();
         let platform = self.plans.stages[self.plans.target].platform.clone();
-        let cache = match &self.request.registry_cache {
-            None => None,
+        let caches = match &self.request.registry_cache {
+            None => Vec::new(),
             Some(at) => {
                 let absent = state
                     .layers
@@ -630,7 +630,7 @@ impl Build<'_> {
                     self.remote
                         .fetch(&self.runtime, self.workspace, &layer.blob)?;
                 }
-                Some(self.remote.store(self.workspace)?)
+                vec![(at.reference.clone(), self.remote.store(self.workspace)?)]
             }
         };
         let layers = state
@@ -651,7 +651,7 @@ impl Build<'_> {
             platform,
             inputs,
             bases: self.bases(),
-            cache,
+            caches,
             steps_run: self.steps_run.load(Ordering::Relaxed),
             steps_cached: self.steps_cached.load(Ordering::Relaxed),
             engine: "embedded",

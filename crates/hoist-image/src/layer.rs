@@ -279,19 +279,28 @@ mod tests {
                 }
             );
         }
-        let gzip = &store
-            .layer_forms(&Digest::of(&plain))
-            .unwrap()
-            .into_iter()
-            .find(|(form, _)| *form == Compression::Gzip)
-            .unwrap()
-            .1;
-        // One member, as the lazy loaders want it: a reader of single members sees everything.
-        let mut one = Vec::new();
-        flate2::read::GzDecoder::new(store.open_blob(&gzip.digest).unwrap())
-            .read_to_end(&mut one)
-            .unwrap();
-        assert_eq!(one.len(), plain.len());
+    }
+
+    #[test]
+    fn a_gzip_blob_has_a_member_for_each_piece_and_one_for_lazy_loaders() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let entries = entries(3 * PIECE + 17);
+        let mut form = Form::from(Compression::Gzip);
+        for (indexed, size) in [(false, PIECE), (true, 3 * PIECE + 17)] {
+            form.indexed = indexed;
+            let blob = store_layer(&store, form, &entries).unwrap().blob;
+            let mut first = Vec::new();
+            flate2::read::GzDecoder::new(store.open_blob(&blob.digest).unwrap())
+                .read_to_end(&mut first)
+                .unwrap();
+            assert!(first.len() >= size && (indexed || first.len() == size));
+            let again = store_layer(&store, form, &entries).unwrap();
+            assert_eq!((again.blob, again.fresh), (blob, false));
+        }
+        // What lazy loaders cannot read serves everybody else.
+        form.indexed = false;
+        assert!(!store_layer(&store, form, &entries).unwrap().fresh);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub mod fuzzing;
 mod ignore;
 mod images;
 mod inputs;
+mod kit_cache;
 mod layer;
 mod layouts;
 mod lent;

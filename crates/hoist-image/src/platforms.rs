@@ -1,7 +1,7 @@
 //! Images for several platforms: one build each, and an index of them.
 
 use hoist_oci::spec::{Descriptor, Index, Platform, media_type};
-use hoist_oci::{Compression, Digest};
+use hoist_oci::{Compression, Digest, ImageRef};
 
 use crate::cache::KeyBuilder;
 use crate::error::{BuildError, BuildErrorKind, Result};
@@ -53,11 +53,13 @@ pub(crate) fn joined(workspace: &Workspace, mut all: Vec<BuiltImage>) -> Result<
     let json = serde_json::to_vec(&index)
         .map_err(|error| BuildError::io("write the index of the image", error.into()))?;
     workspace.store.put(&json).map_err(failed)?;
-    let caches: Vec<&Descriptor> = all
-        .iter()
-        .filter_map(|built| built.cache.as_ref())
-        .collect();
-    let cache = remote_cache::joined(workspace, &caches)?;
+    let mut caches: Vec<(ImageRef, Descriptor)> = Vec::new();
+    for (place, cache) in all.iter().flat_map(|built| &built.caches) {
+        match caches.iter_mut().find(|(known, _)| known == place) {
+            Some((_, known)) => *known = remote_cache::joined(workspace, known, cache)?,
+            None => caches.push((place.clone(), cache.clone())),
+        }
+    }
     let inputs: Vec<Digest> = all.iter().map(|built| built.inputs).collect();
     let mut bases: Vec<(String, Digest)> =
         all.iter().flat_map(|built| built.bases.clone()).collect();
@@ -75,7 +77,7 @@ pub(crate) fn joined(workspace: &Workspace, mut all: Vec<BuiltImage>) -> Result<
         manifest: Descriptor::of(media_type::INDEX, &json),
         inputs: digest(&inputs),
         bases,
-        cache,
+        caches,
         steps_run,
         steps_cached,
         ..shown

@@ -143,21 +143,24 @@ impl RemoteCache {
     }
 }
 
-/// One artifact of those of several builds.
-pub(crate) fn joined(workspace: &Workspace, caches: &[&Descriptor]) -> Result<Option<Descriptor>> {
+/// One artifact of those of two builds.
+pub(crate) fn joined(
+    workspace: &Workspace,
+    one: &Descriptor,
+    other: &Descriptor,
+) -> Result<Descriptor> {
     let failed =
         |error| BuildError::from_source(BuildErrorKind::Io, "read the list of the cache", error);
     let store = &workspace.store;
-    let mut all: Option<List> = None;
-    for cache in caches {
+    let mut all = List::default();
+    for cache in [one, other] {
         let manifest: Manifest = store.read_json(&cache.digest).map_err(failed)?;
         let list: List = store.read_json(&manifest.config.digest).map_err(failed)?;
-        let all = all.get_or_insert_default();
         all.steps.extend(list.steps);
         all.selections.extend(list.selections);
         all.layers.extend(list.layers);
     }
-    all.map(|all| all.store(workspace)).transpose()
+    all.store(workspace)
 }
 
 impl List {

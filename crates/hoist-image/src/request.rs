@@ -231,8 +231,8 @@ pub struct BuiltImage {
     pub inputs: Digest,
     /// Images that it was built from, with the digests of their manifests.
     pub bases: Vec<(String, Digest)>,
-    /// The artifact to push to where [`BuildRequest::registry_cache`] says.
-    pub cache: Option<Descriptor>,
+    /// What is to be pushed for [`BuildRequest::registry_cache`], and where to.
+    pub caches: Vec<(ImageRef, Descriptor)>,
     /// Steps that ran.
     pub steps_run: usize,
     /// Steps whose result was in the cache.

@@ -287,3 +287,63 @@ fn an_expired_token_or_a_region_where_nothing_is_changes_nothing() {
     );
     assert_eq!(before, after);
 }
+
+/// Runs a command at a terminal of 33 lines and 99 columns, types the second argument line by line as the prompt comes, and prints what was seen.
+const TERMINAL: &str = r#"
+import fcntl, os, pty, struct, sys, termios
+lines = sys.argv[1].split(';')
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 33, 99, 0, 0))
+seen, told = b'', 0
+while True:
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not data:
+        break
+    seen += data
+    if lines and b'# ' in seen[told:]:
+        told = len(seen)
+        os.write(terminal, lines.pop(0).encode() + b'\n')
+sys.stderr.buffer.write(seen)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+#[test]
+fn where_a_step_fails_a_shell_opens_at_the_terminal() {
+    let sandbox = sandbox();
+    let root = sandbox.home().with_file_name("busybox");
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    for applet in ["sh", "cat", "stty"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    let root = root.display().to_string();
+    sandbox.run(&["image", "import", &root, "base"]).expect(0);
+    std::fs::write(
+        sandbox.project().join("Dockerfile"),
+        "FROM base\nENV WORD=known\nWORKDIR /srv\nRUN echo written > /file && exit 7\n",
+    )
+    .unwrap();
+    for command in [
+        &["build", "--engine", "embedded"][..],
+        &["deploy", "--local"],
+        &["push", "--local"],
+    ] {
+        let mut python = sandbox.program("python3".as_ref());
+        python
+            .args(["-c", TERMINAL, "cat /file && echo $WORD $PWD && stty size;exit"])
+            .arg(env!("CARGO_BIN_EXE_hoist"))
+            .args(command)
+            .arg("--debug-shell");
+        let run = support::sandbox::Run::of(python.output().unwrap());
+        run.expect(10)
+            .says("a shell where the command failed")
+            .says("\r\nwritten\r\nknown /srv\r\n33 99\r\n")
+            .says("exit code 7")
+            .never_says("\u{2801}");
+    }
+}

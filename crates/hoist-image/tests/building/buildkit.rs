@@ -8,14 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use hoist_image::{
-    BuildRequest, Builder, Engine, NamedContext, Secret, SecretSource, Workspace, build, export,
+    BuildRequest, Builder, Engine, NamedContext, RegistryCache, Secret, SecretSource, Workspace,
+    build, export,
 };
+use hoist_oci::{ExistingTag, ImageRef, PushOptions, Registry, RegistryOptions, Silent};
 
 use crate::engines::Docker;
+use crate::shared::DockerRegistry;
 use crate::support::Bench;
 
 const FOLDER: &str = "HOIST_TEST_BUILDKIT_FOLDER";
 const ADDRESS: &str = "HOIST_TEST_BUILDER";
+/// A cache in a registry: its reference, and user and password of the registry.
+const CACHE: &str = "HOIST_TEST_BUILDER_CACHE";
 const CERTIFICATES: &str = "HOIST_TEST_BUILDER_CERTS";
 /// A folder with an unpacked Docker of version 24 or newer and its plug-in buildx (`scripts/newer-docker.sh` makes one).
 const NEWER: &str = "HOIST_TEST_DOCKER";
@@ -36,9 +41,22 @@ async fn a_client_builds_when_it_is_told_to() {
         address,
         certificates: std::env::var_os(CERTIFICATES).map(PathBuf::from),
     });
+    let cache = std::env::var(CACHE).ok().map(|place| {
+        let reference: ImageRef = place.parse().unwrap();
+        let credentials = ("hoist".to_owned(), "secret".to_owned());
+        RegistryCache {
+            registry: RegistryOptions {
+                credentials: [(reference.host().to_owned(), credentials)].into(),
+                ..RegistryOptions::default()
+            },
+            reference,
+            lazy: false,
+        }
+    });
     let request = BuildRequest {
         engine: Engine::Buildkit,
         builder,
+        registry_cache: cache.clone(),
         build_args: vec![("WORD".into(), "given".into())],
         annotations: vec![("note".into(), "kept".into())],
         secrets: vec![Secret {
@@ -55,6 +73,17 @@ async fn a_client_builds_when_it_is_told_to() {
         Ok(built) => {
             hoist_image::name(&workspace, "built", &built.manifest).unwrap();
             println!("built: {}", built.engine_reason);
+            println!("cached: {}.", built.steps_cached);
+            let options = PushOptions {
+                existing_tag: ExistingTag::Move,
+                ..PushOptions::default()
+            };
+            for (place, content) in &built.caches {
+                Registry::new(cache.as_ref().unwrap().registry.clone())
+                    .push(&workspace.store, content, place, &options, &Silent)
+                    .await
+                    .unwrap();
+            }
         }
         Err(error) => println!("failed: {error}: {:?}\n{:#?}", error.hint(), error.output()),
     }
@@ -177,6 +206,38 @@ async fn docker_runs_steps_on_a_base_that_only_this_machine_has() {
     remote.truncate(2);
     let said = client(&bench, &remote);
     assert!(said.contains("failed: the engine buildkit needs"), "{said}");
+}
+
+/// What differs with each run, so that it shows whether a step ran again.
+const RANDOM: &str = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /one\nCOPY a /a\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_docker_goes_on_where_another_one_was() {
+    let server = DockerRegistry::start_closed().await;
+    let bench = bench().await;
+    bench.write("Dockerfile", RANDOM);
+    let base = bench.folder.path().join("base.tar");
+    let cache = server.reference("app:hoist-cache").to_string();
+    let mut contents = Vec::new();
+    for cached in [0, 2, 0] {
+        let docker = Docker::start(&base);
+        let path = docker.client.parent().unwrap().display().to_string();
+        let path = format!("{path}:/usr/bin:/bin");
+        let mut environment = vec![
+            ("PATH", path.as_str()),
+            ("DOCKER_HOST", &docker.host),
+            (CACHE, &cache),
+        ];
+        if contents.len() == 2 {
+            environment.truncate(2);
+        }
+        let said = client(&bench, &environment);
+        assert!(said.contains(&format!("cached: {cached}.")), "{said}");
+        let image = hoist_image::inspect(&bench.workspace, "built").unwrap();
+        contents.push(image.config.rootfs.diff_ids);
+    }
+    assert_eq!(contents[0], contents[1], "the same layers");
+    assert_ne!(contents[1], contents[2], "without the cache it runs again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,4 +416,24 @@ async fn a_real_buildkit_at_an_address_builds_by_socket_and_by_mutual_tls() {
     let address = format!("unix://{socket}");
     environment[1] = (ADDRESS, &address);
     assert_built(&bench, &client(&bench, &environment), "(by buildx)");
+
+    // The cache that it writes serves another one, which is empty.
+    let server = DockerRegistry::start_closed().await;
+    let text = RANDOM.replace("RUN", "RUN --network=none");
+    bench.write("Dockerfile", &text);
+    let cache = server.reference("app:hoist-cache").to_string();
+    environment.push((CACHE, &cache));
+    let built = || {
+        let prune = ["builder", "prune", "--all", "--force"];
+        assert!(docker.command(&prune).status().unwrap().success());
+        let said = client(&bench, &environment);
+        let (_, cached) = said.split_once("cached: ").expect(&said);
+        let cached: usize = cached.split_once('.').unwrap().0.parse().unwrap();
+        let image = hoist_image::inspect(&bench.workspace, "built").unwrap();
+        (cached, image.config.rootfs.diff_ids)
+    };
+    let (_, first) = built();
+    let (cached, again) = built();
+    assert!(cached >= 2, "{cached}");
+    assert_eq!(again, first);
 }

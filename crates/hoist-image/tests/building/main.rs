@@ -14,6 +14,7 @@ mod image;
 mod killed;
 mod layer_reader;
 mod mistakes;
+mod other_readers;
 mod pruning;
 mod registry;
 mod remote;

@@ -8,14 +8,24 @@ use hoist_oci::{ExistingTag, ImageRef, PushOptions, Registry, RegistryOptions, S
 
 use crate::support::{Bench, busybox};
 
-struct DockerRegistry {
+/// Debian's registry, empty.
+pub struct DockerRegistry {
     process: Child,
-    address: String,
+    pub address: String,
     _folder: tempfile::TempDir,
 }
 
 impl DockerRegistry {
-    async fn start() -> DockerRegistry {
+    pub async fn start() -> DockerRegistry {
+        DockerRegistry::start_as(false).await
+    }
+
+    /// One that only the user `hoist` with the password `secret` may use.
+    pub async fn start_closed() -> DockerRegistry {
+        DockerRegistry::start_as(true).await
+    }
+
+    async fn start_as(closed: bool) -> DockerRegistry {
         let folder = tempfile::tempdir().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -25,7 +35,20 @@ impl DockerRegistry {
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
             folder.path().join("data").display()
         );
-        std::fs::write(&config, text).unwrap();
+        let auth = match closed {
+            false => String::new(),
+            true => {
+                // "secret", as htpasswd -B writes it.
+                let hash = "$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+                let users = folder.path().join("users");
+                std::fs::write(&users, format!("hoist:{hash}\n")).unwrap();
+                format!(
+                    "auth: {{htpasswd: {{realm: r, path: {}}}}}\n",
+                    users.display()
+                )
+            }
+        };
+        std::fs::write(&config, text + &auth).unwrap();
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -44,11 +67,12 @@ impl DockerRegistry {
             retries: 40,
             ..RegistryOptions::default()
         });
-        patient.head(&registry.reference("none:v1")).await.unwrap();
+        let answer = patient.head(&registry.reference("none:v1")).await;
+        assert!(answer.is_ok() || closed, "{answer:?}");
         registry
     }
 
-    fn reference(&self, rest: &str) -> ImageRef {
+    pub fn reference(&self, rest: &str) -> ImageRef {
         format!("{}/{rest}", self.address).parse().unwrap()
     }
 }
@@ -99,10 +123,12 @@ async fn an_empty_machine_goes_on_where_another_one_was() {
             .push(store, &built.manifest, &image, &options, &Silent)
             .await
             .unwrap();
-        let cache = built.cache.as_ref().unwrap();
-        let place = server.reference("app:hoist-cache");
+        let [(place, cache)] = built.caches.as_slice() else {
+            panic!("{:?}", built.caches);
+        };
+        assert_eq!(*place, server.reference("app:hoist-cache"));
         registry
-            .push(store, cache, &place, &options, &Silent)
+            .push(store, cache, place, &options, &Silent)
             .await
             .unwrap();
     };

@@ -5,7 +5,7 @@ use hoist_oci::signing::SigningKey;
 use hoist_oci::{Digest, ExistingTag, ImageRef, PushOptions, Registry, RegistryError, Silent};
 use hoist_project::Source;
 
-use super::{Builder, CACHE_TAG, registry, target};
+use super::{Builder, registry, target};
 use crate::ecr::Repository;
 use crate::event::Step;
 use crate::failure::{Failure, Kind};
@@ -39,16 +39,17 @@ impl Builder<'_> {
     ) -> Result<String, RegistryError> {
         let store = &self.workspace.store;
         let mut told = String::new();
-        if let Some(cache) = &image.cache {
+        for (place, cache) in &image.caches {
             let options = PushOptions {
                 existing_tag: ExistingTag::Move,
                 ..PushOptions::default()
             };
-            let place = target.with_tag(CACHE_TAG);
             registry
-                .push(store, cache, &place, &options, &Silent)
+                .push(store, cache, place, &options, &Silent)
                 .await?;
-            told.push_str(", cache");
+            if told.is_empty() {
+                told.push_str(", cache");
+            }
         }
         let name = self.project.repository();
         let mut artifacts = Vec::new();

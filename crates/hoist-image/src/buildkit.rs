@@ -233,7 +233,9 @@ async fn streamed(mut command: Command, report: &Reporter) -> Result<usize> {
 
 /// Whether a line of plain progress says that a step was in a cache: `#7 CACHED`.
 fn is_cached(line: &str) -> bool {
-    let number = line.strip_prefix('#').and_then(|rest| rest.strip_suffix(" CACHED"));
+    let number = line
+        .strip_prefix('#')
+        .and_then(|rest| rest.strip_suffix(" CACHED"));
     number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -19,7 +19,11 @@ use crate::request::{BuildRequest, RegistryCache};
 
 /// Where BuildKit keeps what the embedded engine keeps at `at`.
 pub(crate) fn place(at: &RegistryCache, platform: &Platform) -> ImageRef {
-    let mut tag = format!("{}-buildkit-{}", at.reference.reference(), platform.architecture);
+    let mut tag = format!(
+        "{}-buildkit-{}",
+        at.reference.reference(),
+        platform.architecture
+    );
     if let Some(variant) = &platform.variant {
         tag = format!("{tag}-{variant}");
     }
@@ -33,7 +37,12 @@ pub(crate) fn options(request: &BuildRequest) -> (Option<String>, Option<String>
         return (None, None);
     };
     let mut common = format!("type=registry,ref={}", place(at, &request.platform));
-    if at.registry.plain_http.iter().any(|host| host == at.reference.host()) {
+    if at
+        .registry
+        .plain_http
+        .iter()
+        .any(|host| host == at.reference.host())
+    {
         common.push_str(",registry.insecure=true");
     }
     // ECR takes a cache in the form of an image only.
@@ -85,7 +94,11 @@ fn written(
         }
         // Plug-ins, contexts and builders stay where they are.
         let beside = own.parent().and_then(|own| fs::canonicalize(own).ok());
-        for entry in beside.and_then(|own| fs::read_dir(own).ok()).into_iter().flatten() {
+        for entry in beside
+            .and_then(|own| fs::read_dir(own).ok())
+            .into_iter()
+            .flatten()
+        {
             let entry = entry?;
             if entry.file_name() != "config.json" {
                 symlink(entry.path(), folder.join(entry.file_name()))?;
@@ -93,7 +106,12 @@ fn written(
         }
     }
     for (host, (user, password)) in credentials {
-        set(&mut config, "auths", host, json!({"username": user, "password": password}));
+        set(
+            &mut config,
+            "auths",
+            host,
+            json!({"username": user, "password": password}),
+        );
         // Without a helper's name the file itself is asked, also where all others are in a helper.
         set(&mut config, "credHelpers", host, json!(""));
     }
@@ -137,7 +155,8 @@ mod tests {
             platform: "linux/arm64/v8".parse().unwrap(),
             registry_cache: Some(RegistryCache {
                 registry: RegistryOptions {
-                    credentials: [("r:5000".to_owned(), ("AWS".to_owned(), "secret".to_owned()))].into(),
+                    credentials: [("r:5000".to_owned(), ("AWS".to_owned(), "secret".to_owned()))]
+                        .into(),
                     plain_http: vec!["r:5000".into()],
                     ..RegistryOptions::default()
                 },
@@ -151,9 +170,13 @@ mod tests {
     #[test]
     fn each_platform_has_a_tag_of_its_own() {
         let mut request = request();
-        let read = "type=registry,ref=r:5000/app:hoist-cache-buildkit-arm64-v8,registry.insecure=true";
+        let read =
+            "type=registry,ref=r:5000/app:hoist-cache-buildkit-arm64-v8,registry.insecure=true";
         let written = format!("{read},mode=max,image-manifest=true,oci-mediatypes=true");
-        assert_eq!(options(&request), (Some(read.into()), Some(written.clone())));
+        assert_eq!(
+            options(&request),
+            (Some(read.into()), Some(written.clone()))
+        );
         assert_eq!(
             docker_options(&request),
             [
@@ -164,7 +187,10 @@ mod tests {
         request.no_cache = true;
         assert_eq!(options(&request), (None, Some(written)));
         request.registry_cache = None;
-        assert_eq!((options(&request), docker_options(&request)), ((None, None), vec![]));
+        assert_eq!(
+            (options(&request), docker_options(&request)),
+            ((None, None), vec![])
+        );
     }
 
     #[test]
@@ -172,12 +198,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = dir.path().join("own");
         fs::create_dir_all(own.join("cli-plugins")).unwrap();
-        let before = r#"{"credsStore":"desktop","auths":{"other":{"auth":"eDp5"}},"currentContext":"c"}"#;
+        let before =
+            r#"{"credsStore":"desktop","auths":{"other":{"auth":"eDp5"}},"currentContext":"c"}"#;
         fs::write(own.join("config.json"), before).unwrap();
         let folder = dir.path().join("ours");
         let credentials = request().registry_cache.unwrap().registry.credentials;
         written(Some(&own.join("config.json")), &folder, &credentials).unwrap();
-        let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+        let read =
+            |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
         assert_eq!(
             read(&folder.join("config.json")),
             json!({
@@ -189,12 +217,22 @@ mod tests {
         );
         assert!(folder.join("cli-plugins").is_dir());
         assert_eq!(fs::read_to_string(own.join("config.json")).unwrap(), before);
-        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(folder.join("config.json")).unwrap());
+        let mode = std::os::unix::fs::MetadataExt::mode(
+            &fs::metadata(folder.join("config.json")).unwrap(),
+        );
         assert_eq!(mode & 0o777, 0o600);
 
         let alone = dir.path().join("alone");
-        written(Some(Path::new("/nowhere/config.json")), &alone, &credentials).unwrap();
-        assert_eq!(read(&alone.join("config.json"))["auths"]["r:5000"]["username"], "AWS");
+        written(
+            Some(Path::new("/nowhere/config.json")),
+            &alone,
+            &credentials,
+        )
+        .unwrap();
+        assert_eq!(
+            read(&alone.join("config.json"))["auths"]["r:5000"]["username"],
+            "AWS"
+        );
     }
 
     #[test]

@@ -335,7 +335,11 @@ fn where_a_step_fails_a_shell_opens_at_the_terminal() {
     ] {
         let mut python = sandbox.program("python3".as_ref());
         python
-            .args(["-c", TERMINAL, "cat /file && echo $WORD $PWD && stty size;exit"])
+            .args([
+                "-c",
+                TERMINAL,
+                "cat /file && echo $WORD $PWD && stty size;exit",
+            ])
             .arg(env!("CARGO_BIN_EXE_hoist"))
             .args(command)
             .arg("--debug-shell");

@@ -100,11 +100,6 @@ print(members, 'sha256:' + hashlib.sha256(gzip.open(sys.argv[1]).read()).hexdige
     let name = target.to_string();
     said(&mut docker.command(&["pull", "-q", &name]));
     let archive = folder.join("docker.tar");
-    said(
-        docker
-            .command(&["save", "-o"])
-            .arg(&archive)
-            .arg(&name),
-    );
+    said(docker.command(&["save", "-o"]).arg(&archive).arg(&name));
     assert_eq!(saved_layer(&archive, &folder.join("docker-save")), diff_id);
 }

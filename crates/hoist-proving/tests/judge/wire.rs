@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use hoist_aws::{AwsError, Service, TransportKind};
-use hoist_fargate::{DeploymentStatus, Task, TaskStatus};
+use hoist_fargate::{DeploymentStatus, Health, Task, TaskStatus};
 use hoist_local::ecs::wire;
 use hoist_pipeline::Asks;
 use jiff::Timestamp;
@@ -255,10 +255,15 @@ impl Inner {
         if primary.status != DeploymentStatus::Primary || primary.task_definition != definition {
             return Err(format!("PRIMARY is {}", primary.task_definition));
         }
-        let good = self
-            .tasks()
-            .filter(|it| it.task_definition == definition && it.is_wanted())
-            .filter(|it| it.status == TaskStatus::Running)
+        let ours = || {
+            self.tasks()
+                .filter(|it| it.task_definition == definition && it.is_wanted())
+                .filter(|it| it.status == TaskStatus::Running)
+        };
+        if let Some(sick) = ours().find(|it| it.health == Health::Unhealthy) {
+            return Err(format!("{} is unhealthy", sick.arn));
+        }
+        let good = ours()
             .filter(|it| {
                 let state = |it: &hoist_fargate::Target| serde_json::to_value(it.state);
                 it.targets

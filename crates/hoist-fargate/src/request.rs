@@ -78,6 +78,15 @@ pub(crate) fn keep(kept: &mut Request, request: Request) {
                     kept.insert(name, Value::Object(new));
                 }
             },
+            // A service has a strategy or a launch type; an empty strategy brings the launch type back.
+            Value::Array(items) if name == "capacityProviderStrategy" => {
+                if !items.is_empty() {
+                    kept.remove("launchType");
+                    kept.insert(name, items.into());
+                } else if kept.remove(&name).is_some() {
+                    kept.insert("launchType".to_owned(), "FARGATE".into());
+                }
+            }
             value => {
                 kept.insert(name, value);
             }

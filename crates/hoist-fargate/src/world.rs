@@ -468,10 +468,12 @@ impl World {
     /// `ClusterNotFoundException`.
     pub fn find_cluster(&self, region: &str, name: Option<&str>) -> Result<&Cluster, Refusal> {
         let arn = self.arn(region, "cluster", name.unwrap_or("default"));
-        self.clusters
-            .get(&arn)
-            .filter(|cluster| cluster.active)
-            .ok_or_else(|| Refusal::new("ClusterNotFoundException", "Cluster not found."))
+        let refused = |message: &str| Refusal::new("ClusterNotFoundException", message);
+        match self.clusters.get(&arn) {
+            Some(cluster) if cluster.active => Ok(cluster),
+            Some(_) => Err(refused("The referenced cluster was inactive.")),
+            None => Err(refused("Cluster not found.")),
+        }
     }
 
     /// The service that a request names in a cluster (by its ARN): by name or ARN. An inactive one is found, too.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -29,6 +29,17 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
         store: &'a Store,
         image: &'a Image,
     ) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>>;
+
+    /// Copies what an image has in a directory into another that is there and empty, with owners and modes. False if the image has no
+    /// such directory. Not every runtime can; nothing is copied then.
+    fn seed<'a>(
+        &'a self,
+        _image: &'a PreparedImage,
+        _path: &'a str,
+        _to: &'a Path,
+    ) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
     /// Makes a task's network and its control group. Fails if the id is in use.
     fn create_task(&self, task: TaskSpec) -> BoxFuture<'_, Result<(), RuntimeError>>;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoist_fargate::{Event, Task};
-use hoist_oci::spec::Platform;
+use hoist_oci::spec::{ContainerConfig, Platform};
 use hoist_oci::{Digest, ImageRef};
-use hoist_runtime::{Exit, Mount, MountSource, RuntimeError, StartError, TaskProcess};
+use hoist_runtime::{Exit, Mount, MountSource, PreparedImage, RuntimeError, StartError, TaskProcess};
 use serde_json::{Map, Value};
 
 use super::compose::Definition;
@@ -181,7 +181,7 @@ async fn try_start(
             "CannotStartContainerError: no container {container}"
         ))
     })?;
-    let (prepared, image) = run
+    let (prepared_from, image) = run
         .image(container)
         .ok_or_else(|| failed("CannotStartContainerError: the image is gone".to_owned()))?;
     let destination = log_stream(crew, &record, container, &definition)
@@ -196,7 +196,7 @@ async fn try_start(
     );
     let mut spec = definition.compose(
         container,
-        prepared,
+        prepared_from.clone(),
         &image,
         &around,
         &run.secrets(container),
@@ -208,7 +208,9 @@ async fn try_start(
         ));
     }
     spec.extra_hosts.extend(run.hosts());
-    spec.mounts = mounts(crew, &record, &document, &definition).map_err(failed)?;
+    spec.mounts = mounts(crew, &record, &document, &definition, (&prepared_from, &image))
+        .await
+        .map_err(failed)?;
     match crew.ctx.runtime.start(&record.id, spec).await {
         Ok(mut process) => {
             let streams = [process.take_stdout(), process.take_stderr()]
@@ -269,6 +271,7 @@ fn surroundings<'a>(crew: &Crew, task: &Task, container: &str) -> Vec<(&'a str, 
         let base = format!("http://{host}");
         if let Some(id) = crew.runtime_id(&task.arn, container) {
             around.push(("ECS_CONTAINER_METADATA_URI_V4", format!("{base}/v4/{id}")));
+            around.push(("ECS_AGENT_URI", format!("{base}/api/{id}")));
         }
         // SDKs put the address that they know before this path.
         if host == metadata::ADDRESS
@@ -323,12 +326,19 @@ async fn log_stream(
 }
 
 /// The volumes of a container. All are ephemeral directories of the task, which its containers share.
-fn mounts(
+///
+/// One that is mounted where the image has a `VOLUME` begins with what the image has there, if no container has been given it before
+/// (developer guide, "Use bind mounts with Amazon ECS").
+async fn mounts(
     crew: &Crew,
     task: &Task,
     document: &Map<String, Value>,
     definition: &Definition<'_>,
+    (prepared, image): (&PreparedImage, &ContainerConfig),
 ) -> Result<Vec<Mount>, String> {
+    // Containers that start at the same time may share volumes.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = TURN.lock().await;
     let volumes = document
         .get("volumes")
         .and_then(Value::as_array)
@@ -361,13 +371,22 @@ fn mounts(
             ));
         }
         let folder = crew.folder(&task.id).join(volume);
-        // Owned by root, mode 755 (developer guide, "Use bind mounts with Amazon ECS"), whatever this process's mask is.
-        let made = std::fs::create_dir_all(&folder).and_then(|()| {
-            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))
-        });
-        made.map_err(|error| {
+        let failed = |error: std::io::Error| {
             format!("ResourceInitializationError: failed to create the volume {volume}: {error}")
-        })?;
+        };
+        if !folder.exists() {
+            // Owned by root, mode 755 (as above), whatever this process's mask is.
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| {
+                    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))
+                })
+                .map_err(failed)?;
+            let same = |it: &String| it.trim_end_matches('/') == path.trim_end_matches('/');
+            if image.volumes.iter().any(same) {
+                let seeding = crew.ctx.runtime.seed(prepared, path, &folder);
+                seeding.await.map_err(failed)?;
+            }
+        }
         mounts.push(Mount {
             target: path.to_owned(),
             source: MountSource::Bind(folder),

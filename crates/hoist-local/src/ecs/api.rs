@@ -22,6 +22,8 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "DeleteCluster" => clusters::delete(ctx, call).await,
         "ListContainerInstances" => instances::list(ctx, call),
         "DescribeContainerInstances" => instances::describe(ctx, call),
+        "DeregisterContainerInstance" | "UpdateContainerAgent" => instances::of_one(ctx, call),
+        "UpdateContainerInstancesState" => instances::set_states(ctx, call),
         "PutAttributes" => instances::put_attributes(ctx, call),
         "DeleteAttributes" => instances::delete_attributes(ctx, call),
         "ListAttributes" => instances::list_attributes(ctx, call),
@@ -47,6 +49,7 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "DescribeTaskSets" => task_sets::describe(ctx, call),
 
         "RunTask" => tasks::run(ctx, call).await,
+        "StartTask" => instances::start_task(ctx, call),
         "StopTask" => tasks::stop(ctx, call).await,
         "DescribeTasks" => tasks::describe(ctx, call),
         "ListTasks" => tasks::list(ctx, call),

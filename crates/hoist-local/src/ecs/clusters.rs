@@ -18,6 +18,10 @@ pub async fn create(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     }
     request.insert("clusterName".to_owned(), name.into());
     check_providers(call)?;
+    // A default strategy is there only for providers that come with it.
+    if call.params.get("capacityProviders").is_none() {
+        check_associated(call.list("defaultCapacityProviderStrategy"), &[])?;
+    }
     change(ctx, call, Action::CreateCluster, request).await
 }
 
@@ -40,7 +44,36 @@ pub async fn put_capacity_providers(ctx: &Ctx, call: &Call) -> Result<Value, Api
         }
     }
     check_providers(call)?;
+    check_unused(ctx, call)?;
     change(ctx, call, Action::UpdateCluster, request(call)).await
+}
+
+/// A provider that tasks or services of the cluster use stays with it.
+fn check_unused(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
+    let kept = call.strings("capacityProviders");
+    let used = ctx.driver.read(|world| {
+        let cluster = world.find_cluster(&call.region, call.str("cluster"))?;
+        let mut used: Vec<String> = world
+            .tasks(&cluster.arn)
+            .filter(|it| it.status != TaskStatus::Stopped)
+            .filter_map(|it| it.capacity_provider.clone())
+            .collect();
+        for service in world.services(&cluster.arn) {
+            let strategy = service.request.get("capacityProviderStrategy");
+            let items = strategy.and_then(Value::as_array).into_iter().flatten();
+            if service.status != hoist_fargate::ServiceStatus::Inactive {
+                used.extend(items.filter_map(|it| Some(it["capacityProvider"].as_str()?.to_owned())));
+            }
+        }
+        Ok::<_, ApiError>(used)
+    })?;
+    if used.iter().any(|it| !kept.contains(&it.as_str())) {
+        return Err(ApiError::new(
+            "ResourceInUseException",
+            "The specified capacity provider is in use and cannot be removed.",
+        ));
+    }
+    Ok(())
 }
 
 pub async fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
@@ -82,6 +115,24 @@ fn check_providers(call: &Call) -> Result<(), ApiError> {
                 "The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again."
             )));
         }
+    }
+    if call.params.get("capacityProviders").is_some_and(Value::is_array) {
+        check_associated(call.list("defaultCapacityProviderStrategy"), &named)?;
+    }
+    Ok(())
+}
+
+/// A strategy names providers of its cluster.
+pub fn check_associated(strategy: &[Value], providers: &[&str]) -> Result<(), ApiError> {
+    let strange = |it: &Value| {
+        let name = it["capacityProvider"].as_str().unwrap_or_default();
+        !providers.contains(&name)
+    };
+    if strategy.iter().any(strange) {
+        return Err(invalid(
+            "The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster. \
+             Associate the capacity provider with the cluster and try again.",
+        ));
     }
     Ok(())
 }

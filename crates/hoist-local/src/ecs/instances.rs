@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::page::page;
-use super::words::{invalid, missing, names};
+use super::words::{client, invalid, missing, names, need};
 use crate::api::{ApiError, Call};
 use crate::ctx::Ctx;
 
@@ -22,8 +22,12 @@ pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 }
 
 pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    describe_up_to(ctx, call, 100)
+}
+
+fn describe_up_to(ctx: &Ctx, call: &Call, most: usize) -> Result<Value, ApiError> {
     let cluster = cluster(ctx, call)?;
-    let failures: Vec<Value> = names(call, "containerInstances", 100)?
+    let failures: Vec<Value> = names(call, "containerInstances", most)?
         .into_iter()
         .map(|name| {
             if name.starts_with("arn:") {
@@ -34,6 +38,48 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         })
         .collect();
     Ok(json!({"containerInstances": [], "failures": failures}))
+}
+
+/// The container instance that a call names is not there, whichever it is. `ClientException: Referenced container instance ... not
+/// registered` is what its agent hears (RegisterContainerInstance); the same words are told of the other calls.
+pub fn of_one(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    cluster(ctx, call)?;
+    let name = need(
+        call,
+        "containerInstance",
+        "Container instance can not be blank.",
+    )?;
+    let id = name.rsplit('/').next().unwrap_or(name);
+    Err(client(format!(
+        "Referenced container instance {id} not found."
+    )))
+}
+
+pub fn set_states(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    let wanted = call.str("status").unwrap_or_default();
+    if !["ACTIVE", "DRAINING"].contains(&wanted) {
+        return Err(invalid("Container instance status must be ACTIVE or DRAINING."));
+    }
+    let mut answer = describe_up_to(ctx, call, 10)?;
+    answer["containerInstances"] = json!([]);
+    Ok(answer)
+}
+
+/// StartTask places tasks on container instances that it names; there is none, so every one is a failure.
+pub fn start_task(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    cluster(ctx, call)?;
+    let name = need(call, "taskDefinition", "TaskDefinition can not be blank.")?;
+    let known = ctx.driver.read(|world| {
+        let found = world.find_task_definition(&call.region, name);
+        found.map(|it| it.active)
+    });
+    match known {
+        None => return Err(client("TaskDefinition not found.")),
+        Some(false) => return Err(client("TaskDefinition is inactive")),
+        Some(true) => {}
+    }
+    let failures = describe_up_to(ctx, call, 10)?["failures"].take();
+    Ok(json!({"tasks": [], "failures": failures}))
 }
 
 pub fn put_attributes(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {

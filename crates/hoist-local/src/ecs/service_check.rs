@@ -3,8 +3,8 @@
 use hoist_fargate::TaskDefinition;
 use serde_json::Value;
 
-use super::tags;
 use super::words::{client, invalid};
+use super::{clusters, tags};
 use crate::api::{ApiError, Call};
 use crate::ctx::Ctx;
 
@@ -62,9 +62,12 @@ pub async fn update(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
         let service = world
             .find_service(cluster, name)
             .ok_or_else(|| ApiError::new("ServiceNotFoundException", "Service not found."))?;
-        Ok::<_, ApiError>((service.task_definition.clone(), service.is_external()))
+        let strategy = service.request.get("capacityProviderStrategy").cloned();
+        let definition = service.task_definition.clone();
+        Ok::<_, ApiError>((definition, service.is_external(), strategy))
     })?;
-    let (known, is_external) = known;
+    let (known, is_external, strategy) = known;
+    check_new_strategy(ctx, call, strategy.as_ref())?;
     if call.integer("desiredCount").is_some_and(|count| count < 0) {
         return Err(invalid("Desired count must not be negative."));
     }
@@ -141,21 +144,46 @@ fn check_launch_type(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     })?;
     match launch_type {
         Some("FARGATE") => Ok(()),
-        None if !strategy.is_empty() || default_strategy => {
-            for item in strategy {
-                let name = item["capacityProvider"].as_str().unwrap_or_default();
-                if !["FARGATE", "FARGATE_SPOT"].contains(&name) {
-                    return Err(invalid(format!(
-                        "The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again."
-                    )));
-                }
-            }
-            Ok(())
-        }
+        None if !strategy.is_empty() || default_strategy => check_strategy(ctx, call, strategy),
         _ => Err(invalid(
             "No Container Instances were found in your cluster.",
         )),
     }
+}
+
+/// A strategy names providers that there are and that the cluster has, and no two bases.
+fn check_strategy(ctx: &Ctx, call: &Call, strategy: &[Value]) -> Result<(), ApiError> {
+    for item in strategy {
+        let name = item["capacityProvider"].as_str().unwrap_or_default();
+        if !["FARGATE", "FARGATE_SPOT"].contains(&name) {
+            return Err(invalid(format!(
+                "The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again."
+            )));
+        }
+    }
+    ctx.driver.read(|world| {
+        let cluster = world.find_cluster(&call.region, call.str("cluster"))?;
+        let providers = cluster.request.get("capacityProviders");
+        let providers = providers.and_then(Value::as_array).into_iter().flatten();
+        let providers: Vec<&str> = providers.filter_map(Value::as_str).collect();
+        clusters::check_associated(strategy, &providers)
+    })
+}
+
+/// Another strategy than before wants a new deployment, and the caller has to say so.
+fn check_new_strategy(ctx: &Ctx, call: &Call, known: Option<&Value>) -> Result<(), ApiError> {
+    let Some(strategy) = call.params["capacityProviderStrategy"].as_array() else {
+        return Ok(());
+    };
+    check_strategy(ctx, call, strategy)?;
+    let known = known.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if known != strategy.as_slice() && call.boolean("forceNewDeployment") != Some(true) {
+        return Err(invalid(
+            "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity \
+             provider strategy on a service that is already using one, you must force a new deployment.",
+        ));
+    }
+    Ok(())
 }
 
 fn find_definition(ctx: &Ctx, call: &Call) -> Result<TaskDefinition, ApiError> {

@@ -105,19 +105,27 @@ pub fn container(crew: &Crew, task: &Task, name: &str) -> Option<Value> {
         hoist_fargate::Health::Unknown => Value::Null,
         known => json!({"status": known.as_str()}),
     };
+    // Those of the definition, with the agent's own over them.
+    let mut labels = defined["dockerLabels"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
+    for (part, value) in [
+        ("cluster", task.cluster.as_str()),
+        ("container-name", name),
+        ("task-arn", &task.arn),
+        ("task-definition-family", family),
+        ("task-definition-version", revision),
+    ] {
+        labels.insert(format!("com.amazonaws.ecs.{part}"), value.into());
+    }
     Some(without_nulls(json!({
         "DockerId": crew.runtime_id(&task.arn, name),
         "Name": name,
         "DockerName": name,
         "Image": container.image,
         "ImageID": container.image_digest,
-        "Labels": {
-            "com.amazonaws.ecs.cluster": task.cluster,
-            "com.amazonaws.ecs.container-name": name,
-            "com.amazonaws.ecs.task-arn": task.arn,
-            "com.amazonaws.ecs.task-definition-family": family,
-            "com.amazonaws.ecs.task-definition-version": revision,
-        },
+        "Labels": labels,
         "DesiredStatus": task.desired_status.as_str(),
         "KnownStatus": container.status.as_str(),
         "ExitCode": container.exit_code,

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod describe;
+mod protection;
 mod serve;
 mod statistics;
 

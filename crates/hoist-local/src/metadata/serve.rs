@@ -6,10 +6,11 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hoist_fargate::Task;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{credentials, describe, statistics};
+use super::{credentials, describe, protection, statistics};
 use crate::api;
 use crate::driver::Crew;
 use crate::engine::ROUTER;
@@ -95,7 +96,20 @@ async fn answer(crew: &Crew, peer: IpAddr, request: Request<Body>) -> Response<B
             _ => {}
         }
     }
+    if let Some(id) = protection::answers(path) {
+        let id = id.to_owned();
+        return protection::handle(crew, peer, &id, request).await;
+    }
     api::handle(&crew.ctx, request).await
+}
+
+/// The task at an address, and its container with that id.
+pub(super) fn whose(crew: &Crew, peer: IpAddr, id: &str) -> Option<(Task, String)> {
+    let task = crew.task_at(peer)?;
+    let mut containers = task.containers.iter();
+    let own = |name: &str| crew.runtime_id(&task.arn, name).as_deref() == Some(id);
+    let name = containers.find(|it| own(&it.name))?.name.clone();
+    Some((task, name))
 }
 
 async fn metadata(
@@ -108,14 +122,7 @@ async fn metadata(
         let text = format!("V4 metadata handler: unable to get container from v4 request: {id}");
         (StatusCode::NOT_FOUND, text)
     };
-    let task = crew.task_at(peer).ok_or_else(missing)?;
-    let container = task
-        .containers
-        .iter()
-        .find(|it| crew.runtime_id(&task.arn, &it.name).as_deref() == Some(id))
-        .ok_or_else(missing)?
-        .name
-        .clone();
+    let (task, container) = whose(crew, peer, id).ok_or_else(missing)?;
     match rest {
         [] => describe::container(crew, &task, &container).ok_or_else(missing),
         ["task"] => Ok(describe::task(crew, &task, false)),

@@ -14,6 +14,7 @@ mod nursery;
 mod overlay;
 mod procfs;
 pub(crate) mod rights;
+mod seed;
 mod snapshots;
 mod stage;
 mod unpack;

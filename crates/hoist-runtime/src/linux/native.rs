@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -234,6 +235,23 @@ impl Runtime for Native {
                 source: io::Error::other(error),
             })??;
             Ok(PreparedImage(Prepared::Layers(layers)))
+        })
+    }
+
+    fn seed<'a>(
+        &'a self,
+        image: &'a PreparedImage,
+        path: &'a str,
+        to: &'a Path,
+    ) -> BoxFuture<'a, io::Result<bool>> {
+        let Prepared::Layers(layers) = &image.0 else {
+            return Box::pin(std::future::ready(Ok(false)));
+        };
+        let (layers, path, to) = (layers.clone(), PathBuf::from(path), to.to_owned());
+        Box::pin(async move {
+            let copying =
+                tokio::task::spawn_blocking(move || super::seed::seed(&layers, &path, &to));
+            copying.await.map_err(io::Error::other)?
         })
     }
 

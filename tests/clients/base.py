@@ -135,12 +135,13 @@ def busybox():
     return _image
 
 
-def push_busybox():
+def push_busybox(repository="clients/busybox", files=(), **more):
+    """Pushes the image, with further files (their paths and texts) and members of its configuration; its reference."""
     ecr = client("ecr")
     try:
-        uri = ecr.create_repository(repositoryName="clients/busybox")["repository"]["repositoryUri"]
+        uri = ecr.create_repository(repositoryName=repository)["repository"]["repositoryUri"]
     except ecr.exceptions.RepositoryAlreadyExistsException:
-        uri = ecr.describe_repositories(repositoryNames=["clients/busybox"])["repositories"][0]["repositoryUri"]
+        uri = ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"]
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     layer = io.BytesIO()
     program = shutil.which("busybox")
@@ -154,7 +155,7 @@ def push_busybox():
             entry = tarfile.TarInfo(f"bin/{link}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(entry)
-        for path, text in [("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"), ("etc/group", "root:x:0:\napp:x:1000:\n")]:
+        for path, text in [("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"), ("etc/group", "root:x:0:\napp:x:1000:\n"), *files]:
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(text), 0o644
             tar.addfile(entry, io.BytesIO(text.encode()))
@@ -162,7 +163,7 @@ def push_busybox():
     config = json.dumps({
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[__import__("platform").machine()],
         "os": "linux",
-        "config": {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh", "-c", "echo from the image"], "WorkingDir": "/tmp"},
+        "config": {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh", "-c", "echo from the image"], "WorkingDir": "/tmp", **more},
         "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
     }).encode()
     manifest = json.dumps({

@@ -18,7 +18,7 @@ class Clusters(Case):
         self.assertIn(first["clusterArn"], self.ecs.list_clusters()["clusterArns"])
         self.assertEqual(self.ecs.delete_cluster(cluster=name)["cluster"]["status"], "INACTIVE")
         self.assertNotIn(first["clusterArn"], self.ecs.list_clusters()["clusterArns"])
-        self.refused("ClusterNotFoundException", "Cluster not found.", self.ecs.list_services, cluster=name)
+        self.refused("ClusterNotFoundException", "The referenced cluster was inactive.", self.ecs.list_services, cluster=name)
 
     def test_regions_are_kept_apart(self):
         name = self.cluster()
@@ -33,6 +33,49 @@ class Clusters(Case):
         )
         self.assertEqual(answer["cluster"]["capacityProviders"], ["FARGATE", "FARGATE_SPOT"])
         self.assertEqual(answer["cluster"]["defaultCapacityProviderStrategy"], strategy)
+        self.assertEqual([it["name"] for it in self.ecs.describe_capacity_providers()["capacityProviders"]], ["FARGATE", "FARGATE_SPOT"])
+
+    def test_a_strategy_names_providers_of_the_cluster_and_changes_with_a_new_deployment(self):
+        cluster = self.cluster()
+        service = {"cluster": cluster, "serviceName": "web", "taskDefinition": self.register()["family"], "desiredCount": 0}
+        spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+        alone = (
+            "The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster."
+            " Associate the capacity provider with the cluster and try again."
+        )
+        create = lambda **more: self.ecs.create_service(networkConfiguration=self.network(), **service, **more)
+        self.refused("InvalidParameterException", alone, create, capacityProviderStrategy=spot)
+        self.refused(
+            "InvalidParameterException", alone, self.ecs.put_cluster_capacity_providers,
+            cluster=cluster, capacityProviders=["FARGATE"], defaultCapacityProviderStrategy=spot,
+        )
+        both = ["FARGATE", "FARGATE_SPOT"]
+        self.ecs.put_cluster_capacity_providers(cluster=cluster, capacityProviders=both, defaultCapacityProviderStrategy=[])
+        made = create(launchType="FARGATE")["service"]
+        self.assertEqual((made["launchType"], made.get("capacityProviderStrategy")), ("FARGATE", None))
+
+        # Another strategy wants a deployment of its own.
+        ours = {"cluster": cluster, "service": "web"}
+        self.refused(
+            "InvalidParameterException",
+            "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity provider"
+            " strategy on a service that is already using one, you must force a new deployment.",
+            self.ecs.update_service, **ours, capacityProviderStrategy=spot,
+        )
+        moved = self.ecs.update_service(**ours, capacityProviderStrategy=spot, forceNewDeployment=True)["service"]
+        self.assertEqual((moved.get("launchType"), moved["capacityProviderStrategy"][0]["capacityProvider"]), (None, "FARGATE_SPOT"))
+        same = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
+        self.ecs.update_service(**ours, capacityProviderStrategy=same)
+        self.refused(
+            "ResourceInUseException", "The specified capacity provider is in use and cannot be removed.",
+            self.ecs.put_cluster_capacity_providers, cluster=cluster, capacityProviders=["FARGATE"], defaultCapacityProviderStrategy=[],
+        )
+        back = self.ecs.update_service(**ours, capacityProviderStrategy=[], forceNewDeployment=True)["service"]
+        self.assertEqual((back["launchType"], back.get("capacityProviderStrategy")), ("FARGATE", None))
+        self.ecs.put_cluster_capacity_providers(cluster=cluster, capacityProviders=both, defaultCapacityProviderStrategy=[{"capacityProvider": "FARGATE"}])
+        with self.assertRaises(self.ecs.exceptions.InvalidParameterException) as caught:
+            self.ecs.run_task(cluster=cluster, taskDefinition=service["taskDefinition"], networkConfiguration=self.network())
+        self.assertIn("no capacity providers with a weight value greater than zero", str(caught.exception))
 
     def test_lists_come_in_pages(self):
         names = {self.cluster() for _ in range(5)}

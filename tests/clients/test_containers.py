@@ -2,7 +2,7 @@
 
 import unittest
 
-from base import Case, busybox, client
+from base import Case, busybox, client, push_busybox
 from runtimes import RUNTIME
 
 
@@ -116,6 +116,29 @@ class Containers(Case):
         self.assertEqual(self.printed(arn), ["data", "refused", "data", "refused", "0 755"])
         # What does not obey SIGTERM is killed when its time is over.
         self.assertEqual(self.codes(task), {"writer": 137, "app": 0})
+
+    def test_a_volume_begins_with_what_the_image_has_where_it_declares_one(self):
+        files = [("data/seed", "from the image\n"), ("data/inner/deep", "deep\n"), ("plain/file", "hidden\n")]
+        image = push_busybox("clients/volume", files, Volumes={"/data": {}})
+        mounts = [{"sourceVolume": "data", "containerPath": "/data"}, {"sourceVolume": "plain", "containerPath": "/plain"}]
+        arn = self.start(
+            {
+                "first": {
+                    "image": image, "mountPoints": mounts, "essential": False,
+                    "command": "cat /data/seed /data/inner/deep; ls /plain; echo changed > /data/seed",
+                },
+                "app": {
+                    "image": image, "mountPoints": mounts, "command": "cat /data/seed",
+                    "dependsOn": [{"containerName": "first", "condition": "SUCCESS"}],
+                },
+            },
+            volumes=[{"name": "data"}, {"name": "plain"}],
+        )
+        task = self.ended(arn)
+        self.assertEqual(self.codes(task), {"first": 0, "app": 0}, task)
+        # What it declares no volume at begins empty; what was given to a container before is left as it is.
+        self.assertEqual(self.printed(arn, "first"), ["from the image", "deep"])
+        self.assertEqual(self.printed(arn), ["changed"])
 
     def test_the_root_user_directory_limits_and_memory_file_systems_are_as_the_definition_says(self):
         arn = self.start({

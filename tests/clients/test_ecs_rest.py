@@ -12,6 +12,18 @@ class Rest(Case):
         self.assertEqual(answer["failures"], [{"arn": arn, "reason": "MISSING"}])
         self.assertEqual(self.ecs.list_attributes(cluster=cluster, targetType="container-instance")["attributes"], [])
 
+    def test_tasks_are_not_started_on_container_instances_that_are_not_there(self):
+        cluster = self.cluster()
+        arn = f"arn:aws:ecs:us-east-1:000000000000:container-instance/{cluster}/x"
+        missing = [{"arn": arn, "reason": "MISSING"}]
+        family = self.register()["family"]
+        started = self.ecs.start_task(cluster=cluster, taskDefinition=family, containerInstances=["x"])
+        self.assertEqual((started["tasks"], started["failures"]), ([], missing))
+        drained = self.ecs.update_container_instances_state(cluster=cluster, containerInstances=[arn], status="DRAINING")
+        self.assertEqual((drained["containerInstances"], drained["failures"]), ([], missing))
+        for call in (self.ecs.deregister_container_instance, self.ecs.update_container_agent):
+            self.refused("ClientException", "Referenced container instance x not found.", call, cluster=cluster, containerInstance=arn)
+
     def test_services_are_found_by_their_namespace(self):
         cluster = self.cluster()
         family = self.register()["family"]

@@ -106,6 +106,21 @@ class Https(Case):
         self.acm.delete_certificate(CertificateArn=second)
         self.assertNotIn(second, [it["CertificateArn"] for it in self.acm.list_certificates()["CertificateSummaryList"]])
 
+    def test_rules_of_an_https_listener_are_followed(self):
+        arn = self.acm.request_certificate(DomainName="rules.test", ValidationMethod="DNS")["CertificateArn"]
+        fixed = lambda text: {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200", "ContentType": "text/plain", "MessageBody": text}}
+        made = self.listener("HTTPS", 8444, fixed("default"), Certificates=[{"CertificateArn": arn}])
+        self.elb.create_rule(
+            ListenerArn=made["ListenerArn"], Priority=1, Conditions=[{"Field": "path-pattern", "Values": ["/a*"]}], Actions=[fixed("rule")],
+        )
+        context = ssl.create_default_context(cadata=self.acm.get_certificate(CertificateArn=arn)["Certificate"])
+
+        def read(path):
+            with socket.create_connection((self.host, made["Port"])) as plain, context.wrap_socket(plain, server_hostname="rules.test") as secure:
+                secure.sendall(f"GET {path} HTTP/1.1\r\nHost: rules.test\r\nConnection: close\r\n\r\n".encode())
+                return b"".join(iter(lambda: secure.recv(4096), b"")).rsplit(b"\r\n\r\n", 1)[1]
+        self.assertEqual([read("/about"), read("/other")], [b"rule", b"default"])
+
     def ask(self, port, cookie=None):
         connection = http.client.HTTPConnection(self.host, port)
         connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})

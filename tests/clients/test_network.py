@@ -189,7 +189,9 @@ class Elb(unittest.TestCase):
     def balancer(self):
         (balancer,) = self.elb.create_load_balancer(Name=unique("lb"), Subnets=self.subnets)["LoadBalancers"]
         self.balancers.append(balancer["LoadBalancerArn"])
-        self.elb.get_waiter("load_balancer_available").wait(LoadBalancerArns=[balancer["LoadBalancerArn"]])
+        self.assertEqual(balancer["State"], {"Code": "provisioning"})
+        waiter = self.elb.get_waiter("load_balancer_available")
+        waiter.wait(LoadBalancerArns=[balancer["LoadBalancerArn"]], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
         return balancer
 
     def group(self, delay=1, **settings):

@@ -161,3 +161,42 @@ class Inside(Case):
         self.until("the end of the task", lambda: self.describe(cluster, arn)["lastStatus"] == "STOPPED")
         with self.assertRaises(botocore.exceptions.ClientError):
             session.client("sts").get_caller_identity()
+
+    def test_a_task_protects_itself_with_the_keys_of_its_role(self):
+        cluster = self.cluster()
+        trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ecs-tasks.amazonaws.com"}}
+        role = client("iam").create_role(
+            RoleName=self.name("role"), AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        )["Role"]["Arn"]
+        # What wget of busybox cannot do: other methods, and the bodies of errors.
+        ask = lambda method, body="": (
+            f"b='{body}'; to=${{ECS_AGENT_URI#http://}}; host=${{to%%/*}}; port=80; case $host in *:*) port=${{host##*:}};; esac;"
+            f" printf '{method} /%s/task-protection/v1/state HTTP/1.0\\r\\nContent-Length: %s\\r\\n\\r\\n%s' ${{to#*/}} ${{#b}} \"$b\""
+            " | nc ${host%%:*} $port | tail -n 1; echo"
+        )
+        script = "; ".join([
+            ask("PUT", '{"ProtectionEnabled": true, "ExpiresInMinutes": 5}'), ask("GET"), ask("PUT", '{"ProtectionEnabled": "yes"}'),
+            "wget -q -O - $ECS_CONTAINER_METADATA_URI_V4; echo", "sleep 60",
+        ])
+        group = f"/{self.name('group')}"
+        client("logs").create_log_group(logGroupName=group)
+        log = {"logDriver": "awslogs", "options": {"awslogs-group": group, "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"}}
+        container = {"image": busybox(), "logConfiguration": log, "command": ["sh", "-c", script], "dockerLabels": {"team": "shop"}}
+        family = self.register(container=container, taskRoleArn=role)["family"]
+        self.ecs.create_service(
+            cluster=cluster, serviceName="web", taskDefinition=family, desiredCount=1, launchType="FARGATE", networkConfiguration=self.network(),
+        )
+        lines = self.until("four lines", lambda: (lambda lines: lines if len(lines) >= 4 else None)([it for it in self.lines(group) if it]))
+        said, read, refused, container = map(json.loads, lines[:4])
+        self.assertEqual(container["Labels"]["team"], "shop")
+        self.assertEqual(refused["error"]["Code"], "InvalidParameterException")
+        self.assertEqual(refused["error"]["Message"], "UpdateTaskProtection: failed to decode request")
+        task = self.ecs.list_tasks(cluster=cluster, serviceName="web")["taskArns"][0]
+        if self.lacks("role"):
+            self.assertEqual(said["error"]["Code"], "AccessDeniedException")
+            return
+        self.assertEqual((said["protection"]["ProtectionEnabled"], said["protection"]["TaskArn"]), (True, task))
+        self.assertRegex(said["protection"]["ExpirationDate"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertEqual(read, said)
+        protected = self.ecs.get_task_protection(cluster=cluster, tasks=[task])["protectedTasks"]
+        self.assertEqual([it["protectionEnabled"] for it in protected], [True])

@@ -187,6 +187,9 @@ class Strategies(Case):
         definition = self.register(container={"image": busybox(), "command": ["sleep", "1000"]})["taskDefinitionArn"]
         request = dict(cluster=self.cluster_name, taskDefinition=definition, networkConfiguration=self.network())
         spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+        self.ecs.put_cluster_capacity_providers(
+            cluster=self.cluster_name, capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=[]
+        )
         task = self.ecs.run_task(capacityProviderStrategy=spot, **request)["tasks"][0]
         self.assertEqual((task["capacityProviderName"], task.get("launchType")), ("FARGATE_SPOT", None))
         plain = self.ecs.run_task(launchType="FARGATE", **request)["tasks"][0]

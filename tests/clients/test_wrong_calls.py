@@ -19,7 +19,11 @@ import botocore.credentials
 
 from base import Case, client
 
-JSON = {"ecs": "AmazonEC2ContainerServiceV20141113", "ecr": "AmazonEC2ContainerRegistry_V20150921", "logs": "Logs_20140328"}
+JSON = {
+    "ecs": "AmazonEC2ContainerServiceV20141113", "ecr": "AmazonEC2ContainerRegistry_V20150921", "logs": "Logs_20140328", "ssm": "AmazonSSM",
+    "secretsmanager": "secretsmanager", "application-autoscaling": "AnyScaleFrontendService", "servicediscovery": "Route53AutoNaming_v20170314",
+    "acm": "CertificateManager", "events": "AWSEvents",
+}
 QUERY = {"elbv2": "2015-12-01", "iam": "2010-05-08", "sts": "2011-06-15", "ec2": "2016-11-15"}
 
 
@@ -58,6 +62,15 @@ class WrongCalls(Case):
         self.addCleanup(ecr.delete_repository, repositoryName="wrong/calls")
         logs.create_log_group(logGroupName="wrong")
         self.addCleanup(logs.delete_log_group, logGroupName="wrong")
+        gone = self.name("gone")
+        self.ecs.create_cluster(clusterName=gone)
+        self.ecs.delete_cluster(cluster=gone)
+        balancer = elb.create_load_balancer(Name=self.name("lb"), Subnets=self.subnets())["LoadBalancers"][0]["LoadBalancerArn"]
+        self.addCleanup(elb.delete_load_balancer, LoadBalancerArn=balancer)
+        fixed = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}]
+        listener = elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=fixed)["Listeners"][0]["ListenerArn"]
+        elb.create_rule(ListenerArn=listener, Priority=1, Conditions=[{"Field": "path-pattern", "Values": ["/1"]}], Actions=fixed)
+        default = next(it["RuleArn"] for it in elb.describe_rules(ListenerArn=listener)["Rules"] if it["IsDefault"])
         subnet = self.subnets()[0]
         network = {"awsvpcConfiguration": {"subnets": [subnet]}}
         self.names = {
@@ -67,6 +80,10 @@ class WrongCalls(Case):
             "inactive": old,
             "subnet": subnet,
             "group": group,
+            "gone": gone,
+            "balancer": balancer,
+            "listener": listener,
+            "defaultRule": default,
             "repository": "wrong/calls",
             "logGroup": "wrong",
         }
@@ -108,7 +125,7 @@ class WrongCalls(Case):
                 text = error.read().decode()
         if service in JSON:
             answer = json.loads(text)
-            return answer["__type"], answer.get("message", "")
+            return answer["__type"], answer.get("message", answer.get("Message", ""))
         find = lambda tag: next((it.text or "" for it in xml.etree.ElementTree.fromstring(text).iter() if it.tag.endswith(tag)), "")
         return find("Code"), find("Message")
 

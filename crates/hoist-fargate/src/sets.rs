@@ -120,7 +120,7 @@ impl Turn<'_> {
         let arn = self.find_active_service(region, request)?;
         if self.world.service(&arn).is_some_and(|it| !it.is_external()) {
             return Err(Refusal::invalid(
-                "Amazon ECS only supports task sets for services that use the EXTERNAL deployment controller.",
+                "Amazon ECS only supports task set management on services configured to use external deployment controllers.",
             ));
         }
         self.take_service(&arn)
@@ -157,9 +157,8 @@ impl Turn<'_> {
             }
             // "Task sets for each service" is 5 (quotas of ECS).
             if service.task_sets.len() >= 5 {
-                return Err(Refusal::new(
-                    "LimitExceededException",
-                    "The maximum number of task sets for the service was reached.",
+                return Err(Refusal::invalid(
+                    "5 deployments exist on the service. Unable to create new TaskSet since this exceeds the maximum limit.",
                 ));
             }
             for balancer in request::load_balancers(request) {

@@ -99,8 +99,12 @@ impl Work<'_> {
             return Ok(());
         }
         let name = cluster.rsplit('/').next().unwrap_or(cluster);
-        let request =
-            json!({ "clusterName": name, "tags": [{ "key": "hoist:app", "value": self.app }] });
+        // With both providers, as the console makes it: a definition may have a strategy of them.
+        let request = json!({
+            "clusterName": name,
+            "capacityProviders": ["FARGATE", "FARGATE_SPOT"],
+            "tags": [{ "key": "hoist:app", "value": self.app }],
+        });
         self.aws
             .json(Service::Ecs, "CreateCluster", request)
             .await

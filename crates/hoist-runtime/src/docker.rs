@@ -10,7 +10,7 @@ mod process;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -385,6 +385,31 @@ impl Docker {
         Ok(args)
     }
 
+    /// Copies a directory out of a container that is made for it and never started. One at a time: it has one name.
+    async fn copy_out(&self, image: &PreparedImage, path: &str, to: &Path) -> io::Result<bool> {
+        let Prepared::Docker(image) = &image.0 else {
+            return Ok(false);
+        };
+        let (name, label) = (format!("hoist-{}-seed", self.config.home), self.label());
+        let remove = || self.remove_containers(vec![name.clone()]);
+        remove().await.map_err(io::Error::other)?;
+        let args = ["create", "--name", &name, "--label", &label, image, "none"];
+        self.cli.make(&args).await.map_err(io::Error::other)?;
+        let from = format!("{name}:{}/.", path.trim_end_matches('/'));
+        let to = to.to_string_lossy();
+        let copied = self.cli.run(&["cp", "--archive", &from, &to]).await;
+        remove().await.map_err(io::Error::other)?;
+        match copied {
+            Ok(_) => Ok(true),
+            Err(RuntimeError::Docker { problem, .. })
+                if problem.contains("Could not find the file") =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         let Some(task) = self.tasks().remove(id) else {
             return Ok(());
@@ -424,6 +449,15 @@ impl Docker {
 impl Runtime for Docker {
     fn name(&self) -> &'static str {
         "docker"
+    }
+
+    fn seed<'a>(
+        &'a self,
+        image: &'a PreparedImage,
+        path: &'a str,
+        to: &'a Path,
+    ) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(self.copy_out(image, path, to))
     }
 
     fn clean_up(&self) -> BoxFuture<'_, Result<(), RuntimeError>> {

@@ -31,7 +31,7 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<PreparedImage, RuntimeError>>;
 
     /// Copies what an image has in a directory into another that is there and empty, with owners and modes. False if the image has no
-    /// such directory. Not every runtime can; nothing is copied then.
+    /// such directory. Not every runtime can; nothing is copied then. The caller calls it again only when it has returned.
     fn seed<'a>(
         &'a self,
         _image: &'a PreparedImage,

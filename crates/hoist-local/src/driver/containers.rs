@@ -7,7 +7,9 @@ use std::time::Duration;
 use hoist_fargate::{Event, Task};
 use hoist_oci::spec::{ContainerConfig, Platform};
 use hoist_oci::{Digest, ImageRef};
-use hoist_runtime::{Exit, Mount, MountSource, PreparedImage, RuntimeError, StartError, TaskProcess};
+use hoist_runtime::{
+    Exit, Mount, MountSource, PreparedImage, RuntimeError, StartError, TaskProcess,
+};
 use serde_json::{Map, Value};
 
 use super::compose::Definition;
@@ -208,9 +210,15 @@ async fn try_start(
         ));
     }
     spec.extra_hosts.extend(run.hosts());
-    spec.mounts = mounts(crew, &record, &document, &definition, (&prepared_from, &image))
-        .await
-        .map_err(failed)?;
+    spec.mounts = mounts(
+        crew,
+        &record,
+        &document,
+        &definition,
+        (&prepared_from, &image),
+    )
+    .await
+    .map_err(failed)?;
     match crew.ctx.runtime.start(&record.id, spec).await {
         Ok(mut process) => {
             let streams = [process.take_stdout(), process.take_stderr()]

@@ -19,10 +19,16 @@ pub fn handle(registry: &Registry, call: &Call) -> Result<Value, ApiError> {
             Ok(json!({"registryId": ACCOUNT, "replicationConfiguration": {"rules": []}}))
         }
 
-        "GetRegistryScanningConfiguration" => Ok(account::scanning()),
+        "GetRegistryScanningConfiguration" => account::scanning(registry, call),
+        "PutRegistryScanningConfiguration" => account::set_scanning(registry, call),
         "BatchGetRepositoryScanningConfiguration" => account::scanning_of(registry, call),
-        "GetRegistryPolicy" => Err(account::policy()),
-        "GetAccountSetting" => account::setting(call),
+        "GetRegistryPolicy" => account::policy(registry, call),
+        "PutRegistryPolicy" => account::set_policy(registry, call),
+        "DeleteRegistryPolicy" => account::delete_policy(registry, call),
+        "PutReplicationConfiguration" => account::set_replication(call),
+        "DescribeImageReplicationStatus" => account::replication_of(registry, call),
+        "GetAccountSetting" => account::setting(registry, call),
+        "PutAccountSetting" => account::set_setting(registry, call),
         "DescribePullThroughCacheRules" => Ok(json!({"pullThroughCacheRules": []})),
         "DescribeRepositoryCreationTemplates" => {
             Ok(json!({"registryId": ACCOUNT, "repositoryCreationTemplates": []}))

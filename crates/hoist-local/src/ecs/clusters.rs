@@ -62,7 +62,9 @@ fn check_unused(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
             let strategy = service.request.get("capacityProviderStrategy");
             let items = strategy.and_then(Value::as_array).into_iter().flatten();
             if service.status != hoist_fargate::ServiceStatus::Inactive {
-                used.extend(items.filter_map(|it| Some(it["capacityProvider"].as_str()?.to_owned())));
+                used.extend(
+                    items.filter_map(|it| Some(it["capacityProvider"].as_str()?.to_owned())),
+                );
             }
         }
         Ok::<_, ApiError>(used)
@@ -116,7 +118,11 @@ fn check_providers(call: &Call) -> Result<(), ApiError> {
             )));
         }
     }
-    if call.params.get("capacityProviders").is_some_and(Value::is_array) {
+    if call
+        .params
+        .get("capacityProviders")
+        .is_some_and(Value::is_array)
+    {
         check_associated(call.list("defaultCapacityProviderStrategy"), &named)?;
     }
     Ok(())

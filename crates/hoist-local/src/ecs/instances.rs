@@ -58,7 +58,9 @@ pub fn of_one(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
 pub fn set_states(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let wanted = call.str("status").unwrap_or_default();
     if !["ACTIVE", "DRAINING"].contains(&wanted) {
-        return Err(invalid("Container instance status must be ACTIVE or DRAINING."));
+        return Err(invalid(
+            "Container instance status must be ACTIVE or DRAINING.",
+        ));
     }
     let mut answer = describe_up_to(ctx, call, 10)?;
     answer["containerInstances"] = json!([]);

@@ -134,24 +134,46 @@ fn check_launch_type(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
             "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
         ));
     }
-    let default_strategy = ctx.driver.read(|world| {
-        let cluster = world.find_cluster(&call.region, call.str("cluster"))?;
-        let strategy = cluster
-            .request
-            .get("defaultCapacityProviderStrategy")
-            .and_then(Value::as_array);
-        Ok::<_, ApiError>(strategy.is_some_and(|list| !list.is_empty()))
-    })?;
     match launch_type {
         Some("FARGATE") => Ok(()),
-        None if !strategy.is_empty() || default_strategy => check_strategy(ctx, call, strategy),
-        _ => Err(invalid(
-            "No Container Instances were found in your cluster.",
+        None if !strategy.is_empty() => check_strategy(ctx, call, strategy),
+        None => check_default_strategy(ctx, call),
+        _ => Err(no_instances()),
+    }
+}
+
+fn no_instances() -> ApiError {
+    invalid("No Container Instances were found in your cluster.")
+}
+
+fn has_weight(strategy: &[Value]) -> bool {
+    strategy
+        .iter()
+        .any(|it| it["weight"].as_i64().is_some_and(|weight| weight > 0))
+}
+
+/// Where nothing is said, the cluster's strategy counts; without one ECS means EC2.
+fn check_default_strategy(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
+    let strategy = ctx.driver.read(|world| {
+        let cluster = world.find_cluster(&call.region, call.str("cluster"))?;
+        let strategy = cluster.request.get("defaultCapacityProviderStrategy");
+        Ok::<_, ApiError>(strategy.and_then(Value::as_array).cloned())
+    })?;
+    match strategy.as_deref() {
+        None | Some([]) => Err(no_instances()),
+        Some(strategy) if has_weight(strategy) => Ok(()),
+        // github.com/terraform-aws-modules/terraform-aws-ecs, issue 27
+        Some(_) => Err(invalid(
+            "There are no capacity providers with a weight value greater than zero defined in the default capacity provider strategy. \
+             At least one capacity provider must have a weight value greater than zero specified. Update the cluster's default capacity \
+             provider strategy or specify a valid capacity provider strategy and try again.",
         )),
     }
 }
 
-/// A strategy names providers that there are and that the cluster has, and no two bases.
+/// A strategy names providers that there are and that the cluster has, one base at most, and where there are several a weight.
+///
+/// The rules are those of the API reference (`CapacityProviderStrategyItem`); how the last two are refused is not known (?).
 fn check_strategy(ctx: &Ctx, call: &Call, strategy: &[Value]) -> Result<(), ApiError> {
     for item in strategy {
         let name = item["capacityProvider"].as_str().unwrap_or_default();
@@ -167,7 +189,33 @@ fn check_strategy(ctx: &Ctx, call: &Call, strategy: &[Value]) -> Result<(), ApiE
         let providers = providers.and_then(Value::as_array).into_iter().flatten();
         let providers: Vec<&str> = providers.filter_map(Value::as_str).collect();
         clusters::check_associated(strategy, &providers)
-    })
+    })?;
+    let bases = strategy
+        .iter()
+        .filter(|it| it["base"].as_i64().is_some_and(|base| base > 0));
+    if bases.count() > 1 {
+        return Err(invalid(
+            "Only one capacity provider in a capacity provider strategy can have a base value defined.",
+        ));
+    }
+    if strategy.len() > 1 && !has_weight(strategy) {
+        return Err(invalid(
+            "At least one capacity provider in a capacity provider strategy must have a weight value greater than zero.",
+        ));
+    }
+    Ok(())
+}
+
+/// A strategy with its defaults filled in.
+fn plain(strategy: &[Value]) -> Vec<(&str, i64, i64)> {
+    let number = |it: &Value, name: &str| it[name].as_i64().unwrap_or(0);
+    strategy
+        .iter()
+        .map(|it| {
+            let name = it["capacityProvider"].as_str().unwrap_or_default();
+            (name, number(it, "base"), number(it, "weight"))
+        })
+        .collect()
 }
 
 /// Another strategy than before wants a new deployment, and the caller has to say so.
@@ -176,8 +224,10 @@ fn check_new_strategy(ctx: &Ctx, call: &Call, known: Option<&Value>) -> Result<(
         return Ok(());
     };
     check_strategy(ctx, call, strategy)?;
-    let known = known.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    if known != strategy.as_slice() && call.boolean("forceNewDeployment") != Some(true) {
+    let known = known
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if plain(known) != plain(strategy) && call.boolean("forceNewDeployment") != Some(true) {
         return Err(invalid(
             "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity \
              provider strategy on a service that is already using one, you must force a new deployment.",

@@ -122,7 +122,7 @@ fn find_external(ctx: &Ctx, call: &Call) -> Result<(), ApiError> {
     });
     if !is_external {
         return Err(invalid(
-            "Amazon ECS only supports task sets for services that use the EXTERNAL deployment controller.",
+            "Amazon ECS only supports task set management on services configured to use external deployment controllers.",
         ));
     }
     Ok(())

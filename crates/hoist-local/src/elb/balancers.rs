@@ -20,6 +20,7 @@ use super::sticky::Sticky;
 use super::target::{Condition, TargetMessage};
 use crate::acm::Certificates;
 use crate::api::ApiError;
+use crate::clock::Millis;
 use crate::ec2::Loopback;
 use crate::settings::Pace;
 use crate::state::{State, StateError, Table};
@@ -166,6 +167,14 @@ impl Balancers {
     /// Held by every operation that changes something.
     pub(super) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.changing.lock().await
+    }
+
+    /// How long a new load balancer is `provisioning`, in milliseconds; on the real service two to three minutes (?).
+    pub(super) fn provisioning(&self) -> Millis {
+        match self.0.around.pace {
+            super::group::Pace::Fast => 1_000,
+            super::group::Pace::Fargate => 150_000,
+        }
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

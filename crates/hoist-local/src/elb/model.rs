@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::clock::Millis;
 
 /// Keys and values of tags or attributes.
 pub type Pairs = BTreeMap<String, String>;
@@ -15,6 +17,20 @@ pub struct LoadBalancer {
     pub shown: ShownLoadBalancer,
     pub attributes: Pairs,
     pub tags: Pairs,
+    /// When it has been set up. Zero for those of older versions, which were at once.
+    #[serde(default)]
+    pub ready_at: Millis,
+}
+
+impl LoadBalancer {
+    /// As the API answers it at a moment: `provisioning` until it has been set up.
+    pub fn shown_at(&self, now: Millis) -> ShownLoadBalancer {
+        let mut shown = self.shown.clone();
+        if now < self.ready_at {
+            shown.state = json!({"Code": "provisioning"});
+        }
+        shown
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ pub async fn handle(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
         "TagRole" => roles::tag(iam, call),
         "UntagRole" => roles::untag(iam, call),
         "ListRoleTags" => roles::list_tags(iam, call),
+        "ListInstanceProfilesForRole" => roles::list_profiles(iam, call),
         "AttachRolePolicy" => policies::attach(iam, call),
         "DetachRolePolicy" => policies::detach(iam, call),
         "ListAttachedRolePolicies" => policies::list_attached(iam, call),

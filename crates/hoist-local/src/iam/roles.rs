@@ -219,6 +219,12 @@ pub fn untag(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     Ok(Value::Null)
 }
 
+/// Instance profiles are for EC2: no role is in one. Tools ask before they delete a role.
+pub fn list_profiles(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
+    named_role(iam, call)?;
+    paged(call, Vec::new(), "InstanceProfiles")
+}
+
 pub fn list_tags(iam: &Iam, call: &Call) -> Result<Value, ApiError> {
     let tags = match role::tags(&named_role(iam, call)?.tags) {
         Value::Array(tags) => tags,

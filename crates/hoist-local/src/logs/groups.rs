@@ -122,6 +122,45 @@ pub fn describe(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
     Ok(answer)
 }
 
+/// The groups in short. The pattern is a regular expression of a simple form (API reference, ListLogGroups): text, with `^` for the
+/// beginning of the name.
+pub fn list(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
+    let pattern = call.str("logGroupNamePattern").unwrap_or_default();
+    let class = call.str("logGroupClass");
+    let meets = |name: &str| match pattern.strip_prefix('^') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name.contains(pattern),
+    };
+    let limit = number(call, "limit", 1, 1000)?.unwrap_or(50);
+    let after = call.str("nextToken");
+    let mut found: Vec<Value> = Vec::new();
+    let mut next = None;
+    for group in logs.all(&call.region)? {
+        let group = lock(&group);
+        let settings = &group.settings;
+        let wanted = meets(&settings.name)
+            && class.is_none_or(|class| class == settings.class)
+            && after.is_none_or(|after| settings.name.as_str() > after);
+        if group.gone || !wanted {
+            continue;
+        }
+        if i64::try_from(found.len()).is_ok_and(|count| count == limit) {
+            next = found.last().map(|last| last["logGroupName"].clone());
+            break;
+        }
+        found.push(json!({
+            "logGroupName": settings.name,
+            "logGroupArn": arn(&call.region, &settings.name),
+            "logGroupClass": settings.class,
+        }));
+    }
+    let mut answer = json!({"logGroups": found});
+    if let Some(next) = next {
+        answer["nextToken"] = next;
+    }
+    Ok(answer)
+}
+
 fn set_retention(logs: &Logs, call: &Call, days: Option<i64>) -> Result<Value, ApiError> {
     let group = logs
         .group(&call.region, group_name(call)?)?

@@ -14,6 +14,7 @@ pub async fn handle(logs: &Logs, call: &Call) -> Result<Value, ApiError> {
         "CreateLogGroup" => groups::create(logs, call),
         "DeleteLogGroup" => groups::delete(logs, call),
         "DescribeLogGroups" => groups::describe(logs, call),
+        "ListLogGroups" => groups::list(logs, call),
         "PutRetentionPolicy" => groups::put_retention(logs, call),
         "DeleteRetentionPolicy" => groups::delete_retention(logs, call),
         "CreateLogStream" => streams::create(logs, call),

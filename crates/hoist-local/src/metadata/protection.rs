@@ -4,6 +4,7 @@
 //! "Amazon ECS task scale-in protection endpoint" in the developer guide. The calls go with the task's role, so there must be one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::body::Body;
 use hoist_fargate::Task;
@@ -25,12 +26,7 @@ pub fn answers(path: &str) -> Option<&str> {
 }
 
 /// Answers GET and PUT.
-pub async fn handle(
-    crew: &Crew,
-    peer: IpAddr,
-    id: &str,
-    request: Request<Body>,
-) -> Response<Body> {
+pub async fn handle(crew: &Crew, peer: IpAddr, id: &str, request: Request<Body>) -> Response<Body> {
     let (status, answer) = match answer(crew, peer, id, request).await {
         Ok(answer) => (StatusCode::OK, answer),
         Err(refused) => refused,
@@ -68,13 +64,27 @@ async fn answer(
     };
     let (task, _) = whose(crew, peer, id).ok_or_else(|| {
         let text = "Failed to find a task for the request";
-        refused(StatusCode::NOT_FOUND, None, "ResourceNotFoundException", text)
+        refused(
+            StatusCode::NOT_FOUND,
+            None,
+            "ResourceNotFoundException",
+            text,
+        )
     })?;
     if let Some((None, _)) = wanted {
         let text = "Invalid request: does not contain 'ProtectionEnabled' field";
-        return Err(refused(bad, Some(&task.arn), "InvalidParameterException", text));
+        return Err(refused(
+            bad,
+            Some(&task.arn),
+            "InvalidParameterException",
+            text,
+        ));
     }
-    if crew.run(&task.arn).and_then(|run| run.credentials()).is_none() {
+    if crew
+        .run(&task.arn)
+        .and_then(|run| run.credentials())
+        .is_none()
+    {
         let text = "Invalid Request: no task IAM role credentials available for task";
         let code = "AccessDeniedException";
         return Err(refused(StatusCode::FORBIDDEN, Some(&task.arn), code, text));
@@ -119,14 +129,14 @@ fn call(task: &Task, action: &str, params: Value) -> Call {
         action: action.to_owned(),
         region: task.region.clone(),
         params,
-        key: Key {
+        key: Arc::new(Key {
             id: String::new(),
             secret: String::new(),
             session_token: None,
             arn: String::new(),
             user_id: task.id.clone(),
             expires: None,
-        },
+        }),
         request_id: ids::uuid(),
     }
 }
@@ -171,7 +181,10 @@ mod tests {
     async fn a_request_says_whether_and_for_how_long_and_nothing_else() {
         let both = read(r#"{"ProtectionEnabled": true, "ExpiresInMinutes": 5}"#).await;
         assert_eq!(both, Some((Some(true), Some(5))));
-        assert_eq!(read(r#"{"protectionEnabled": false}"#).await, Some((Some(false), None)));
+        assert_eq!(
+            read(r#"{"protectionEnabled": false}"#).await,
+            Some((Some(false), None))
+        );
         assert_eq!(read("{}").await, Some((None, None)));
         assert_eq!(read(r#"{"ProtectionEnabled": "yes"}"#).await, None);
         assert_eq!(read(r#"{"Protect": true}"#).await, None);
@@ -180,7 +193,10 @@ mod tests {
 
     #[test]
     fn the_path_names_the_container() {
-        assert_eq!(answers("/api/abc-1/task-protection/v1/state"), Some("abc-1"));
+        assert_eq!(
+            answers("/api/abc-1/task-protection/v1/state"),
+            Some("abc-1")
+        );
         assert_eq!(answers("/api/abc-1/task-protection"), None);
     }
 }

@@ -2,11 +2,11 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Body;
+use hoist_fargate::Task;
 use http::{Method, Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hoist_fargate::Task;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 

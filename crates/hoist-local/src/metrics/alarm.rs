@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::store::{Metrics, Series, Window};
@@ -50,6 +52,8 @@ pub struct Alarm {
     pub state: AlarmState,
     pub reason: String,
     pub state_updated: Millis,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What an alarm comes to now, and the value of the newest period.
@@ -214,6 +218,7 @@ mod tests {
             state: AlarmState::Ok,
             reason: String::new(),
             state_updated: 0,
+            tags: Default::default(),
         }
     }
 

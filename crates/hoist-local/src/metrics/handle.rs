@@ -21,6 +21,8 @@ pub fn handle(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
         "SetAlarmState" => set_state(metrics, call),
         "EnableAlarmActions" => enable(metrics, call, true),
         "DisableAlarmActions" => enable(metrics, call, false),
+        "TagResource" | "UntagResource" => set_tags(metrics, call),
+        "ListTagsForResource" => list_tags(metrics, call),
         "PutMetricData" => put_data(metrics, call),
         "ListMetrics" => answers::list(metrics, call),
         "GetMetricData" => answers::data(metrics, call),
@@ -130,10 +132,48 @@ fn put_alarm(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
             || "Unchecked: Initial alarm creation".to_owned(),
             |it| it.reason.clone(),
         ),
-        state_updated: known.map_or(now, |it| it.state_updated),
+        state_updated: known.as_ref().map_or(now, |it| it.state_updated),
+        // Tags come with a new alarm only (API reference, PutMetricAlarm).
+        tags: known.map_or_else(|| tags(call), |it| it.tags),
     };
     metrics.put_alarm(&call.region, &alarm)?;
     Ok(Value::Null)
+}
+
+fn tags(call: &Call) -> BTreeMap<String, String> {
+    let pair = |it: &Value| {
+        let text = |name: &str| it[name].as_str().map(str::to_owned);
+        Some((text("Key")?, text("Value").unwrap_or_default()))
+    };
+    call.list("Tags").iter().filter_map(pair).collect()
+}
+
+/// The alarm with the ARN that a call names.
+fn tagged(metrics: &Metrics, call: &Call) -> Result<Alarm, ApiError> {
+    let arn = required(call, "ResourceARN")?;
+    let all = metrics.alarms.list(&call.region)?;
+    let mut all = all.into_iter().map(|(_, alarm)| alarm);
+    all.find(|it| it.arn == arn).ok_or_else(|| {
+        let text = format!("The named resource does not exist: {arn}");
+        ApiError::new("ResourceNotFoundException", text).with_status(404)
+    })
+}
+
+fn set_tags(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
+    let mut alarm = tagged(metrics, call)?;
+    let gone = call.strings("TagKeys");
+    alarm.tags.retain(|key, _| !gone.contains(&key.as_str()));
+    alarm.tags.extend(tags(call));
+    metrics.put_alarm(&call.region, &alarm)?;
+    Ok(json!({}))
+}
+
+fn list_tags(metrics: &Metrics, call: &Call) -> Result<Value, ApiError> {
+    let tags = tagged(metrics, call)?.tags.into_iter();
+    let tags: Vec<Value> = tags
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect();
+    Ok(json!({ "Tags": tags }))
 }
 
 fn shown(alarm: &Alarm) -> Value {

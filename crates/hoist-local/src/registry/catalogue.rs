@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hoist_oci::spec::Descriptor;
 use hoist_oci::{Digest, ImageRef, Store, StoreError};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::manifests::ImageRecord;
 use super::repositories::Repository;
@@ -103,6 +104,11 @@ impl Registry {
     /// Host and port: the first part of every `repositoryUri`.
     pub fn host(&self) -> &str {
         &self.0.host
+    }
+
+    /// What is set for the whole registry of an account and a region, by its name.
+    pub(crate) fn account(&self) -> Table<Value> {
+        self.0.state.table("ecr-account")
     }
 
     /// The file that says what scans find.
@@ -238,6 +244,10 @@ impl Registry {
         from: &str,
         digest: &Digest,
     ) -> Result<bool, StateError> {
+        let setting = self.account().get(region, "BLOB_MOUNTING")?;
+        if setting.is_some_and(|value| value == "DISABLED") {
+            return Ok(false);
+        }
         let _changing = self.changing();
         let Some(blob) = self.blob(region, from, digest)? else {
             return Ok(false);

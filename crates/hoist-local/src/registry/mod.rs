@@ -19,7 +19,7 @@ mod uploads;
 pub use catalogue::{Blob, Registry, RegistryOpenError};
 pub use manifests::{ImageRecord, PutOutcome};
 pub use refusal::Refusal;
-pub(crate) use repositories::matches_pattern;
 pub use repositories::{Mutability, Repository};
+pub(crate) use repositories::{matches_pattern, rule_meets};
 pub use server::serve;
 pub use token::{SignedIn, USER as TOKEN_USER, VALIDITY as TOKEN_VALIDITY};

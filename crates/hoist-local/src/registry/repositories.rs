@@ -94,6 +94,13 @@ pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     true
 }
 
+/// Whether a rule of the registry's scanning is about a repository.
+pub fn rule_meets(rule: &Value, name: &str) -> bool {
+    let filters = rule["repositoryFilters"].as_array().into_iter().flatten();
+    let mut masks = filters.filter_map(|it| it["filter"].as_str());
+    masks.any(|mask| matches_pattern(mask, name))
+}
+
 /// Whether `name` can name a repository: 2 to 256 characters, components as in image references.
 pub fn is_name(name: &str) -> bool {
     (2..=256).contains(&name.len()) && name.split('/').all(is_component)
@@ -131,8 +138,18 @@ impl Registry {
         if let Some(at) = self.inner().scans.get(region, &key)? {
             return Ok(Some(at));
         }
-        let on_push = self.repository(region, name)?.scan_on_push;
-        Ok(on_push.then_some(image.pushed))
+        Ok(self.scans_on_push(region, name)?.then_some(image.pushed))
+    }
+
+    /// Whether what comes into a repository is scanned at once: by its own setting, or by a rule of the registry.
+    pub fn scans_on_push(&self, region: &str, name: &str) -> Result<bool, Refusal> {
+        if self.repository(region, name)?.scan_on_push {
+            return Ok(true);
+        }
+        let scanning = self.account().get(region, "scanning")?.unwrap_or_default();
+        let rules = scanning["rules"].as_array().into_iter().flatten();
+        let mut eager = rules.filter(|rule| rule["scanFrequency"] != "MANUAL");
+        Ok(eager.any(|rule| rule_meets(rule, name)))
     }
 
     /// Remembers that an image was scanned.

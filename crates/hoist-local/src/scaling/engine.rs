@@ -307,6 +307,7 @@ mod tests {
             state: AlarmState::Alarm,
             reason: String::new(),
             state_updated: 0,
+            tags: Default::default(),
         }
     }
 

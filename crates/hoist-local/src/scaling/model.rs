@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub struct Target {
     /// `SuspendedState`.
     pub suspended: Value,
     pub created: Millis,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Target {

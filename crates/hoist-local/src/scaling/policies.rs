@@ -107,6 +107,7 @@ fn alarms(
             state: AlarmState::InsufficientData,
             reason: "Unchecked: Initial alarm creation".to_owned(),
             state_updated: now,
+            tags: Default::default(),
         }
     };
     let mut alarms = vec![one("AlarmHigh", 3, target, "GreaterThanThreshold")];

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::engine;
@@ -61,7 +63,11 @@ pub async fn register(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         max,
         role: call.str("RoleARN").map_or(linked, str::to_owned),
         suspended,
-        created: known.map_or_else(clock::now, |it| it.created),
+        created: known.as_ref().map_or_else(clock::now, |it| it.created),
+        tags: match known {
+            Some(known) => known.tags,
+            None => tags(call),
+        },
     };
     scaling.targets.put(&call.region, resource, &target)?;
     engine::keep_within(ctx, &call.region, &target).await;
@@ -115,6 +121,49 @@ pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         })
         .collect();
     paged(call, shown, "ScalableTargets")
+}
+
+fn tags(call: &Call) -> BTreeMap<String, String> {
+    let given = call.params["Tags"].as_object().into_iter().flatten();
+    given
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The target with the ARN that a call names.
+fn named(ctx: &Ctx, call: &Call) -> Result<Target, ApiError> {
+    let arn = required(call, "ResourceARN")?;
+    let all = ctx.scaling.targets.list(&call.region)?;
+    let mut all = all.into_iter().map(|(_, target)| target);
+    all.find(|it| it.arn == arn).ok_or_else(|| {
+        let text = format!("The specified resource doesn't exist: {arn}");
+        ApiError::new("ResourceNotFoundException", text)
+    })
+}
+
+pub fn tag(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    let mut target = named(ctx, call)?;
+    target.tags.extend(tags(call));
+    if target.tags.len() > 50 {
+        let text = "The number of tags on the resource exceeds the limit of 50";
+        return Err(ApiError::new("TooManyTagsException", text));
+    }
+    let table = &ctx.scaling.targets;
+    table.put(&call.region, &target.resource, &target)?;
+    Ok(json!({}))
+}
+
+pub fn untag(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    let mut target = named(ctx, call)?;
+    let keys = call.strings("TagKeys");
+    target.tags.retain(|key, _| !keys.contains(&key.as_str()));
+    let table = &ctx.scaling.targets;
+    table.put(&call.region, &target.resource, &target)?;
+    Ok(json!({}))
+}
+
+pub fn list_tags(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    Ok(json!({"Tags": named(ctx, call)?.tags}))
 }
 
 pub fn activities(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {

@@ -24,8 +24,11 @@ fn arns(call: &Call) -> Vec<&str> {
 
 fn check(balancers: &Balancers, arns: &[&str]) -> Result<(), ApiError> {
     for arn in arns {
+        if !arn.starts_with("arn:") {
+            return Err(invalid(format!("Certificate ARN '{arn}' is not valid")));
+        }
         if balancers.certificates().find(arn)?.is_none() {
-            let text = format!("Certificate ARN '{arn}' is not valid");
+            let text = format!("Certificate '{arn}' not found");
             return Err(ApiError::new("CertificateNotFound", text));
         }
     }

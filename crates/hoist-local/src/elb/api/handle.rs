@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{certificates, health, listeners, load_balancers, rules, tags, target_groups};
+use super::{account, certificates, health, listeners, load_balancers, rules, tags, target_groups};
 use crate::api::{ApiError, Call};
 use crate::ec2::Ec2;
 use crate::elb::Balancers;
@@ -43,6 +43,9 @@ pub async fn handle(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         "ModifyRule" => rules::modify(balancers, call).await,
         "DeleteRule" => rules::delete(balancers, call).await,
         "SetRulePriorities" => rules::set_priorities(balancers, call).await,
+        "DescribeAccountLimits" => account::limits(call),
+        "DescribeTrustStores" => account::trust_stores(call),
+        "DescribeCapacityReservation" => account::reserved(balancers, call),
         "AddTags" => tags::add(balancers, call).await,
         "RemoveTags" => tags::remove(balancers, call).await,
         "DescribeTags" => tags::describe(balancers, call),

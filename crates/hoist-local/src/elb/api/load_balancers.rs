@@ -87,13 +87,14 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
                 ),
             ));
         }
-        return Ok(json!({"LoadBalancers": [shown]}));
+        return Ok(json!({"LoadBalancers": [there.shown_at(clock::now())]}));
     }
     let arn = format!(
         "arn:aws:elasticloadbalancing:{}:{ACCOUNT}:loadbalancer/{letters}/{called}/{}",
         call.region,
         ids::hex(16)
     );
+    let now = clock::now();
     let balancer = LoadBalancer {
         shown: ShownLoadBalancer {
             dns_name: balancers
@@ -102,7 +103,7 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
                 .to_string(),
             load_balancer_arn: arn.clone(),
             canonical_hosted_zone_id: "Z0HOISTLOCAL0".into(),
-            created_time: clock::iso8601(clock::now()),
+            created_time: clock::iso8601(now),
             load_balancer_name: called.to_owned(),
             scheme: scheme.to_owned(),
             vpc_id: vpc,
@@ -114,12 +115,13 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         },
         attributes: load_balancer_attributes(kind),
         tags,
+        ready_at: now + balancers.provisioning(),
     };
     balancers
         .tables()
         .balancers
         .put(&call.region, &arn, &balancer)?;
-    Ok(json!({"LoadBalancers": [balancer.shown]}))
+    Ok(json!({"LoadBalancers": [balancer.shown_at(now)]}))
 }
 
 /// The VPC and the zones of the subnets that the call names.
@@ -226,7 +228,8 @@ pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
                 || names.contains(&b.shown.load_balancer_name.as_str())
         });
     }
-    let (shown, marker) = page(call, all.into_iter().map(|b| b.shown).collect())?;
+    let now = clock::now();
+    let (shown, marker) = page(call, all.into_iter().map(|b| b.shown_at(now)).collect())?;
     Ok(json!({"LoadBalancers": shown, "NextMarker": marker}))
 }
 

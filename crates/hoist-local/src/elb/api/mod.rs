@@ -1,5 +1,6 @@
 //! The ELBv2 API, version 2015-12-01. Error texts as the real service words them where they are known.
 
+mod account;
 mod ask;
 mod certificates;
 mod handle;

@@ -23,7 +23,7 @@ fn in_use(priority: impl std::fmt::Display) -> ApiError {
 pub async fn create(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
     let _changing = balancers.changing().await;
     let listener = listeners::named(balancers, call)?;
-    if listener.shown.protocol != "HTTP" {
+    if !matches!(listener.shown.protocol.as_str(), "HTTP" | "HTTPS") {
         return Err(ApiError::new(
             "UnsupportedProtocol",
             "Rules are supported only on listeners of Application Load Balancers",

@@ -206,5 +206,111 @@ class Network(Case):
         self.assertEqual(elb.describe_listener_attributes(ListenerArn=listener["ListenerArn"])["Attributes"], [])
 
 
+class Targets(Case):
+    """Targets that speak TLS, and those that take datagrams."""
+
+    def setUp(self):
+        super().setUp()
+        self.elb = client("elbv2")
+        self.vpc = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+
+    def balancer(self, kind):
+        made = self.elb.create_load_balancer(Name=self.name("lb")[:32], Type=kind, Subnets=self.subnets())["LoadBalancers"][0]
+        self.addCleanup(self.elb.delete_load_balancer, LoadBalancerArn=made["LoadBalancerArn"])
+        return made["LoadBalancerArn"], made["DNSName"]
+
+    def forward(self, protocol, port, **more):
+        """An action that leads to a new group with one target."""
+        arn = self.elb.create_target_group(
+            Name=self.name("tg")[:32], Protocol=protocol, Port=80, VpcId=self.vpc, TargetType="ip", HealthCheckIntervalSeconds=5,
+            HealthCheckTimeoutSeconds=2, **more,
+        )["TargetGroups"][0]["TargetGroupArn"]
+        self.elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": "127.0.0.1", "Port": port}])
+        return {"Type": "forward", "TargetGroupArn": arn}
+
+    def healthy(self, action):
+        shown = lambda: self.elb.describe_target_health(TargetGroupArn=action["TargetGroupArn"])["TargetHealthDescriptions"][0]
+        self.until("a healthy target", lambda: shown()["TargetHealth"]["State"] == "healthy")
+
+    def test_targets_of_https_and_tls_groups_are_spoken_to_in_tls(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+        server.name = "secure"
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.check_call(
+                ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=own.test", "-keyout", f"{folder}/key", "-out", f"{folder}/cert"],
+                stderr=subprocess.DEVNULL,
+            )
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(f"{folder}/cert", f"{folder}/key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+
+        application, host = self.balancer("application")
+        action = self.forward("HTTPS", server.server_port)
+        shown = self.elb.describe_target_groups(TargetGroupArns=[action["TargetGroupArn"]])["TargetGroups"][0]
+        self.assertEqual((shown["Protocol"], shown["HealthCheckProtocol"]), ("HTTPS", "HTTPS"))
+        port = self.elb.create_listener(LoadBalancerArn=application, Protocol="HTTP", Port=80, DefaultActions=[action])["Listeners"][0]["Port"]
+        self.healthy(action)
+        for _ in range(3):
+            connection = http.client.HTTPConnection(host, port)
+            connection.request("GET", "/")
+            self.assertEqual(connection.getresponse().read(), b"secure http")
+            connection.close()
+
+        network, host = self.balancer("network")
+        action = self.forward("TLS", server.server_port)
+        self.refused(
+            "IncompatibleProtocols", "The protocol 'TCP' of the listener and the protocol 'TLS' of the target group are not compatible",
+            self.elb.create_listener, LoadBalancerArn=network, Protocol="TCP", Port=443, DefaultActions=[action],
+        )
+        certificate = client("acm").request_certificate(DomainName="front.test")["CertificateArn"]
+        port = self.elb.create_listener(
+            LoadBalancerArn=network, Protocol="TLS", Port=443, DefaultActions=[action], Certificates=[{"CertificateArn": certificate}],
+        )["Listeners"][0]["Port"]
+        self.healthy(action)
+        context = ssl.create_default_context(cadata=client("acm").get_certificate(CertificateArn=certificate)["Certificate"])
+        with socket.create_connection((host, port)) as plain, context.wrap_socket(plain, server_hostname="front.test") as secure:
+            secure.sendall(b"GET / HTTP/1.1\r\nHost: front.test\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: secure.recv(4096), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
+
+    def test_datagrams_reach_a_target_and_come_back(self):
+        there = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        there.bind(("127.0.0.1", 0))
+        port = there.getsockname()[1]
+        # Health is asked by TCP.
+        checked = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(checked.close)
+
+        def serve():
+            while True:
+                data, sender = there.recvfrom(65536)
+                if data == b"end":
+                    return there.close()
+                there.sendto(data.upper(), sender)
+        threading.Thread(target=serve, daemon=True).start()
+        network, host = self.balancer("network")
+        action = self.forward("TCP_UDP", port, HealthCheckPort=str(checked.getsockname()[1]))
+        listener = self.elb.create_listener(LoadBalancerArn=network, Protocol="UDP", Port=5353, DefaultActions=[action])["Listeners"][0]
+        self.healthy(action)
+
+        def said(text):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+                ours.settimeout(10)
+                ours.connect((host, listener["Port"]))
+                for part in (text, b"more"):
+                    ours.send(part)
+                    yield ours.recv(65536)
+        self.assertEqual(list(said(b"hello")), [b"HELLO", b"MORE"])
+        self.assertEqual(list(said(b"x" * 60000)), [b"X" * 60000, b"MORE"])
+        changed = self.elb.modify_listener(ListenerArn=listener["ListenerArn"], Protocol="TCP_UDP")["Listeners"][0]
+        self.assertEqual((changed["Protocol"], changed["Port"]), ("TCP_UDP", listener["Port"]))
+        self.assertEqual(list(said(b"again")), [b"AGAIN", b"MORE"])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+            ours.sendto(b"end", ("127.0.0.1", port))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -168,11 +168,12 @@ class Inside(Case):
         role = client("iam").create_role(
             RoleName=self.name("role"), AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         )["Role"]["Arn"]
-        # What wget of busybox cannot do: other methods, and the bodies of errors.
+        # What wget of busybox cannot do: other methods, and the bodies of errors. Our side stays open until the answer has come.
         ask = lambda method, body="": (
             f"b='{body}'; to=${{ECS_AGENT_URI#http://}}; host=${{to%%/*}}; port=80; case $host in *:*) port=${{host##*:}};; esac;"
-            f" printf '{method} /%s/task-protection/v1/state HTTP/1.0\\r\\nContent-Length: %s\\r\\n\\r\\n%s' ${{to#*/}} ${{#b}} \"$b\""
-            " | nc ${host%%:*} $port | tail -n 1; echo"
+            " busybox mkfifo /tmp/ask; nc ${host%%:*} $port < /tmp/ask > /tmp/answer & exec 3> /tmp/ask;"
+            f" printf '{method} /%s/task-protection/v1/state HTTP/1.0\\r\\nContent-Length: %s\\r\\n\\r\\n%s' ${{to#*/}} ${{#b}} \"$b\" >&3;"
+            " wait; exec 3>&-; busybox rm /tmp/ask; tail -n 1 /tmp/answer; echo"
         )
         script = "; ".join([
             ask("PUT", '{"ProtectionEnabled": true, "ExpiresInMinutes": 5}'), ask("GET"), ask("PUT", '{"ProtectionEnabled": "yes"}'),

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::Child;
 
 use crate::task::Prepared;
@@ -552,6 +552,19 @@ impl Runtime for Docker {
             .find(|task| address.ip() == task.ip)
             .and_then(|task| task.published.get(&address.port()).copied());
         Box::pin(TcpStream::connect(published.unwrap_or(address)))
+    }
+
+    fn datagrams(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<UdpSocket>> {
+        let publish = self.config.publish;
+        Box::pin(async move {
+            if publish {
+                // Where addresses of tasks cannot be reached, ports of TCP are published, and no others.
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+            socket.connect(address).await?;
+            Ok(socket)
+        })
     }
 }
 

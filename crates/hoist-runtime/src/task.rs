@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::{ExecSpec, Exit, Limits, Mount, RuntimeError, StartError, Stats, TerminalSize, Ulimit};
 
@@ -77,6 +77,14 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
 
     /// Opens a connection to a task's address.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
+
+    /// A socket for datagrams to and from an address, usually a task's. Not every runtime can.
+    fn datagrams(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<UdpSocket>> {
+        Box::pin(std::future::ready(Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this runtime sends no datagrams to {address}"),
+        ))))
+    }
 
     /// Takes what the containers of a task send to these addresses of their own loopback network, such as 127.255.0.1 and port 80,
     /// which are nobody's: one listener for each, in their order. They end with the task's network. Not every runtime can.

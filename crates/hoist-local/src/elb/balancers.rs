@@ -501,6 +501,8 @@ fn speech(listener: &Listener) -> Speech {
         "HTTP" => Speech::Http,
         "HTTPS" => Speech::Https,
         "TLS" => Speech::Tls(offered(&listener.shown.alpn_policy)),
+        "UDP" => Speech::Udp,
+        "TCP_UDP" => Speech::TcpUdp,
         _ => Speech::Tcp,
     }
 }
@@ -519,10 +521,10 @@ fn offered(policy: &[String]) -> &'static [&'static str] {
 fn settings(group: &TargetGroup, used: bool) -> Settings {
     let shown = &group.shown;
     let check = shown.health_check_enabled.then(|| HealthCheck {
-        protocol: if shown.health_check_protocol == "HTTP" {
-            Protocol::Http
-        } else {
-            Protocol::Tcp
+        protocol: match shown.health_check_protocol.as_str() {
+            "HTTP" => Protocol::Http,
+            "HTTPS" => Protocol::Https,
+            _ => Protocol::Tcp,
         },
         port: shown.health_check_port.parse().ok(),
         path: shown
@@ -576,6 +578,7 @@ fn settings(group: &TargetGroup, used: bool) -> Settings {
         deregistration_delay: delay,
         slow_start: seconds(&group.attributes, "slow_start.duration_seconds", 0),
         sticky,
+        secure: matches!(shown.protocol.as_str(), "HTTPS" | "TLS"),
         used,
     }
 }

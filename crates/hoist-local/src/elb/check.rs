@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::dial::Dialer;
+use super::outward::reach;
 use super::target::{Condition, TargetState};
 
 /// Health check settings of a target group.
@@ -34,6 +35,8 @@ pub struct HealthCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http,
+    /// HTTP in TLS.
+    Https,
     Tcp,
 }
 
@@ -117,7 +120,8 @@ pub enum Outcome {
 pub async fn probe(check: &HealthCheck, address: SocketAddr, dialer: &dyn Dialer) -> Outcome {
     let to = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
     let ask = async {
-        let stream = dialer.dial(to).await.ok()?;
+        let secure = check.protocol == Protocol::Https;
+        let stream = reach(dialer, to, secure).await.ok()?;
         if check.protocol == Protocol::Tcp {
             return Some(200);
         }

@@ -268,7 +268,11 @@ fn ask(read: &[u8], peer: SocketAddr, front: &Front, out: &mut Vec<u8>) -> Judge
         Action::Forward(shares) => draw(shares).cloned(),
         _ => None,
     };
-    let Some(group) = group.filter(|group| group.settings().sticky.is_none()) else {
+    let is_plain = |group: &Arc<Group>| {
+        let settings = group.settings();
+        settings.sticky.is_none() && !settings.secure
+    };
+    let Some(group) = group.filter(is_plain) else {
         return Judged::Otherwise;
     };
     out.extend_from_slice(b"x-forwarded-for: ");

@@ -49,6 +49,8 @@ pub struct Settings {
     /// How long a target that has become healthy takes to its whole share: 30-900 s, or 0. Only for [`Algorithm::RoundRobin`].
     pub slow_start: Duration,
     pub sticky: Option<Sticky>,
+    /// Whether the targets speak TLS.
+    pub secure: bool,
     /// Whether a listener leads here. Targets of an unused group are not checked.
     pub used: bool,
 }
@@ -142,7 +144,7 @@ impl Group {
     /// Adds a target and begins to check it. A target that is draining comes back as a new one; one that is there stays as it is.
     pub fn register(self: &Arc<Self>, address: SocketAddr) {
         let target = Arc::new(Target {
-            pool: Pool::new(address),
+            pool: Pool::new(address, self.settings().secure),
             judge: Mutex::new(Judge::new()),
             healthy: Mutex::default(),
             leaving: CancellationToken::new(),
@@ -453,6 +455,7 @@ mod tests {
             deregistration_delay: Duration::from_millis(interval),
             slow_start: Duration::ZERO,
             sticky: None,
+            secure: false,
             used: true,
         }
     }

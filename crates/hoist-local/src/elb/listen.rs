@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use super::proxy::{Front, answer};
 use super::rule::{Action, Rules, draw};
 use super::secure::{Shown, Wardrobe, acceptor as acceptor_of};
 use super::tunnel::splice;
+use super::udp;
 
 /// How long a client may take to agree on TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -34,17 +35,30 @@ pub enum Speech {
     Https,
     /// Bytes, as a Network Load Balancer carries them.
     Tcp,
+    /// Datagrams.
+    Udp,
+    /// Bytes and datagrams.
+    TcpUdp,
     /// Bytes in TLS, which ends here; the protocols that are offered within it, the best first.
     Tls(&'static [&'static str]),
 }
 
 impl Speech {
+    /// Whether connections are taken, and whether datagrams.
+    fn carries(self) -> (bool, bool) {
+        match self {
+            Self::Udp => (false, true),
+            Self::TcpUdp => (true, true),
+            _ => (true, false),
+        }
+    }
+
     /// What agrees on TLS with the clients, where it is spoken.
     fn acceptor(self, wardrobe: &Arc<Wardrobe>) -> io::Result<Option<TlsAcceptor>> {
         let offered = match self {
             Self::Https => &["http/1.1"][..],
             Self::Tls(offered) => offered,
-            Self::Http | Self::Tcp => return Ok(None),
+            Self::Http | Self::Tcp | Self::Udp | Self::TcpUdp => return Ok(None),
         };
         let acceptor = acceptor_of(wardrobe.clone(), offered);
         acceptor.map(Some).map_err(io::Error::other)
@@ -57,7 +71,8 @@ pub struct Listener {
     live: Arc<RwLock<Live>>,
     wardrobe: Arc<Wardrobe>,
     closing: CancellationToken,
-    accepting: Option<JoinHandle<()>>,
+    /// What takes connections and datagrams.
+    working: Vec<JoinHandle<()>>,
 }
 
 struct Live {
@@ -76,8 +91,20 @@ impl Listener {
         idle: Duration,
         dialer: Arc<dyn Dialer>,
     ) -> io::Result<Self> {
-        let socket = bind(ip, port).await?;
-        let address = socket.local_addr()?;
+        let (streams, datagrams) = speech.carries();
+        let (mut sockets, mut address) = (None, SocketAddr::new(ip, port));
+        if streams {
+            let socket = bind(ip, port).await?;
+            address = socket.local_addr()?;
+            sockets = Some(socket);
+        }
+        let packets = match datagrams {
+            true => Some(bind_udp(address).await?),
+            false => None,
+        };
+        if let Some(packets) = &packets {
+            address = packets.local_addr()?;
+        }
         let closing = CancellationToken::new();
         let wardrobe = Arc::new(Wardrobe::default());
         let live = Arc::new(RwLock::new(Live {
@@ -86,21 +113,30 @@ impl Listener {
             rules: Arc::new(Rules::default()),
             idle,
         }));
-        let accepting = tokio::spawn(accept(socket, live.clone(), closing.clone(), dialer));
+        let mut working = Vec::new();
+        if let Some(packets) = packets {
+            let (live, dialer) = (live.clone(), dialer.clone());
+            let front = move || front(&live, &dialer, address.port());
+            working.push(tokio::spawn(udp::carry(packets, front, closing.clone())));
+        }
+        if let Some(socket) = sockets {
+            let accepting = accept(socket, live.clone(), closing.clone(), dialer);
+            working.push(tokio::spawn(accepting));
+        }
         Ok(Self {
             address,
             live,
             wardrobe,
             closing,
-            accepting: Some(accepting),
+            working,
         })
     }
 
     /// Takes no new connection and lets requests in flight finish; the port is free when this returns.
     pub async fn close(mut self) {
         self.closing.cancel();
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.await;
+        for working in std::mem::take(&mut self.working) {
+            let _ = working.await;
         }
     }
 
@@ -157,6 +193,35 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
     ))
 }
 
+/// As [`bind`], for datagrams.
+async fn bind_udp(wanted: SocketAddr) -> io::Result<UdpSocket> {
+    let free = |ip: IpAddr| SocketAddr::new(ip, 0);
+    let mut last = None;
+    for candidate in [wanted, free(wanted.ip()), free([127, 0, 0, 1].into())] {
+        match UdpSocket::bind(candidate).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// What is valid at the moment for whoever comes in.
+fn front(live: &RwLock<Live>, dialer: &Arc<dyn Dialer>, port: u16) -> Front {
+    let live = live.read().unwrap_or_else(PoisonError::into_inner);
+    Front {
+        rules: live.rules.clone(),
+        scheme: if live.speech == Speech::Https {
+            "https"
+        } else {
+            "http"
+        },
+        port,
+        idle: live.idle,
+        dialer: dialer.clone(),
+    }
+}
+
 async fn accept(
     socket: TcpListener,
     live: Arc<RwLock<Live>>,
@@ -183,28 +248,14 @@ async fn accept(
             (live.speech, live.acceptor.clone())
         };
         let front = {
-            let live = live.clone();
-            let dialer = dialer.clone();
-            move || {
-                let live = live.read().unwrap_or_else(PoisonError::into_inner);
-                Front {
-                    rules: live.rules.clone(),
-                    scheme: if speech == Speech::Https {
-                        "https"
-                    } else {
-                        "http"
-                    },
-                    port,
-                    idle: live.idle,
-                    dialer: dialer.clone(),
-                }
-            }
+            let (live, dialer) = (live.clone(), dialer.clone());
+            move || front(&live, &dialer, port)
         };
         match speech {
             Speech::Http | Speech::Https => {
                 tokio::spawn(converse(stream, peer, acceptor, front, closing.clone()))
             }
-            Speech::Tcp => tokio::spawn(pass(stream, None, front())),
+            Speech::Tcp | Speech::Udp | Speech::TcpUdp => tokio::spawn(pass(stream, None, front())),
             Speech::Tls(_) => tokio::spawn(pass(stream, acceptor, front())),
         };
     }
@@ -269,9 +320,9 @@ async fn pass(stream: TcpStream, acceptor: Option<TlsAcceptor>, front: Front) {
     let mut tried = Vec::new();
     while let Some(in_flight) = group.choose(&tried) {
         let address = in_flight.pool().address();
-        let dial = tokio::time::timeout(Duration::from_secs(10), front.dialer.dial(address));
-        if let Ok(Ok(target)) = dial.await {
-            let _ = target.set_nodelay(true);
+        let pool = in_flight.pool().clone();
+        let reach = tokio::time::timeout(Duration::from_secs(10), pool.reach(&*front.dialer));
+        if let Ok(Ok(target)) = reach.await {
             splice(
                 stream,
                 target,

@@ -2,7 +2,7 @@
 //!
 //! A listener ([`listen`]) takes connections on the load balancer's own loopback address; each request goes by the listener's
 //! rules ([`rule`]) to a target group ([`group`]), which knows by its health checks ([`check`]) who may get it; [`proxy`] carries
-//! it there and back over pooled connections ([`pool`]).
+//! it there and back over pooled connections ([`pool`]). [`udp`] carries what has none.
 
 mod api;
 mod balancers;
@@ -15,6 +15,7 @@ mod group;
 mod headers;
 mod listen;
 mod model;
+mod outward;
 mod page;
 mod pool;
 mod prefixed;
@@ -25,6 +26,7 @@ mod sticky;
 mod target;
 mod traffic;
 mod tunnel;
+mod udp;
 mod weights;
 
 pub use api::handle;

@@ -433,7 +433,11 @@ pub fn target_group_attributes(protocol: &str) -> Pairs {
             "0",
         ),
     ];
-    let own: &[_] = if protocol == "HTTP" { &http } else { &tcp };
+    let own: &[_] = if matches!(protocol, "HTTP" | "HTTPS") {
+        &http
+    } else {
+        &tcp
+    };
     common
         .iter()
         .chain(own)

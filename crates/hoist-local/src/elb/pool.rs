@@ -15,11 +15,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Outbound;
+use super::dial::Dialer;
 use super::express::Rested;
+use super::outward::reach;
+use super::prefixed::Prefixed;
 
 /// Idle connections kept for one target; more are closed.
 const KEPT: usize = 1024;
@@ -88,6 +90,7 @@ struct Idle {
 /// The connections to one target.
 pub struct Pool {
     address: SocketAddr,
+    secure: bool,
     idle: Mutex<VecDeque<Idle>>,
     /// Those of the short way.
     rested: Mutex<Vec<Rested>>,
@@ -98,9 +101,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(address: SocketAddr) -> Arc<Self> {
+    /// `secure` is whether the target speaks TLS.
+    pub fn new(address: SocketAddr, secure: bool) -> Arc<Self> {
         Arc::new(Self {
             address,
+            secure,
             idle: Mutex::default(),
             rested: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -152,9 +157,13 @@ impl Pool {
         Some(wire)
     }
 
+    /// A new connection; the caller sets the time limit.
+    pub async fn reach(&self, dialer: &dyn Dialer) -> io::Result<Prefixed> {
+        reach(dialer, self.address, self.secure).await
+    }
+
     /// Speaks HTTP on a new connection.
-    pub async fn open(&self, stream: TcpStream) -> io::Result<Wire> {
-        stream.set_nodelay(true)?;
+    pub async fn open(&self, stream: Prefixed) -> io::Result<Wire> {
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await

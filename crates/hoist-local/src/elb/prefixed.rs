@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
-/// A connection of a client, of which something may have been read already: that is read first.
+/// A connection of a client, of which something may have been read already: that is read first. Or one to a target.
 pub struct Prefixed {
     before: Vec<u8>,
     taken: usize,
@@ -44,11 +44,11 @@ impl Prefixed {
     }
 
     /// A connection in TLS.
-    pub fn secure(stream: TlsStream<TcpStream>) -> Self {
+    pub fn secure(stream: impl Into<TlsStream<TcpStream>>) -> Self {
         Self {
             before: Vec::new(),
             taken: 0,
-            stream: Stream::Secure(Box::new(stream)),
+            stream: Stream::Secure(Box::new(stream.into())),
         }
     }
 }

@@ -214,7 +214,7 @@ async fn exchange(
 
 async fn connect(front: &Front, in_flight: &InFlight) -> io::Result<Wire> {
     let pool = in_flight.pool();
-    let stream = timeout(CONNECT, front.dialer.dial(pool.address()))
+    let stream = timeout(CONNECT, pool.reach(&*front.dialer))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     pool.open(stream).await

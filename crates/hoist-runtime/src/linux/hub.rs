@@ -19,7 +19,7 @@ use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
     RouteMessageBuilder, new_connection,
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::egress::{Carrier, Outside, Rules, TAP, feed_nft, hub_rules};
@@ -243,6 +243,20 @@ impl Hub {
             })
             .await?;
         socket.connect(address).await
+    }
+
+    /// A socket of the hub for datagrams to and from an address, usually a task's.
+    pub async fn datagrams(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self
+            .within(|| {
+                let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+                socket.set_nonblocking(true)?;
+                Ok(socket)
+            })
+            .await?;
+        let socket = UdpSocket::from_std(socket)?;
+        socket.connect(address).await?;
+        Ok(socket)
     }
 
     /// Listens at an address of the hub, for tasks to connect to.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use crate::task::Prepared;
 use crate::{
@@ -325,6 +325,10 @@ impl Runtime for Native {
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
         Box::pin(self.hub.connect(address))
+    }
+
+    fn datagrams(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<UdpSocket>> {
+        Box::pin(self.hub.datagrams(address))
     }
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {

@@ -128,7 +128,7 @@ pub fn actions(
                 .groups
                 .get(&call.region, group)?
                 .ok_or_else(group_not_found)?;
-            if layer(&kept.shown.protocol) != layer(protocol) {
+            if !fits(protocol, &kept.shown.protocol) {
                 return Err(ApiError::new(
                     "IncompatibleProtocols",
                     format!(
@@ -212,6 +212,16 @@ fn forward(act: &mut Act) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whether a listener may lead to targets of a protocol (user guides of both load balancers, "Routing configuration").
+fn fits(listener: &str, group: &str) -> bool {
+    match listener {
+        "HTTP" | "HTTPS" => matches!(group, "HTTP" | "HTTPS"),
+        "TLS" => matches!(group, "TCP" | "TLS"),
+        "TCP" | "UDP" => group == listener || group == "TCP_UDP",
+        other => group == other,
+    }
+}
+
 /// What an action cares for of a protocol: HTTP in TLS is HTTP, and TCP is TCP.
 fn layer(protocol: &str) -> &str {
     match protocol {
@@ -226,8 +236,10 @@ fn protocol_of<'a>(call: &'a Call, kind: &str) -> Result<&'a str, ApiError> {
         .str("Protocol")
         .ok_or_else(|| invalid("A listener protocol must be specified"))?;
     match (kind, protocol) {
-        ("application", "HTTP" | "HTTPS") | ("network", "TCP" | "TLS") => Ok(protocol),
-        ("network", "UDP" | "TCP_UDP" | "QUIC" | "TCP_QUIC") => Err(ApiError::new(
+        ("application", "HTTP" | "HTTPS") | ("network", "TCP" | "TLS" | "UDP" | "TCP_UDP") => {
+            Ok(protocol)
+        }
+        ("network", "QUIC" | "TCP_QUIC") => Err(ApiError::new(
             "UnsupportedProtocol",
             format!("Protocol '{protocol}' is not supported by the embedded AWS"),
         )),
@@ -397,6 +409,10 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let arn = listener.shown.listener_arn.clone();
     let port = number(call, "Port", 1, 65535, "Port")?.and_then(|port| u16::try_from(port).ok());
     let port = port.filter(|port| *port != listener.asked_port && *port != listener.shown.port);
+    let by_datagrams = |protocol: &str| protocol.contains("UDP");
+    // Other sockets are needed, at the same port.
+    let carried = by_datagrams(&before) || by_datagrams(&now);
+    let rebound = carried && before != now;
     if let Some(port) = port {
         let all = balancers.tables().listeners.list(&call.region)?;
         if all.iter().any(|(_, l)| {
@@ -411,6 +427,11 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
             ));
         }
         (listener.asked_port, listener.shown.port) = (port, port);
+    }
+    if rebound {
+        balancers.stop_listener(&arn).await;
+    }
+    if rebound || port.is_some() {
         listener.shown.port = started(balancers, &arn, &listener, &balancer).await?;
     }
     balancers

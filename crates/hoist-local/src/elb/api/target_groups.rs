@@ -38,9 +38,12 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     let protocol = call
         .str("Protocol")
         .ok_or_else(|| invalid("A protocol must be specified"))?;
-    if !matches!(protocol, "HTTP" | "TCP") {
+    if !matches!(
+        protocol,
+        "HTTP" | "HTTPS" | "TCP" | "TLS" | "UDP" | "TCP_UDP"
+    ) {
         return Err(invalid(format!(
-            "Protocol '{protocol}' is not supported by the embedded AWS; use HTTP or TCP"
+            "Protocol '{protocol}' is not supported by the embedded AWS; use HTTP, HTTPS, TCP, TLS, UDP or TCP_UDP"
         )));
     }
     let port = number(call, "Port", 1, 65535, "Port")?
@@ -51,7 +54,7 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     if !ec2.has_vpc(&call.region, vpc_id) {
         return Err(invalid(format!("The VPC ID '{vpc_id}' is not found")));
     }
-    let http = protocol == "HTTP";
+    let http = is_http(protocol);
     let mut shown = ShownTargetGroup {
         target_group_arn: format!(
             "arn:aws:elasticloadbalancing:{}:{ACCOUNT}:targetgroup/{called}/{}",
@@ -62,7 +65,7 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         protocol: protocol.to_owned(),
         port: u16::try_from(port).map_err(|_| invalid("A port must be specified"))?,
         vpc_id: vpc_id.to_owned(),
-        health_check_protocol: protocol.to_owned(),
+        health_check_protocol: if http { protocol } else { "TCP" }.to_owned(),
         health_check_port: "traffic-port".into(),
         health_check_enabled: true,
         health_check_interval_seconds: 30,
@@ -116,10 +119,16 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
     Ok(json!({"TargetGroups": [answer(&group, &BTreeMap::new())?]}))
 }
 
+/// Whether a protocol is HTTP, in TLS or not.
+fn is_http(protocol: &str) -> bool {
+    matches!(protocol, "HTTP" | "HTTPS")
+}
+
 /// Takes the health check settings of a create or modify call.
 fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiError> {
     if let Some(protocol) = call.str("HealthCheckProtocol") {
-        if !matches!(protocol, "HTTP" | "TCP") || (shown.protocol == "HTTP" && protocol == "TCP") {
+        let known = is_http(protocol) || (protocol == "TCP" && !is_http(&shown.protocol));
+        if !known {
             return Err(invalid(format!(
                 "Health check protocol '{protocol}' is not supported for target groups with the {} protocol",
                 shown.protocol
@@ -179,7 +188,7 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
     )? {
         shown.unhealthy_threshold_count = n;
     }
-    let longer = if shown.protocol == "HTTP" {
+    let longer = if is_http(&shown.protocol) {
         shown.health_check_interval_seconds > shown.health_check_timeout_seconds
     } else {
         shown.health_check_interval_seconds >= shown.health_check_timeout_seconds
@@ -195,7 +204,7 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
         .get("Matcher")
         .and_then(|matcher| matcher.get("HttpCode"))
         .and_then(Value::as_str);
-    if shown.health_check_protocol == "HTTP" {
+    if is_http(&shown.health_check_protocol) {
         if let Some(path) = path
             && (!path.starts_with('/')
                 || path.len() > 1024

@@ -54,6 +54,7 @@ async fn balance(target: SocketAddr, idle: Duration) -> (Listener, Arc<Group>) {
         algorithm: Algorithm::RoundRobin,
         deregistration_delay: Duration::from_secs(30),
         slow_start: Duration::ZERO,
+        secure: false,
         sticky: None,
         used: true,
     };

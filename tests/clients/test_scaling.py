@@ -59,7 +59,7 @@ class Scaling(Case):
         where = self.service("sleep 600")
         self.refused(
             "ObjectNotFoundException",
-            f"No scalable target registered found for service namespace: ecs, resource ID: {where['ResourceId']}, scalable dimension: ecs:service:DesiredCount",
+            f"No scalable target registered for service namespace: ecs, resource ID: {where['ResourceId']}, scalable dimension: ecs:service:DesiredCount",
             self.scaling.put_scaling_policy, **where, PolicyName="x", PolicyType="StepScaling",
         )
         self.refused(

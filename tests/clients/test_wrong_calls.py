@@ -1,7 +1,8 @@
 """Wrong calls by the hundred, each with the answer of the real service.
 
 `wrong_calls.json` has one call a line: service, operation, what is changed in a good request (null takes a member out; where there is
-no good request it is the whole one), code, message. Calls are signed and sent as they stand, so that no client repairs or refuses them.
+no good request it is the whole one), code, message, and "?" where nobody else was found
+who has it in those words. Calls are signed and sent as they stand, so that no client repairs or refuses them.
 """
 
 import json
@@ -81,6 +82,7 @@ class WrongCalls(Case):
             "subnet": subnet,
             "group": group,
             "gone": gone,
+            "goneArn": f"arn:aws:ecs:us-east-1:000000000000:cluster/{gone}",
             "balancer": balancer,
             "listener": listener,
             "defaultRule": default,
@@ -141,7 +143,7 @@ class WrongCalls(Case):
     def test_every_wrong_call_is_answered_as_the_real_service_answers_it(self):
         rows = json.loads(pathlib.Path(__file__).with_name("wrong_calls.json").read_text())
         self.assertGreaterEqual(len(rows), 150)
-        for service, operation, change, code, message in rows:
+        for service, operation, change, code, message, *_ in rows:
             params = {**self.good.get(operation, {}), **self.filled(change)}
             params = {name: value for name, value in params.items() if value is not None}
             with self.subTest(f"{service} {operation} {json.dumps(change)[:200]}"):

@@ -696,6 +696,12 @@ impl Turn<'_> {
         let arn = required(request, "resourceArn")?.to_owned();
         let world = &mut *self.world;
         let (kind, members) = if let Some(it) = world.clusters.get_mut(&arn) {
+            // github.com/gruntwork-io/cloud-nuke, issue 145
+            if !it.active {
+                return Err(Refusal::invalid(
+                    "The specified cluster is inactive. Specify an active cluster and try again.",
+                ));
+            }
             (Kind::Cluster, &mut it.request)
         } else if let Some(it) = world.task_definitions.get_mut(&arn) {
             (Kind::TaskDefinition, &mut it.document)
@@ -704,6 +710,11 @@ impl Turn<'_> {
             (Kind::Service, it.request.change())
         } else if let Some(it) = world.tasks.get_mut(&arn) {
             (Kind::Task, it.request.change())
+        } else if arn.contains(":cluster/") {
+            return Err(Refusal::new(
+                "ClusterNotFoundException",
+                "Cluster not found.",
+            ));
         } else {
             return Err(Refusal::invalid(
                 "The specified resource could not be found.",

@@ -181,7 +181,7 @@ fn what_a_set_is_made_of_cannot_be_updated_at_the_service() {
         json!({ "taskDefinition": one }),
     )
     .unwrap_err();
-    assert_eq!(more.code, "LimitExceededException");
+    assert_eq!(more.code, "InvalidParameterException");
 }
 
 #[test]

@@ -49,7 +49,10 @@ pub fn set(registry: &Registry, call: &Call, kind: Kind) -> Result<Value, ApiErr
     let (name, text) = (repository_name(call)?, need(call, kind.member())?);
     let is_object = serde_json::from_str::<Value>(text).is_ok_and(|policy| policy.is_object());
     if !is_object {
-        return Err(invalid(kind.member(), "Invalid JSON syntax"));
+        return Err(match kind {
+            Kind::Repository => invalid("PolicyText", "Invalid repository policy provided"),
+            Kind::Lifecycle => invalid(kind.member(), "Invalid JSON syntax"),
+        });
     }
     if kind == Kind::Lifecycle {
         lifecycle::check(text)?;

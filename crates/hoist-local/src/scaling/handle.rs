@@ -59,10 +59,10 @@ pub(super) fn resource(call: &Call) -> Result<&str, ApiError> {
     }
 }
 
-/// `ObjectNotFoundException` for something of a resource.
+/// `ObjectNotFoundException` for something of a resource, such as `scaling policy found`.
 pub(super) fn not_found(what: &str, resource: &str) -> ApiError {
     let text = format!(
-        "No {what} found for service namespace: ecs, resource ID: {resource}, scalable dimension: {DIMENSION}"
+        "No {what} for service namespace: ecs, resource ID: {resource}, scalable dimension: {DIMENSION}"
     );
     ApiError::new("ObjectNotFoundException", text)
 }

@@ -210,7 +210,7 @@ pub fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let (resource, name) = (resource(call)?, required(call, "PolicyName")?);
     let key = key(resource, name);
     let policy = ctx.scaling.policies.get(&call.region, &key)?;
-    let policy = policy.ok_or_else(|| not_found("scaling policy", resource))?;
+    let policy = policy.ok_or_else(|| not_found("scaling policy found", resource))?;
     for alarm in &policy.alarms {
         ctx.metrics.delete_alarm(&call.region, alarm)?;
     }
@@ -303,7 +303,7 @@ pub fn unschedule(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     {
         return Ok(json!({}));
     }
-    Err(not_found("scheduled action", resource))
+    Err(not_found("scheduled action found", resource))
 }
 
 pub fn schedules(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {

@@ -78,7 +78,7 @@ pub fn deregister(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let resource = resource(call)?;
     let scaling = &ctx.scaling;
     if !scaling.targets.delete(&call.region, resource)? {
-        return Err(not_found("scalable target", resource));
+        return Err(not_found("scalable target found", resource));
     }
     for (key, policy) in scaling.policies.list(&call.region)? {
         if policy.resource == resource {

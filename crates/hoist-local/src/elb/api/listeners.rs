@@ -243,8 +243,13 @@ fn protocol_of<'a>(call: &'a Call, kind: &str) -> Result<&'a str, ApiError> {
             "UnsupportedProtocol",
             format!("Protocol '{protocol}' is not supported by the embedded AWS"),
         )),
+        // github.com/hashicorp/terraform, issue 18126; github.com/pulumi/pulumi-aws, issue 1193
         _ => Err(invalid(format!(
-            "Protocol '{protocol}' is not supported on {kind} load balancers"
+            "Listener protocol '{protocol}' must be one of '{}'",
+            match kind {
+                "application" => "HTTP, HTTPS",
+                _ => "TLS, TCP, TCP_UDP, UDP",
+            }
         ))),
     }
 }

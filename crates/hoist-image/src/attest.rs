@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::dockerfile::lint::is_secret;
 use crate::error::{BuildError, BuildErrorKind, Result};
 use crate::request::{BuildRequest, BuiltImage};
+use crate::syft;
 use crate::workspace::Workspace;
 
 const STATEMENT: &str = "application/vnd.in-toto+json";
@@ -26,7 +27,8 @@ struct Package {
     license: Option<String>,
 }
 
-/// The packages of a built image as SPDX 2.3 documents, each with what it is attached to: those that dpkg and apk know.
+/// The packages of a built image as SPDX 2.3 documents, each with what it is attached to: those that dpkg and apk
+/// know, and where `syft` is in `PATH`, those that it finds of languages.
 ///
 /// An image of several platforms has a list for each, attached to the manifest of that platform.
 ///
@@ -98,12 +100,10 @@ fn packages(
         .find_map(|path| files.get(*path))
         .and_then(|content| os_id(&String::from_utf8_lossy(content)))
         .unwrap_or_else(|| "linux".to_owned());
-    let entries: Vec<Value> = packages
+    let mut entries: Vec<Value> = packages
         .iter()
-        .enumerate()
-        .map(|(index, (kind, package))| {
+        .map(|(kind, package)| {
             json!({
-                "SPDXID": format!("SPDXRef-Package-{index}"),
                 "name": package.name,
                 "versionInfo": package.version,
                 "downloadLocation": "NOASSERTION",
@@ -121,6 +121,14 @@ fn packages(
             })
         })
         .collect();
+    let mut creators = vec![format!("Tool: hoist-{}", env!("CARGO_PKG_VERSION"))];
+    if let Some(more) = syft::look(workspace, &read)? {
+        creators.push(format!("Tool: {}", more.tool));
+        entries.extend(more.packages);
+    }
+    for (index, entry) in entries.iter_mut().enumerate() {
+        entry["SPDXID"] = json!(format!("SPDXRef-Package-{index}"));
+    }
     let relations: Vec<Value> = (0..entries.len())
         .map(|index| {
             json!({
@@ -138,7 +146,7 @@ fn packages(
         "documentNamespace": format!("https://spdx.org/spdxdocs/{}", subject.digest.hex()),
         "creationInfo": {
             "created": read.config.created.as_deref().unwrap_or("1970-01-01T00:00:00Z"),
-            "creators": [format!("Tool: hoist-{}", env!("CARGO_PKG_VERSION"))],
+            "creators": creators,
         },
         "packages": entries,
         "relationships": relations,

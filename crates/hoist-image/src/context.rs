@@ -20,6 +20,9 @@ use crate::tree::{self, Node, NodeKind, Tree};
 /// Files that changed so shortly before they were hashed may change again without a new time stamp.
 const RACY: Duration = Duration::from_secs(2);
 
+/// Files of a folder from which on a second thread is worth its start.
+const LARGE: usize = 256;
+
 /// The files that a build may copy.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -144,31 +147,25 @@ impl Context {
             .map_err(failed)?;
         files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut visible = Vec::new();
-        for (name, file) in files {
-            let path = folder.join(&name);
-            let Some(text) = path.to_str() else {
-                return Err(BuildError::new(
-                    BuildErrorKind::Context,
-                    format!(
-                        "the name of {} is not UTF-8",
-                        self.root.join(&path).display()
-                    ),
-                )
-                .with_hint("rename it, or name its folder in .dockerignore"));
-            };
-            let verdict = self.ignore.verdict(text, verdict);
-            let is_folder = file.file_type().map_err(failed)?.is_dir();
-            if verdict.hidden && !(is_folder && self.ignore.may_show_inside(text)) {
-                continue;
-            }
-            let metadata = match file.metadata() {
-                Ok(metadata) => metadata,
-                // It vanished since the folder was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed(error)),
+        for (name, judged) in self.judged(&folder, files, verdict) {
+            let (path, verdict, metadata) = match judged {
+                Ok(Some(seen)) => seen,
+                Ok(None) => continue,
+                Err(Unseen::NotUtf8(path)) => {
+                    return Err(BuildError::new(
+                        BuildErrorKind::Context,
+                        format!(
+                            "the name of {} is not UTF-8",
+                            self.root.join(&path).display()
+                        ),
+                    )
+                    .with_hint("rename it, or name its folder in .dockerignore"));
+                }
+                Err(Unseen::Io(error)) => return Err(failed(error)),
             };
             let place = self.entries.len();
-            if !metadata.is_dir() && verdict.hidden || !self.enter(path, file.path(), &metadata)? {
+            let file = real.join(&name);
+            if !metadata.is_dir() && verdict.hidden || !self.enter(path, file, &metadata)? {
                 continue;
             }
             if metadata.is_dir() {
@@ -182,6 +179,33 @@ impl Context {
         }
         self.entries[place].names = visible;
         Ok(())
+    }
+
+    /// Looks at the files of a folder, which is most of the work of a walk: those of a large one by two threads.
+    fn judged(
+        &self,
+        folder: &Path,
+        files: Vec<(OsString, fs::DirEntry)>,
+        verdict: &Verdict,
+    ) -> Vec<(OsString, Judged)> {
+        let all = |files: Vec<(OsString, fs::DirEntry)>| -> Vec<(OsString, Judged)> {
+            let judge = |(name, file): (OsString, fs::DirEntry)| {
+                let judged = judge(&self.ignore, folder.join(&name), &file, verdict);
+                (name, judged)
+            };
+            files.into_iter().map(judge).collect()
+        };
+        let mut first = files;
+        if first.len() < LARGE {
+            return all(first);
+        }
+        let second = first.split_off(first.len() / 2);
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| all(second));
+            let mut judged = all(first);
+            judged.extend(beside.join().expect("looking at files does not panic"));
+            judged
+        })
     }
 
     fn entry(&self, path: &Path) -> Option<&Entry> {
@@ -237,6 +261,32 @@ impl Context {
         temporary.write_all(&out)?;
         temporary.persist(file).map_err(|error| error.error)?;
         Ok(())
+    }
+}
+
+/// A file that may be visible, with what the ignore file says of it; `None` if it is not, or is gone.
+type Judged = std::result::Result<Option<(PathBuf, Verdict, fs::Metadata)>, Unseen>;
+
+/// Why a file could not be looked at.
+enum Unseen {
+    NotUtf8(PathBuf),
+    Io(io::Error),
+}
+
+fn judge(ignore: &Ignore, path: PathBuf, file: &fs::DirEntry, folder: &Verdict) -> Judged {
+    let Some(text) = path.to_str() else {
+        return Err(Unseen::NotUtf8(path));
+    };
+    let verdict = ignore.verdict(text, folder);
+    let is_folder = file.file_type().map_err(Unseen::Io)?.is_dir();
+    if verdict.hidden && !(is_folder && ignore.may_show_inside(text)) {
+        return Ok(None);
+    }
+    match file.metadata() {
+        Ok(metadata) => Ok(Some((path, verdict, metadata))),
+        // It vanished since the folder was read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Unseen::Io(error)),
     }
 }
 

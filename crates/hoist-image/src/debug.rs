@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hoist_runtime::{ContainerSpec, Containers, ExecSpec, Stdin, TerminalSize};
 use nix::sys::termios::{self, SetArg, SpecialCharacterIndices, Termios};
@@ -13,6 +14,9 @@ use tokio::sync::mpsc;
 
 use crate::container::unique_id;
 use crate::error::{BuildError, BuildErrorKind, Result};
+
+/// How long to wait for what a shell that ended has written.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Opens a shell on the terminal of this process, in a container as `spec` describes it. Returns when the shell ends.
 pub(crate) async fn shell(containers: &Containers, spec: ContainerSpec) -> Result<()> {
@@ -92,9 +96,14 @@ pub(crate) async fn shell(containers: &Containers, spec: ContainerSpec) -> Resul
         }
         std::future::pending::<()>().await;
     };
+    tokio::pin!(showing);
     tokio::select! {
-        _ = shell.wait() => {}
-        () = async { tokio::join!(showing, typing); } => {}
+        _ = shell.wait() => {
+            // Its last words; what it left running may keep the terminal open for ever.
+            let _ = tokio::time::timeout(LAST_WORDS, &mut showing).await;
+        }
+        () = &mut showing => {}
+        () = typing => {}
     }
     ended.store(true, Ordering::Relaxed);
     let _ = keyboard.join();

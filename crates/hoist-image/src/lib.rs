@@ -79,6 +79,7 @@ mod spool;
 mod stages;
 mod steps;
 mod stored;
+mod syft;
 mod tarball;
 mod tree;
 mod upper;

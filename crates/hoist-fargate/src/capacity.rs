@@ -117,6 +117,13 @@ mod tests {
             (&"FARGATE".to_owned(), &"FARGATE".to_owned())
         );
         assert_eq!((on_demand, tasks.len() - on_demand), (4, 6));
+        let idle = json!([
+            { "capacityProvider": "FARGATE_SPOT", "weight": 0 },
+            { "capacityProvider": "FARGATE", "weight": 1 },
+        ]);
+        let has = |name: &str| 10 * u32::from(name == "FARGATE");
+        let chosen = choose(idle.as_array().unwrap(), has);
+        assert_eq!(chosen.as_deref(), Some("FARGATE"), "no weight, no task");
         assert_eq!(choose(&[], |_| 0), None);
     }
 }

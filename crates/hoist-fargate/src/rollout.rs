@@ -804,7 +804,10 @@ mod tests {
             threshold_kind: ThresholdKind::UnboundedPercent,
             ..Breaker::default()
         };
-        assert_eq!([1, 25, 800].map(|n| unbounded.threshold(n)), [1, 13, 400]);
+        assert_eq!(
+            [0, 1, 25, 800].map(|n| unbounded.threshold(n)),
+            [1, 1, 13, 400]
+        );
         let count = Breaker {
             threshold_kind: ThresholdKind::Count,
             threshold_value: 7,

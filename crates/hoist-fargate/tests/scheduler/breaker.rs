@@ -285,10 +285,15 @@ fn a_task_that_was_healthy_and_exits_later_does_not_count() {
             ..App::good()
         },
     );
-    stage.update(json!({ "taskDefinition": two }));
+    // Nothing resets the count, and the bake time keeps the deployment from its end.
+    stage.update(json!({ "taskDefinition": two, "deploymentConfiguration": {
+        "bakeTimeInMinutes": 60,
+        "deploymentCircuitBreaker": { "enable": true, "rollback": true, "resetOnHealthyTask": false },
+    }}));
     stage.run_for(20_000);
     assert_eq!(stage.service().task_definition, two);
     let newest = &stage.service().deployments[0];
+    assert_eq!(newest.rollout_state, RolloutState::InProgress);
     assert_eq!(newest.failed_tasks, 0);
 }
 
@@ -483,6 +488,8 @@ fn a_deployment_that_meets_its_early_success_criteria_completes_before_it_is_ste
         stage.update(json!({ "taskDefinition": two }));
         stage.run_to("completion", completed);
         assert_eq!(stage.service().deployments.len(), deployments, "{cleanup}");
+        let new = |it: &&&Task| it.task_definition == two && it.healthy_at.is_some();
+        assert!(stage.tasks().iter().filter(new).count() >= 3, "{cleanup}");
         stage.run_for(60_000);
         let service = stage.service();
         assert_eq!((service.deployments.len(), service.running_count), (1, 4));
@@ -490,4 +497,22 @@ fn a_deployment_that_meets_its_early_success_criteria_completes_before_it_is_ste
         let steady = "(service web) has reached a steady state.";
         assert_eq!(stage.story().last().map(String::as_str), Some(steady));
     }
+}
+
+/// What a deployment goes back to is not given up, however often it fails.
+#[test]
+fn a_rollback_never_trips_the_breaker() {
+    let (mut stage, _, two) = standing(1, json!({}));
+    stage.app("app:2", App::exiting(20, 1));
+    stage.app("app:1", App::exiting(20, 1));
+    let old = stage.tasks()[0].arn.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    stage.ask(Action::StopTask, json!({ "task": old })).unwrap();
+    let record = stage.record().arn.clone();
+    stage.run_for(120_000);
+    assert!(stage.primary().is_rollback);
+    assert!(stage.primary().failed_tasks > 3);
+    assert_eq!(stage.primary().rollout_state, RolloutState::InProgress);
+    let status = stage.world.service_deployment(&record).unwrap().status;
+    assert_eq!(status, ServiceDeploymentStatus::RollbackInProgress);
 }

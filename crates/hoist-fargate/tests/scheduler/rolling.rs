@@ -655,3 +655,75 @@ fn a_protected_task_is_spared_until_its_time_is_over_by_scaling_in_and_by_deploy
         assert_eq!(refused.code, "InvalidParameterException");
     }
 }
+
+#[test]
+fn where_there_is_no_room_for_a_replacement_the_unhealthy_task_makes_it() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    let tight = json!({ "deploymentConfiguration": {
+        "minimumHealthyPercent": 50, "maximumPercent": 100
+    }});
+    stage.create(&one, 2, with(balanced(), tight));
+    stage.run_to("completion", completed);
+    let sick = stage.tasks()[0].arn.clone();
+    stage.happen(target_health(sick.clone(), GROUP.to_owned(), 8080, false));
+    stage.run_for(60_000);
+    assert_eq!(stage.world.task(&sick).unwrap().status, TaskStatus::Stopped);
+    assert_eq!(stage.service().running_count, 2);
+    assert!(stage.service().steady);
+}
+
+#[test]
+fn an_older_deployment_is_to_keep_what_the_minimum_asks() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    let tight = json!({ "deploymentConfiguration": {
+        "minimumHealthyPercent": 50, "maximumPercent": 100
+    }});
+    stage.create(&one, 4, tight);
+    stage.run_to("completion", completed);
+    let two = stage.register("web", "app:2");
+    stage.update(json!({ "taskDefinition": two }));
+    stage.run_for(50);
+    let old = &stage.service().deployments[1];
+    assert_eq!((old.desired_count, old.running_count), (2, 2));
+}
+
+#[test]
+fn a_deployment_completes_only_when_nothing_of_the_service_stops_any_more() {
+    let mut stage = Stage::new(1);
+    let slow = App {
+        stop: (20_000, 20_000),
+        ..App::good()
+    };
+    stage.app("app:1", slow);
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 3, json!({}));
+    stage.run_for(500);
+    assert_eq!(stage.service().running_count, 3);
+    stage.update(json!({ "desiredCount": 2 }));
+    stage.run_for(10_000);
+    assert_eq!(stage.primary().rollout_state, RolloutState::InProgress);
+    stage.run_for(15_000);
+    assert_eq!(stage.primary().rollout_state, RolloutState::Completed);
+}
+
+#[test]
+fn what_protected_tasks_hold_up_is_not_put_down_to_the_percentages() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    let tight = json!({ "deploymentConfiguration": {
+        "minimumHealthyPercent": 50, "maximumPercent": 100
+    }});
+    stage.create(&one, 2, tight);
+    stage.run_to("completion", completed);
+    let tasks: Vec<Arn> = stage.tasks().iter().map(|it| it.arn.clone()).collect();
+    let protect = json!({ "tasks": tasks, "protectionEnabled": true });
+    stage.ask(Action::UpdateTaskProtection, protect).unwrap();
+    stage.update(json!({ "forceNewDeployment": true }));
+    stage.run_for(10_000);
+    let story = stage.story();
+    let told = |what: &str| story.iter().any(|it| it.contains(what));
+    assert!(told("tasks under protection"), "{story:?}");
+    assert!(!told("was unable to stop or start tasks"), "{story:?}");
+}

@@ -798,3 +798,92 @@ fn a_first_rolling_deployment_goes_on_until_it_is_aborted_or_its_breaker_trips()
     stage.ask(Action::StopServiceDeployment, abort).unwrap();
     assert_eq!(stage.record().status, ServiceDeploymentStatus::Stopped);
 }
+
+/// "The overall deployment timeout is 30 days", whatever the pauses add up to.
+#[test]
+fn a_deployment_ends_after_thirty_days() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    stage.keep_commands = false;
+    let pause = |stage: &str| {
+        json!({ "targetType": "PAUSE", "lifecycleStages": [stage],
+            "timeoutConfiguration": { "timeoutInMinutes": 20_160, "action": "CONTINUE" } })
+    };
+    let hooks = ["PRE_SCALE_UP", "POST_SCALE_UP", "POST_TEST_TRAFFIC_SHIFT"].map(pause);
+    let hooks = json!({ "lifecycleHooks": hooks });
+    stage.update(json!({ "taskDefinition": two, "deploymentConfiguration": hooks }));
+    let record = stage.record().arn.clone();
+    let end = stage.now + 30 * DAY;
+    stage.run_until(end - 60_000);
+    let status = |stage: &Stage| stage.world.service_deployment(&record).unwrap().status;
+    assert_eq!(status(&stage), ServiceDeploymentStatus::InProgress);
+    stage.run_until(end + 60_000);
+    assert_eq!(status(&stage), ServiceDeploymentStatus::RollbackSuccessful);
+}
+
+#[test]
+fn traffic_is_shifted_only_when_every_task_of_the_new_revision_is_healthy() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    let slow = App {
+        target: (200, 60_000),
+        ..App::good()
+    };
+    stage.app("app:2", slow);
+    stage.update(json!({ "taskDefinition": two, "desiredCount": 4 }));
+    stage.run_to("the shift", |world| {
+        let mut courses = world.every_service().filter_map(|it| it.course.as_ref());
+        courses.any(|it| it.stage > LifecycleStage::ScaleUp)
+    });
+    let green = |it: &&&Task| it.task_definition == two && it.healthy_at.is_some();
+    assert_eq!(stage.tasks().iter().filter(green).count(), 4);
+}
+
+#[test]
+fn a_rule_that_cannot_be_changed_on_the_way_back_is_tried_again_every_half_minute() {
+    let (mut stage, two) = standing(strategy("BLUE_GREEN", json!({})));
+    stage.update(json!({ "taskDefinition": two }));
+    let record = stage.record().arn.clone();
+    stage.run_for(2_000);
+    stage.neighbours.shift_refused = 100;
+    let from = stage.commands.len();
+    let stop = json!({ "serviceDeploymentArn": record, "stopType": "ROLLBACK" });
+    stage.ask(Action::StopServiceDeployment, stop).unwrap();
+    stage.run_for(100_000);
+    let shifts = stage.commands[from..].iter();
+    let shifts = shifts.filter(|(_, it)| matches!(it, Command::ShiftTraffic { .. }));
+    assert_eq!(shifts.count(), 4);
+}
+
+#[test]
+fn what_stands_is_brought_up_before_it_gets_all_traffic_again() {
+    let steps = json!({ "linearConfiguration": {
+        "stepPercent": 50.0, "stepBakeTimeInMinutes": 10
+    }});
+    let (mut stage, two) = standing(strategy("LINEAR", steps));
+    let blue = stage.primary().revision.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    stage.run_for(60_000);
+    let share = |stage: &Stage| Traffic::of(&stage.service().traffic.production, &blue);
+    assert_eq!(share(&stage), 500);
+    let victims: Vec<Arn> = stage
+        .tasks()
+        .iter()
+        .filter(|it| it.revision.as_ref() == Some(&blue))
+        .map(|it| it.arn.clone())
+        .collect();
+    for task in victims {
+        stage
+            .ask(Action::StopTask, json!({ "task": task }))
+            .unwrap();
+    }
+    stage.update(json!({ "forceNewDeployment": true }));
+    stage.run_for(20);
+    assert_eq!(share(&stage), 500, "nobody is there yet");
+    stage.run_to("blue's return", |world| {
+        let mut services = world.every_service();
+        services.all(|it| Traffic::of(&it.traffic.production, &blue) == ALL_TRAFFIC)
+    });
+    let stands = |it: &&&Task| it.revision.as_ref() == Some(&blue) && it.healthy;
+    assert_eq!(stage.tasks().iter().filter(stands).count(), 2);
+    walk(&mut stage);
+    assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
+}

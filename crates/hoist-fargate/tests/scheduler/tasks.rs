@@ -532,6 +532,127 @@ fn what_service_connect_offers_must_be_a_named_port() {
     assert_eq!(stage.primary().task_definition, nameless);
 }
 
+#[test]
+fn the_start_period_forgives_nothing_after_the_first_success() {
+    let mut stage = Stage::new(1);
+    let definition = stage.register_with(
+        "web",
+        json!([{ "name": "web", "image": "app:1", "healthCheck": {
+            "command": ["CMD", "true"], "interval": 5, "retries": 1, "startPeriod": 300,
+        }}]),
+    );
+    let task = run(&mut stage, &definition);
+    stage.run_for(7_000);
+    assert_eq!(stage.world.task(&task).unwrap().health, Health::Healthy);
+    let fails = App {
+        check_fails: 100,
+        ..App::good()
+    };
+    stage.app("app:1", fails);
+    stage.run_for(5_000);
+    assert_eq!(stage.world.task(&task).unwrap().health, Health::Unhealthy);
+}
+
+#[test]
+fn scaling_in_takes_what_starts_and_then_the_newest_of_the_fullest_zone() {
+    let mut stage = Stage::new(1);
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 5, json!({}));
+    stage.run_to("completion", completed);
+    let zone = |it: &Task| it.availability_zone.clone().unwrap();
+    let wanted = |stage: &Stage| -> Vec<(Arn, String)> {
+        let tasks = stage.tasks().into_iter().filter(|it| it.is_wanted());
+        tasks.map(|it| (it.arn.clone(), zone(it))).collect()
+    };
+    // One more is on its way, and nobody knows yet where to; it goes first.
+    let before = wanted(&stage);
+    stage.update(json!({ "desiredCount": 6 }));
+    stage.run_for(5);
+    stage.update(json!({ "desiredCount": 5 }));
+    assert_eq!(wanted(&stage), before);
+    let fullest = {
+        let count = |zone: &str| before.iter().filter(|it| it.1 == zone).count();
+        let names = [format!("{REGION}a"), format!("{REGION}b")];
+        assert_eq!(count(&names[0]).abs_diff(count(&names[1])), 1);
+        names.into_iter().max_by_key(|it| count(it)).unwrap()
+    };
+    // All of one launch are as old as each other; their places tell them apart.
+    stage.update(json!({ "desiredCount": 4 }));
+    let left = wanted(&stage);
+    let gone: Vec<_> = before.iter().filter(|it| !left.contains(it)).collect();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0].1, fullest);
+    // Later ones are newer.
+    stage.run_for(60_000);
+    stage.update(json!({ "desiredCount": 6 }));
+    stage.run_to("steady", |world| world.every_service().all(|it| it.steady));
+    let old: Vec<Arn> = left.into_iter().map(|it| it.0).collect();
+    stage.update(json!({ "desiredCount": 4 }));
+    let kept: Vec<Arn> = wanted(&stage).into_iter().map(|it| it.0).collect();
+    assert!(old.iter().all(|it| kept.contains(it)), "{kept:?}");
+}
+
+#[test]
+fn a_task_that_a_user_stops_leaves_running_at_once_and_a_surplus_one_does_not() {
+    let mut stage = Stage::at_pace(1, Pace::fargate());
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 2, json!({}));
+    stage.run_to("completion", completed);
+    let victim = stage.tasks()[0].arn.clone();
+    stage
+        .ask(Action::StopTask, json!({ "task": victim }))
+        .unwrap();
+    assert!(stage.world.task(&victim).unwrap().status > TaskStatus::Running);
+    stage.update(json!({ "desiredCount": 0 }));
+    let surplus = |it: &&&Task| !it.is_wanted() && it.status == TaskStatus::Running;
+    assert_eq!(stage.tasks().iter().filter(surplus).count(), 1);
+}
+
+#[test]
+fn a_task_ends_with_the_last_of_its_containers() {
+    let mut stage = Stage::new(1);
+    stage.app("app:1", App::exiting(1_000, 0));
+    stage.app("app:2", App::exiting(2_000, 0));
+    let definition = stage.register_with(
+        "web",
+        json!([
+            { "name": "one", "image": "app:1", "essential": false },
+            { "name": "two", "image": "app:2", "essential": false },
+        ]),
+    );
+    let task = run(&mut stage, &definition);
+    stage.run_for(1_500);
+    assert_eq!(stage.world.task(&task).unwrap().status, TaskStatus::Running);
+    stage.run_for(5_000);
+    let task = stage.world.task(&task).unwrap();
+    assert_eq!(task.status, TaskStatus::Stopped);
+    assert_eq!(task.stop_code, Some(StopCode::EssentialContainerExited));
+}
+
+#[test]
+fn of_two_pulls_of_a_tag_the_first_decides() {
+    let mut stage = Stage::new(1);
+    stage.resolves = false;
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 2, json!({}));
+    let revision = stage.primary().revision.clone();
+    stage.happen(Event::ImagesResolved {
+        revision: revision.clone(),
+        digests: Default::default(),
+    });
+    stage.run_for(20);
+    for (task, digest) in [(0, "sha256:a"), (1, "sha256:b")] {
+        let task = stage.tasks()[task].arn.clone();
+        stage.happen(Event::ImagePulled {
+            task,
+            container: "web".to_owned(),
+            digest: Some(digest.to_owned()),
+        });
+    }
+    let revision = stage.world.service_revision(&revision).unwrap();
+    assert_eq!(revision.image_digests["web"], "sha256:a");
+}
+
 fn invalid(message: &str) -> Refusal {
     Refusal {
         code: "InvalidParameterException".to_owned(),

@@ -6,6 +6,8 @@ use crate::{Arn, Millis, Service, ServiceEvent, TargetState, Task};
 
 /// The newest that a service keeps.
 const KEPT: usize = 100;
+/// What follows the count of targets that came or went.
+const TARGETS: &str = " targets in (target-group ";
 /// How long the repetition of an unresolved condition is withheld: 6 h.
 const WITHHELD: Millis = 6 * 3_600_000;
 
@@ -82,16 +84,14 @@ impl Turn<'_> {
     /// begun draining.
     pub fn announce_targets(&mut self, service: &mut Service) {
         for (target_group, count) in self.registered.take(&service.arn) {
-            self.announce(
-                service,
-                &format!("registered {count} targets in (target-group {target_group})"),
-            );
+            let count = count.to_string();
+            let what = ["registered ", &count, TARGETS, &target_group, ")"];
+            self.announce(service, &what.concat());
         }
         for (target_group, count) in self.deregistered.take(&service.arn) {
-            self.announce(
-                service,
-                &format!("deregistered {count} targets in (target-group {target_group})"),
-            );
+            let count = count.to_string();
+            let what = ["deregistered ", &count, TARGETS, &target_group, ")"];
+            self.announce(service, &what.concat());
         }
         for (set, count) in self.draining.take(&service.arn) {
             let what = format!("has begun draining connections on {count} tasks.");
@@ -110,7 +110,8 @@ impl Turn<'_> {
         if ids.is_empty() {
             return;
         }
-        let mut what = format!("has started {} tasks: {}.", ids.len(), list(ids));
+        let count = ids.len().to_string();
+        let mut what = ["has started ", &count, " tasks: ", &list(ids), "."].concat();
         if replaced > 0 {
             what += &format!(" Amazon ECS replaced {replaced} tasks due to an unhealthy status.");
         }
@@ -123,12 +124,15 @@ impl Turn<'_> {
     /// Writes that tasks were stopped: those that ran by name, those that did not in number.
     pub fn announce_stopped(&mut self, service: &mut Service, running: &[String], pending: usize) {
         if !running.is_empty() {
-            let what = format!(
-                "has stopped {} running tasks: {}.",
-                running.len(),
-                list(running)
-            );
-            self.announce(service, &what);
+            let count = running.len().to_string();
+            let what = [
+                "has stopped ",
+                &count,
+                " running tasks: ",
+                &list(running),
+                ".",
+            ];
+            self.announce(service, &what.concat());
         }
         if pending > 0 {
             self.announce(service, &format!("stopped {pending} pending tasks."));

@@ -67,11 +67,7 @@ impl Turn<'_> {
         request: &Map<String, Value>,
         cluster: &str,
     ) -> Option<String> {
-        let strategy = self.strategy_of(request, cluster);
-        if strategy.is_empty() {
-            return None;
-        }
-        choose(strategy, |name| {
+        choose(self.strategy_of(request, cluster), |name| {
             self.world
                 .live_tasks_of(&service.arn)
                 .filter(|(_, it)| it.is_wanted())

@@ -65,11 +65,13 @@ impl Ids {
 }
 
 /// The lowest `digits` hexadecimal digits of a number. `format!` takes ten times as long, and every task has several ids.
-fn push_hex(text: &mut String, number: u64, digits: u32) {
-    for digit in (0..digits).rev() {
-        let value = (number >> (4 * digit)) & 0xf;
-        text.push(char::from(b"0123456789abcdef"[value as usize]));
+fn push_hex(text: &mut String, number: u64, digits: usize) {
+    let mut written = [0; 16];
+    for (place, byte) in written.iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[(number >> (4 * place)) as usize & 0xf];
     }
+    let lowest = &written[written.len() - digits..];
+    text.push_str(std::str::from_utf8(lowest).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Turn<'_> {
                 .or(service.primary())
                 .map(|it| it.id.clone())
                 .unwrap_or_default();
-            format!("Scaling activity initiated by (deployment {deployment})")
+            [SCALING, &deployment, ")"].concat()
         });
         self.stop(&mut task, StopCode::ServiceSchedulerInitiated, reason);
         let id = task.id.clone();
@@ -377,9 +377,13 @@ impl Turn<'_> {
         };
         let replaced = deployment.unreplaced.min(count);
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
-        let mut ids = Vec::new();
+        let mut ids = Vec::with_capacity(count as usize);
+        let has_strategy = !self.strategy_of(&request, &service.cluster).is_empty();
         for _ in 0..count {
-            let provider = self.provider_for(service, &request, &service.cluster);
+            let provider = match has_strategy {
+                true => self.provider_for(service, &request, &service.cluster),
+                false => None,
+            };
             let (key, id) = self.launch(Birth {
                 region: &service.region,
                 cluster: &service.cluster,
@@ -663,6 +667,9 @@ fn retire(service: &mut Service, crew: &mut Crew) {
         }
     }
 }
+
+/// How the reason of a task begins that its service stops without anything being wrong with it; the deployment follows.
+const SCALING: &str = "Scaling activity initiated by (deployment ";
 
 /// (healthy at least, meant to run at most) of a service.
 fn limits(service: &Service) -> (u32, u32) {

@@ -516,3 +516,39 @@ fn a_rollback_never_trips_the_breaker() {
     let status = stage.world.service_deployment(&record).unwrap().status;
     assert_eq!(status, ServiceDeploymentStatus::RollbackInProgress);
 }
+
+#[test]
+fn an_older_deployment_pauses_between_failed_launches_too() {
+    let mut stage = Stage::at_pace(
+        1,
+        Pace {
+            retry: 30_000,
+            backoff_base: 30_000,
+            backoff_cap: 30_000,
+            ..Pace::fast()
+        },
+    );
+    let one = stage.register("web", "app:1");
+    stage.create(&one, 2, json!({}));
+    stage.run_to("completion", completed);
+    let slow = App {
+        pull: (600_000, 600_000),
+        ..App::good()
+    };
+    let broken = App {
+        start_fails: 100,
+        ..App::good()
+    };
+    stage.app("app:2", slow);
+    stage.app("app:1", broken);
+    let two = stage.register("web", "app:2");
+    let victim = stage.tasks()[0].arn.clone();
+    stage.update(json!({ "taskDefinition": two }));
+    stage.run_for(1_000);
+    let stop = json!({ "task": victim });
+    stage.ask(Action::StopTask, stop).unwrap();
+    stage.run_for(100_000);
+    let old = |it: &&&Task| it.task_definition == one;
+    let launched = stage.tasks().iter().filter(old).count() - 2;
+    assert_eq!(launched, 4);
+}

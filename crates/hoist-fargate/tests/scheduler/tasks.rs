@@ -557,39 +557,41 @@ fn the_start_period_forgives_nothing_after_the_first_success() {
 fn scaling_in_takes_what_starts_and_then_the_newest_of_the_fullest_zone() {
     let mut stage = Stage::new(1);
     let one = stage.register("web", "app:1");
-    stage.create(&one, 5, json!({}));
+    let service = stage.create(&one, 6, json!({}));
     stage.run_to("completion", completed);
-    let zone = |it: &Task| it.availability_zone.clone().unwrap();
-    let wanted = |stage: &Stage| -> Vec<(Arn, String)> {
-        let tasks = stage.tasks().into_iter().filter(|it| it.is_wanted());
-        tasks.map(|it| (it.arn.clone(), zone(it))).collect()
+    // In the order of their launch, with their zones.
+    let wanted = |stage: &Stage| -> Vec<(Arn, Option<String>)> {
+        let tasks = stage.world.tasks_of(&service);
+        tasks
+            .filter(|it| it.is_wanted())
+            .map(|it| (it.arn.clone(), it.availability_zone.clone()))
+            .collect()
     };
     // One more is on its way, and nobody knows yet where to; it goes first.
     let before = wanted(&stage);
-    stage.update(json!({ "desiredCount": 6 }));
+    stage.update(json!({ "desiredCount": 7 }));
     stage.run_for(5);
-    stage.update(json!({ "desiredCount": 5 }));
+    stage.update(json!({ "desiredCount": 6 }));
     assert_eq!(wanted(&stage), before);
-    let fullest = {
-        let count = |zone: &str| before.iter().filter(|it| it.1 == zone).count();
-        let names = [format!("{REGION}a"), format!("{REGION}b")];
-        assert_eq!(count(&names[0]).abs_diff(count(&names[1])), 1);
-        names.into_iter().max_by_key(|it| count(it)).unwrap()
-    };
-    // All of one launch are as old as each other; their places tell them apart.
+    // Three in each zone; then one less where the newest is.
+    let (newest, older) = before.split_last().unwrap();
+    let beside: Vec<_> = older.iter().filter(|it| it.1 == newest.1).collect();
+    assert_eq!(beside.len(), 2);
+    let stop = json!({ "task": beside[0].0 });
+    stage.ask(Action::StopTask, stop).unwrap();
+    stage.update(json!({ "desiredCount": 5 }));
     stage.update(json!({ "desiredCount": 4 }));
     let left = wanted(&stage);
-    let gone: Vec<_> = before.iter().filter(|it| !left.contains(it)).collect();
-    assert_eq!(gone.len(), 1);
-    assert_eq!(gone[0].1, fullest);
-    // Later ones are newer.
+    let mut gone = before.iter().filter(|it| !left.contains(it));
+    assert_eq!(gone.clone().count(), 2);
+    let elsewhere = gone.find(|it| it.1 != newest.1);
+    assert_eq!(elsewhere, older.iter().rfind(|it| it.1 != newest.1));
+    // Later ones are newer, whatever their zone.
     stage.run_for(60_000);
     stage.update(json!({ "desiredCount": 6 }));
     stage.run_to("steady", |world| world.every_service().all(|it| it.steady));
-    let old: Vec<Arn> = left.into_iter().map(|it| it.0).collect();
     stage.update(json!({ "desiredCount": 4 }));
-    let kept: Vec<Arn> = wanted(&stage).into_iter().map(|it| it.0).collect();
-    assert!(old.iter().all(|it| kept.contains(it)), "{kept:?}");
+    assert_eq!(wanted(&stage), left);
 }
 
 #[test]

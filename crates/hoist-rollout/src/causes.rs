@@ -24,6 +24,8 @@ mod killed;
 mod log_access_denied;
 mod log_driver_failed;
 mod log_group_missing;
+mod log_no_route;
+mod log_region_wrong;
 mod module_missing;
 mod network_interface_failed;
 mod no_capacity;
@@ -41,12 +43,15 @@ mod pull_rate_limited;
 mod repository_not_found;
 mod role_not_assumable;
 mod rules_do_not_fit;
+mod scheduler_throttled;
 mod secret_access_denied;
 mod secret_key_missing;
 mod secret_missing_asm;
 mod secret_missing_ssm;
 mod secret_no_route;
+mod secret_not_json;
 mod segmentation_fault;
+mod service_connect_unhealthy;
 mod service_linked_role_missing;
 mod setting_missing;
 mod spot_interruption;
@@ -59,6 +64,8 @@ mod target_timeout;
 mod target_unhealthy;
 mod target_unused;
 mod tasks_do_not_start;
+mod tasks_protected;
+mod user_missing;
 mod vcpu_quota_reached;
 mod volume_failed;
 
@@ -112,12 +119,15 @@ const CATALOGUE: &[Cause] = &[
     disk_full::CAUSE,
     pull_failed::CAUSE,
     secret_key_missing::CAUSE,
+    secret_not_json::CAUSE,
     secret_access_denied::CAUSE,
     secret_no_route::CAUSE,
     secret_missing_asm::CAUSE,
     secret_missing_ssm::CAUSE,
     log_group_missing::CAUSE,
     log_access_denied::CAUSE,
+    log_region_wrong::CAUSE,
+    log_no_route::CAUSE,
     log_driver_failed::CAUSE,
     environment_file_missing::CAUSE,
     volume_failed::CAUSE,
@@ -129,6 +139,7 @@ const CATALOGUE: &[Cause] = &[
     no_capacity::CAUSE,
     spot_interruption::CAUSE,
     infrastructure_failed::CAUSE,
+    user_missing::CAUSE,
     exec_format_error::CAUSE,
     module_missing::CAUSE,
     command_not_found::CAUSE,
@@ -147,6 +158,7 @@ const CATALOGUE: &[Cause] = &[
     start_timed_out::CAUSE,
     container_not_created::CAUSE,
     container_not_started::CAUSE,
+    service_connect_unhealthy::CAUSE,
     container_unhealthy::CAUSE,
     target_code_mismatch::CAUSE,
     target_timeout::CAUSE,
@@ -154,6 +166,7 @@ const CATALOGUE: &[Cause] = &[
     target_unused::CAUSE,
     target_unhealthy::CAUSE,
     percent_blocks::CAUSE,
+    tasks_protected::CAUSE,
     alarm_detected::CAUSE,
     rules_do_not_fit::CAUSE,
     hook_failed::CAUSE,
@@ -161,6 +174,7 @@ const CATALOGUE: &[Cause] = &[
     no_earlier_revision::CAUSE,
     breaker_acted::CAUSE,
     tasks_do_not_start::CAUSE,
+    scheduler_throttled::CAUSE,
     not_placed::CAUSE,
 ];
 

@@ -23,6 +23,6 @@ mod tests {
 
     #[test]
     fn something_new() {
-        assert_eq!(Case::new().not_started("CannotStartContainerError: Error response from daemon: OCI runtime create failed: unable to find user app: no matching entries in passwd file").diagnose().id, "container-not-started");
+        assert_eq!(Case::new().not_started("CannotStartContainerError: ResourceInitializationError: failed to create new container runtime task: OCI runtime create failed: container_linux.go:349: starting container process caused \"process_linux.go:449: container init caused \\\"rootfs_linux.go:58").diagnose().id, "container-not-started");
     }
 }

@@ -12,7 +12,12 @@ pub(super) const CAUSE: Cause = Cause {
 fn finds(facts: &Facts<'_>) -> Option<Finding> {
     facts.said_with(
         &["ResourceInitializationError"],
-        &["env file", "environment file", "envfile"],
+        &[
+            "env file",
+            "environment file",
+            "environment variable files",
+            "envfile",
+        ],
     )?;
     Finding::new(
         "an environment file of the task definition could not be read from S3",

@@ -31,7 +31,7 @@ mod tests {
     use crate::diagnosis::case::Case;
 
     #[test]
-    fn a_timeout() {
-        assert_eq!(Case::new().not_started("ResourceInitializationError: failed to validate logger args: create stream has been retried 3 times: failed to create Cloudwatch log stream: RequestError: send request failed caused by: Post \"https://logs.eu-central-1.amazonaws.com/\": dial tcp 1.2.3.4:443: i/o timeout").diagnose().id, "log-driver-failed");
+    fn a_socket_that_is_missing() {
+        assert_eq!(Case::new().not_started("ResourceInitializationError: failed to initialize logging driver: dial unix /var/run/fluent.sock: connect: no such file or directory").diagnose().id, "log-driver-failed");
     }
 }

@@ -10,7 +10,8 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn finds(facts: &Facts<'_>) -> Option<Finding> {
-    facts.said_with(
+    let forbidden = facts.said(&["CannotPullContainer", "403 Forbidden"]);
+    let told = facts.said_with(
         &[],
         &[
             "pull access denied",
@@ -21,16 +22,22 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
             "repository does not exist or may require",
             "denied: User:",
         ],
-    )?;
+    );
+    told.or(forbidden)?;
     Finding::new(
         "the execution role may not pull the image",
-        "give the execution role AmazonECSTaskExecutionRolePolicy (ecr:GetAuthorizationToken, ecr:BatchGetImage, ecr:GetDownloadUrlForLayer); for another account, a repository policy too; for a private registry, repositoryCredentials",
+        "give the execution role AmazonECSTaskExecutionRolePolicy (ecr:GetAuthorizationToken, ecr:BatchGetImage, ecr:GetDownloadUrlForLayer); for another account, a repository policy too; in a VPC with endpoints, their policies (S3 holds the layers); for a private registry, repositoryCredentials",
     )
 }
 
 #[cfg(test)]
 mod tests {
     use crate::diagnosis::case::Case;
+
+    #[test]
+    fn forbidden() {
+        assert_eq!(Case::new().not_started("CannotPullContainerError: inspect image has been retried 1 time(s): failed to resolve ref \"123456789012.dkr.ecr.eu-central-1.amazonaws.com/web:1\": unexpected status code [manifests 1]: 403 Forbidden").diagnose().id, "pull-access-denied");
+    }
 
     #[test]
     fn no_permission() {

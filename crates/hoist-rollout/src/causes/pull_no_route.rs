@@ -18,12 +18,14 @@ const NO_ROUTE: &[&str] = &[
     "no route to host",
     "network is unreachable",
     "no such host",
+    "Could not reach any registry endpoint",
+    "Client.Timeout exceeded",
 ];
 
 fn finds(facts: &Facts<'_>) -> Option<Finding> {
     facts
         .said_with(&["CannotPullContainer"], NO_ROUTE)
-        .or_else(|| facts.said_with(&["registry auth from Amazon ECR"], NO_ROUTE))
+        .or_else(|| facts.said_with(&["from Amazon ECR"], NO_ROUTE))
         .or_else(|| facts.said_with(&["retrieve ecr registry auth"], NO_ROUTE))?;
     Finding::new(
         "the task cannot reach the image registry from its subnet",
@@ -43,5 +45,10 @@ mod tests {
     #[test]
     fn the_registry_sign_in() {
         assert_eq!(Case::new().not_started("ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth from Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network configuration. RequestError: send request failed caused by: Post \"https://api.ecr.eu-central-1.amazonaws.com/\": dial tcp 3.65.0.1:443: i/o timeout").diagnose().id, "pull-no-route");
+    }
+
+    #[test]
+    fn a_connection_that_never_came() {
+        assert_eq!(Case::new().not_started("CannotPullContainerError: API error (500): Get https://registry-1.docker.io/v2/: net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)").diagnose().id, "pull-no-route");
     }
 }

@@ -16,6 +16,8 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
             "toomanyrequests",
             "You have reached your pull rate limit",
             "429 Too Many Requests",
+            // Docker Hub, where ECS cut the message off before the code.
+            "unexpected status code https://registry-1.docker.io",
         ],
     )?;
     Finding::new(
@@ -31,5 +33,10 @@ mod tests {
     #[test]
     fn docker_hub() {
         assert_eq!(Case::new().not_started("CannotPullContainerError: inspect image has been retried 5 time(s): httpReaderSeeker: failed open: unexpected status code https://registry-1.docker.io/v2/library/nginx/manifests/sha256:aa: 429 Too Many Requests - Server message: toomanyrequests: You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit").diagnose().id, "pull-rate-limited");
+    }
+
+    #[test]
+    fn docker_hub_in_a_message_that_was_cut_off() {
+        assert_eq!(Case::new().not_started("CannotPullContainerError: inspect image has been retried 5 time(s): httpReaderSeeker: failed open: unexpected status code https://registry-1.docker.io/v2/amazon/aws-for-fluent-bit/manifests/sha256:330a24bcd4e0058d70e70a0bb1ff805065161ffe3aa96296f09b555...").diagnose().id, "pull-rate-limited");
     }
 }

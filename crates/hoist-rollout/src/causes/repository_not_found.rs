@@ -16,6 +16,7 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
             "The repository with name",
             "RepositoryNotFoundException",
             "name unknown",
+            "does not exist or no pull access",
         ],
     )?;
     Finding::new(
@@ -31,5 +32,10 @@ mod tests {
     #[test]
     fn a_missing_repository() {
         assert_eq!(Case::new().not_started("CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref 123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop:1: pulling from host 123456789012.dkr.ecr.eu-central-1.amazonaws.com failed with status code [manifests 1]: name unknown: The repository with name 'shop' does not exist in the registry with id '123456789012'").diagnose().id, "repository-not-found");
+    }
+
+    #[test]
+    fn an_older_agent() {
+        assert_eq!(Case::new().not_started("CannotPullContainerError: API error (404): repository serverless-batch not found: does not exist or no pull access").diagnose().id, "repository-not-found");
     }
 }

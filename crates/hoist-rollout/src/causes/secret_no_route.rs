@@ -16,6 +16,7 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
             "context deadline exceeded",
             "i/o timeout",
             "connection issue",
+            "Check your network connection",
             "request canceled while waiting",
         ],
     )?;

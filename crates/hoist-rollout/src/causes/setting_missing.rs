@@ -23,7 +23,7 @@ fn finds(facts: &Facts<'_>) -> Option<Finding> {
     ])?;
     Finding::new(
         format!("the program seems to miss a setting: {}", line.trim()),
-        "add it to `environment` or `secrets` of the container in the task definition (or under `env` in hoist.yaml)",
+        "add it to `environment` or `secrets` of the container in the task definition (or to those of the service in hoist.yaml)",
     )
 }
 

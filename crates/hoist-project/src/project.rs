@@ -306,7 +306,8 @@ fn configuration(
     if !matches!(root.kind, Kind::Object(_)) {
         let problem = parsed
             .error(root.span, "hoist.yaml must be a mapping")
-            .label("expected keys such as `services:`");
+            .label("expected keys such as `services:`")
+            .help(format!("write `{}`", read::AN_EXAMPLE));
         return Err(Box::new(problem).into());
     }
     check_environments(&parsed)?;

@@ -84,7 +84,7 @@ impl de::Error for Misfit {
             {
                 Some(format!("write {text} without quotes"))
             }
-            _ => None,
+            _ => example(unexpected, &expected.to_string()),
         };
         let expected = plain_words(&expected.to_string());
         Self {
@@ -123,9 +123,26 @@ impl de::Error for Misfit {
         Self {
             message: format!("`{field}` is missing"),
             label: format!("needs `{field}`"),
-            help: None,
+            help: (field == "services").then(|| format!("say what runs, such as `{AN_EXAMPLE}`")),
             span: None,
         }
+    }
+}
+
+/// The least that a hoist.yaml has to say.
+pub(crate) const AN_EXAMPLE: &str = "services: { web: { port: 8080 } }";
+
+/// How it could be written, where a mapping belongs and something else stands.
+fn example(found: Unexpected, expected: &str) -> Option<String> {
+    match (expected, found) {
+        ("struct ServiceConfig", Unexpected::Unsigned(port)) if (1..=65_535).contains(&port) => {
+            Some(format!("if this is its port, write `{{ port: {port} }}`"))
+        }
+        ("struct ServiceConfig", _) => Some("say what it is, such as `{ port: 8080 }`".to_owned()),
+        ("a mapping", Unexpected::Seq) => {
+            Some("write lines of `name: value` instead of a list".to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -137,7 +137,7 @@ fn services_missing() {
     1 | app: shop
       | ^^^^^^^^^ needs `services`
       |
-      = help: add `services`
+      = help: say what runs, such as `services: { web: { port: 8080 } }`
     "#);
 }
 
@@ -176,7 +176,33 @@ fn services_a_list() {
     2 |   - web
       |   ^^^^^ expected a mapping
       |
-      = help: write a mapping
+      = help: write lines of `name: value` instead of a list
+    "#);
+}
+
+#[test]
+fn a_service_that_is_only_a_port() {
+    insta::assert_snapshot!(said("services:\n  web: 8080\n"), @r#"
+    error: expected a mapping, found the number 8080
+     --> hoist.yaml:2:8
+      |
+    2 |   web: 8080
+      |        ^^^^ expected a mapping
+      |
+      = help: if this is its port, write `{ port: 8080 }`
+    "#);
+}
+
+#[test]
+fn a_service_that_is_only_a_word() {
+    insta::assert_snapshot!(said("services:\n  web: nginx\n"), @r#"
+    error: expected a mapping, found a text
+     --> hoist.yaml:2:8
+      |
+    2 |   web: nginx
+      |        ^^^^^ expected a mapping
+      |
+      = help: say what it is, such as `{ port: 8080 }`
     "#);
 }
 
@@ -202,7 +228,7 @@ fn not_a_mapping() {
     1 | - web
       | ^^^^^ expected keys such as `services:`
       |
-      = help: write keys such as `services:`
+      = help: write `services: { web: { port: 8080 } }`
     "#);
 }
 

@@ -56,6 +56,28 @@ pub fn estimate(
     count: u32,
     pace: Pace,
 ) -> Vec<Part> {
+    parts(service, definition, group, count, pace, true)
+}
+
+/// As [`estimate`], for a service that is created: all its tasks start at once, and none has to leave.
+pub fn estimate_first(
+    service: &Value,
+    definition: &Value,
+    group: Option<&Value>,
+    count: u32,
+    pace: Pace,
+) -> Vec<Part> {
+    parts(service, definition, group, count, pace, false)
+}
+
+fn parts(
+    service: &Value,
+    definition: &Value,
+    group: Option<&Value>,
+    count: u32,
+    pace: Pace,
+    replaces: bool,
+) -> Vec<Part> {
     if count == 0 {
         return Vec::new();
     }
@@ -75,7 +97,7 @@ pub fn estimate(
     let above = (count * maximum / 100).saturating_sub(count);
     let below = count - (count * minimum).div_ceil(100).min(count);
     let room = above.max(below);
-    let batches = match (rolling, room) {
+    let batches = match (rolling && replaces, room) {
         (false, _) => 1,
         (true, 0) => return Vec::new(),
         (true, room) => count.div_ceil(room),
@@ -120,6 +142,10 @@ pub fn estimate(
             }
             None => add("counts as healthy", batches * pace.unchecked, None, None),
         },
+    }
+    if !replaces {
+        add("ECS completes it", pace.complete, None, None);
+        return parts;
     }
     for (what, member, seconds) in waits(configuration) {
         add(what, seconds, Some(member), None);
@@ -256,5 +282,19 @@ mod tests {
         let checked = json!({ "containerDefinitions": [{ "healthCheck": { "command": ["CMD", "x"], "interval": 15 } }] });
         let parts = estimate(&json!({}), &checked, None, 1, Pace::FARGATE);
         assert_eq!(parts[1].seconds, 15);
+    }
+
+    #[test]
+    fn a_service_that_is_created_waits_for_no_old_task() {
+        let group = json!({ "HealthCheckIntervalSeconds": "5" });
+        let service =
+            json!({ "deploymentConfiguration": { "maximumPercent": 125, "bakeTimeInMinutes": 5 } });
+        let parts = estimate_first(&service, &json!({}), Some(&group), 3, Pace::FARGATE);
+        let whats: Vec<&str> = parts.iter().map(|part| part.what).collect();
+        assert_eq!(
+            whats,
+            ["tasks start", "first health check", "ECS completes it"]
+        );
+        assert_eq!(parts[1].seconds, 5);
     }
 }

@@ -37,7 +37,7 @@ pub use check::{
 };
 pub use diff::{Change, Kind as ChangeKind, diff};
 pub use document::Document;
-pub use estimate::{Pace, Part, estimate};
+pub use estimate::{Pace, Part, estimate, estimate_first};
 pub use node::{Entry, Kind, Node, Span};
 pub use overlay::{
     DESCRIBE_ONLY, DESCRIBE_ONLY_SERVICE, OverlayError, container_index, container_names,

@@ -257,6 +257,15 @@ impl Request<'_> {
 
     fn summary(&self, deployed: &Deployed) -> &'static str {
         match (self.until, deployed.changed()) {
+            (Until::Deployed, true) if matches!(self.version, Version::LastGood) => {
+                "the revision before serves again"
+            }
+            (Until::Deployed, true) if matches!(self.version, Version::Current) => {
+                "new tasks of the same revision serve"
+            }
+            (Until::Deployed, true) if matches!(self.version, Version::Revision(_)) => {
+                "the revision serves"
+            }
             (Until::Pushed, _) => "the image is in the repository",
             (Until::Registered, _) => "the task definitions are registered; nothing was deployed",
             (Until::Deployed, true) => "the new revision serves",

@@ -251,7 +251,12 @@ impl Session {
         let (mut expected, mut last_typed) = (0, b'\n');
         loop {
             let (opcode, content) = tokio::select! {
-                frame = channel.frame() => frame.map_err(broke)?,
+                frame = channel.frame() => match (frame, code) {
+                    (Ok(frame), _) => frame,
+                    // The program has ended, and the other side hung up before all was acknowledged.
+                    (Err(_), Some(code)) => return Ok(code),
+                    (Err(error), None) => return Err(broke(error)),
+                },
                 typed = input.recv(), if ready && typing => {
                     match typed {
                         Some(typed) => {
@@ -382,6 +387,8 @@ impl LineEnds {
 /// A WebSocket, as far as a client of the data channel needs it (RFC 6455).
 struct Channel {
     stream: reqwest::Upgraded,
+    /// Why the other side no longer takes anything. What it said before is still to be read.
+    deaf: Option<std::io::Error>,
     /// Bytes that came and are no whole frame yet: reading must not lose them when it is given up for something else.
     waiting: Vec<u8>,
     /// The message that came in parts so far: its opcode and content.
@@ -417,6 +424,7 @@ impl Channel {
         }
         Ok(Channel {
             stream: answer.upgrade().await.map_err(std::io::Error::other)?,
+            deaf: None,
             waiting: Vec::new(),
             parts: None,
             sequence: 0,
@@ -447,11 +455,14 @@ impl Channel {
                 continue;
             }
             let mut some = [0; 8 << 10];
-            let count = self.stream.read(&mut some).await?;
-            if count == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            match self.stream.read(&mut some).await {
+                Ok(0) => {
+                    let ended = || std::io::ErrorKind::UnexpectedEof.into();
+                    return Err(self.deaf.take().unwrap_or_else(ended));
+                }
+                Ok(count) => self.waiting.extend(&some[..count]),
+                Err(error) => return Err(self.deaf.take().unwrap_or(error)),
             }
-            self.waiting.extend(&some[..count]);
         }
     }
 
@@ -492,8 +503,14 @@ impl Channel {
                 .zip(mask.iter().cycle())
                 .map(|(byte, mask)| byte ^ mask),
         );
-        self.stream.write_all(&frame).await?;
-        self.stream.flush().await
+        if self.deaf.is_none() {
+            let sent = match self.stream.write_all(&frame).await {
+                Ok(()) => self.stream.flush().await,
+                Err(error) => Err(error),
+            };
+            self.deaf = sent.err();
+        }
+        Ok(())
     }
 
     async fn input(&mut self, kind: u32, content: &[u8]) -> std::io::Result<()> {

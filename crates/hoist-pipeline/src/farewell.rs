@@ -39,6 +39,7 @@ pub async fn ask_for_rollback(
             format!("failed to write the journal: {error}"),
         );
     }
+    watched.put_back(events).await;
     Ok(())
 }
 
@@ -125,6 +126,7 @@ async fn take_back(
             return Ok(Farewell::NotOurs);
         }
         if flying.status.starts_with("ROLLBACK") {
+            watched.put_back(events).await;
             return Ok(Farewell::UnderWay);
         }
         return match ask_for_rollback(&flying.arn, watched, events).await {
@@ -156,6 +158,7 @@ mod tests {
     use crate::cancel::cancellation;
     use crate::failure::Kind;
     use crate::journal::Journal;
+    use crate::target_group::Retarget;
     use crate::testing::{Endpoint, refusal};
     use crate::together::Together;
     use crate::watch::to_the_end;
@@ -172,6 +175,13 @@ mod tests {
         let journal = Journal::open(&home.path().join("journal")).unwrap();
         let (definition, answer) = (json!({}), json!({}));
         let together = Together::new(endpoint.client.clone());
+        let (was, wanted) = (
+            json!({ "TargetGroupArn": "arn:tg", "HealthCheckPath": "/healthz" }),
+            json!({ "HealthCheckPath": "/ready" }),
+        );
+        let retarget = Retarget::of(&was, &wanted).unwrap();
+        let events = Events::new(Vec::new());
+        retarget.change(&endpoint.client, &events).await.unwrap();
         let watched = Watched {
             aws: &endpoint.client,
             together: &together,
@@ -191,13 +201,21 @@ mod tests {
             journal: &journal,
             created: false,
             budget: hoist_rollout::Budget::default(),
+            retarget: Some(&retarget),
         };
         let (canceller, cancel) = cancellation();
         canceller.cancel(Signal::Terminate);
-        let failure = to_the_end(&watched, &cancel, &Events::new(Vec::new()))
-            .await
-            .unwrap_err();
+        let failure = to_the_end(&watched, &cancel, &events).await.unwrap_err();
         (failure, endpoint)
+    }
+
+    /// What the path of the health check was set to, one after the other.
+    fn paths(endpoint: &Endpoint) -> Vec<Value> {
+        let asked = endpoint.asked("ModifyTargetGroup");
+        asked
+            .iter()
+            .map(|one| one["HealthCheckPath"].clone())
+            .collect()
     }
 
     fn flying(status: &str) -> Value {
@@ -226,6 +244,8 @@ mod tests {
         let stops = endpoint.asked("StopServiceDeployment");
         assert_eq!(stops.len(), 1);
         assert_eq!(stops[0]["serviceDeploymentArn"], "d");
+        // The revision before is checked as it was.
+        assert_eq!(paths(&endpoint), ["/ready", "/healthz"]);
     }
 
     #[tokio::test]
@@ -233,7 +253,8 @@ mod tests {
         let (failure, _) = cancelled(None, |operation, _, _| match operation {
             "ListServiceDeployments" => (200, flying("IN_PROGRESS")),
             "DescribeServiceRevisions" => (200, revisions()),
-            _ => refusal(400, "ConflictException", "no"),
+            "StopServiceDeployment" => refusal(400, "ConflictException", "no"),
+            _ => (200, json!({})),
         })
         .await;
         assert_eq!(failure.kind, Kind::Terminated);
@@ -255,6 +276,7 @@ mod tests {
         .await;
         assert!(failure.hint.unwrap().contains("already"));
         assert!(endpoint.asked("StopServiceDeployment").is_empty());
+        assert_eq!(paths(&endpoint), ["/ready", "/healthz"]);
 
         let (failure, endpoint) = cancelled(Some("web:1"), |operation, _, _| match operation {
             "ListServiceDeployments" => (200, flying("IN_PROGRESS")),
@@ -266,5 +288,6 @@ mod tests {
         .await;
         assert!(failure.hint.unwrap().contains("left alone"));
         assert!(endpoint.asked("StopServiceDeployment").is_empty());
+        assert_eq!(paths(&endpoint), ["/ready"]);
     }
 }

@@ -123,7 +123,15 @@ pub async fn serving(
                 ("HOIST_SERVICE", service),
             ],
         };
-        hook.run(command, folder, cancel, events).await?;
+        hook.run(command, folder, cancel, events)
+            .await
+            .map_err(|mut failure| {
+                // In a release, of which service.
+                if failure.kind == Kind::NotRolledBack {
+                    failure.message = format!("{service}: {}", failure.message);
+                }
+                failure
+            })?;
         step.finish("the smoke test passed");
     }
     if gates.alarms.is_empty() {
@@ -254,6 +262,9 @@ mod tests {
         .unwrap_err();
         assert!(
             failed.kind == Kind::NotRolledBack
+                && failed
+                    .message
+                    .starts_with("shop: the smoke test `echo broken")
                 && failed
                     .detail
                     .is_some_and(|detail| detail.contains("broken"))

@@ -14,7 +14,7 @@ use crate::journal::{Entry, What};
 use crate::refusal::refused;
 use crate::select;
 use crate::service::is_unknown_operation;
-use crate::status::{describe_definition, images, tag};
+use crate::status::{describe_definition, images, is_dirty, tag};
 use crate::table::{span, table, tail};
 
 /// Service deployments or revisions that one describe call takes.
@@ -44,6 +44,8 @@ pub struct Deployment {
     pub revision: Option<String>,
     /// Commit that the revision was registered for.
     pub commit: Option<String>,
+    /// Whether the image has changes that were not committed.
+    pub dirty: bool,
     /// Digest of the image.
     pub digest: Option<String>,
     /// Who registered the revision: the person or workflow it names, else the role.
@@ -187,6 +189,7 @@ fn of(
         service: service.key.clone(),
         revision: Some(tail(definition).to_owned()).filter(|name| !name.is_empty()),
         commit: tag(described, "hoist:commit"),
+        dirty: is_dirty(described),
         digest,
         by: tag(described, "hoist:by").or_else(|| {
             known["registeredBy"].as_str().map(|arn| {
@@ -256,6 +259,7 @@ fn unborn(app: &str, journal: &[Entry]) -> Vec<Deployment> {
                 service: String::new(),
                 revision: None,
                 commit: None,
+                dirty: false,
                 digest: None,
                 by: None,
                 outcome: "NOT_DEPLOYED".to_owned(),
@@ -300,7 +304,10 @@ impl fmt::Display for History {
                         row.revision.as_deref().unwrap_or("-"),
                         if row.current { " *" } else { "" }
                     ),
-                    short(&row.commit, 8),
+                    match row.dirty {
+                        true => format!("{}-dirty", short(&row.commit, 8)),
+                        false => short(&row.commit, 8),
+                    },
                     short(&digest, 12),
                     row.by.clone().unwrap_or_else(|| "-".to_owned()),
                     row.seconds.map(span).unwrap_or_else(|| "-".to_owned()),

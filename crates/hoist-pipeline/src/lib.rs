@@ -67,6 +67,7 @@ mod select;
 mod service;
 mod status;
 mod table;
+mod target_group;
 mod tasks;
 mod telemetry;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a deployment would change, before it does: image, definitions, counts, cost, minutes.
 
-use hoist_aws::{Client, Service as Aws, read};
+use hoist_aws::{Client, read};
 use hoist_ecs::{Change, Pace, Part, Rates};
 use hoist_project::{Project, Schedule};
 use serde::Serialize;
@@ -14,8 +14,9 @@ use crate::failure::{Failure, Kind};
 use crate::image::Builder;
 use crate::parallel::Boxed;
 use crate::refusal::refused;
+use crate::target_group::{self, Retarget};
 use crate::work::{self, Work};
-use crate::{back, existing, resolve, schedules, service, status};
+use crate::{back, existing, express, provision, resolve, scaling, schedules, service, status};
 
 /// Stands for the digest of an image that is not built yet.
 const TO_BE_BUILT: &str = "to-be-built";
@@ -84,12 +85,18 @@ pub struct ServicePlan {
     pub task_definition: Vec<Change>,
     /// Differences of the service.
     pub service_definition: Vec<Change>,
+    /// Differences of the target group that goes with the short form.
+    pub target_group: Vec<Change>,
+    /// What is made first on the embedded AWS, because the definitions refer to it.
+    pub provisions: Vec<String>,
     /// Tasks before.
     pub count_before: Option<u32>,
     /// Tasks after.
     pub count_after: u32,
     /// Bounds of auto scaling, as hoist.yaml says them.
     pub scaling: Option<String>,
+    /// Bounds of auto scaling as they are registered, where hoist.yaml says them otherwise.
+    pub scaling_before: Option<String>,
     /// US dollars a month before.
     pub cost_before: Option<f64>,
     /// US dollars a month after.
@@ -285,10 +292,12 @@ async fn one(
         None => Value::Null,
     };
     let mut notes = Vec::new();
+    let mut provisions = Vec::new();
     if request.embedded {
-        // The provision step maps identifiers to those of the embedded account: what is live was mapped already.
-        if let Some(live) = &live {
-            work.service_definition = adopt(&work.service_definition, live);
+        // As the provision step does: identifiers become those of the embedded account.
+        provisions = provision::foresee(aws, work.wanted(&request.project.app)).await?;
+        if live.is_some() && !work.can_create {
+            work.service_definition = Value::Null;
         }
     } else {
         resolve::resolve(aws, &mut work, live.as_ref(), events).await?;
@@ -309,6 +318,10 @@ async fn one(
         &hoist_ecs::normalise_task_definition(&work.task_definition),
     );
     let service_definition = match &live {
+        Some(live) if express::is(live) => {
+            let runs = express::configuration(aws, live).await?;
+            differences(&runs, express::changes(&runs, &work.service_definition))
+        }
         Some(live) => service_changes(live, &work.service_definition),
         None => Vec::new(),
     };
@@ -341,10 +354,47 @@ async fn one(
         bill(&work.task_definition, &after, count_after),
     );
     let group = target_group(aws, &work, live.as_ref()).await?;
-    let changed = !task_definition.is_empty()
+    let retarget = match (&live, &group, &work.target_group) {
+        (Some(_), Some(group), Some(wanted)) => Retarget::of(group, wanted),
+        _ => None,
+    };
+    let target_group = match &retarget {
+        Some(retarget) if request.embedded => retarget.changes(),
+        Some(retarget) => {
+            notes.push(retarget.left_alone());
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let scales = match &live {
+        Some(live) => scaling::registered(aws, work.cluster(), live).await?,
+        None => None,
+    };
+    let scaling = work.service.scaling.as_ref().map(scaling::in_words);
+    let scaling_before = match (&scaling, scales, &live) {
+        (Some(wanted), before, Some(_)) => {
+            let before = before.unwrap_or_else(|| "none".to_owned());
+            (before != *wanted).then_some(before)
+        }
+        (None, Some(before), _) => {
+            notes.push(format!(
+                "auto scaling is registered ({before}), and hoist.yaml says nothing of it: it stays"
+            ));
+            None
+        }
+        _ => None,
+    };
+    let moves = !task_definition.is_empty()
         || !service_definition.is_empty()
         || count_before != Some(count_after)
-        || request.force;
+        || request.force
+        || !target_group.is_empty() && retarget.is_some_and(|it| it.is_about_health());
+    // The group as it will be.
+    let group = match &work.target_group {
+        Some(wanted) if !target_group.is_empty() => Some(wanted.clone()),
+        _ => group,
+    };
+    let changed = moves || !target_group.is_empty() || scaling_before.is_some();
     let action = match (&live, changed) {
         (None, _) => "create",
         (Some(_), true) => "update",
@@ -355,39 +405,20 @@ async fn one(
     } else {
         Pace::FARGATE
     };
-    let time = match action {
-        "none" => Vec::new(),
-        _ => hoist_ecs::estimate(
-            &after,
-            &work.task_definition,
-            group.as_ref(),
-            count_after,
-            pace,
-        ),
+    let time = {
+        let (definition, group) = (&work.task_definition, group.as_ref());
+        match (&live, moves) {
+            (None, _) => hoist_ecs::estimate_first(&after, definition, group, count_after, pace),
+            (_, true) => hoist_ecs::estimate(&after, definition, group, count_after, pace),
+            (_, false) => Vec::new(),
+        }
     };
-    if action == "update" && time.is_empty() && count_after > 0 {
+    if moves && live.is_some() && time.is_empty() && count_after > 0 {
         notes.push(
             "minimum and maximum percent leave no room: no task could be started and none stopped"
                 .to_owned(),
         );
     }
-    let scaling = work.service.scaling.as_ref().map(|scaling| {
-        let by = |what: &str, value: Option<u32>| value.map(|value| format!("{what} {value}"));
-        let by: Vec<String> = [
-            by("cpu", scaling.cpu),
-            by("memory", scaling.memory),
-            by("requests", scaling.requests),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        format!(
-            "{} to {} tasks by {}",
-            scaling.min,
-            scaling.max,
-            by.join(", ")
-        )
-    });
     Ok(ServicePlan {
         service: work.key().to_owned(),
         name: work.name().to_owned(),
@@ -398,9 +429,12 @@ async fn one(
             .map(|arn| crate::table::tail(arn).to_owned()),
         task_definition,
         service_definition,
+        target_group,
+        provisions,
         count_before,
         count_after,
         scaling,
+        scaling_before,
         cost_before: old.as_ref().map(|bill| bill.dollars),
         cost_after: new.as_ref().map(|bill| bill.dollars),
         cost_notes: new.or(old).map(|bill| bill.notes).unwrap_or_default(),
@@ -419,43 +453,21 @@ pub fn rates(project: &Project) -> Rates {
     }
 }
 
-/// The definition with the identifiers of `live` where both have one.
-fn adopt(definition: &Value, live: &Value) -> Value {
-    let mut adopted = definition.clone();
-    for pointer in [
-        "/networkConfiguration/awsvpcConfiguration/subnets",
-        "/networkConfiguration/awsvpcConfiguration/securityGroups",
-    ] {
-        if let (Some(place), Some(known)) = (adopted.pointer_mut(pointer), live.pointer(pointer)) {
-            *place = known.clone();
-        }
-    }
-    let links = adopted["loadBalancers"].as_array().map_or(0, Vec::len);
-    for index in 0..links {
-        let known = &live["loadBalancers"][index]["targetGroupArn"];
-        if known.is_string() {
-            adopted["loadBalancers"][index]["targetGroupArn"] = known.clone();
-        }
-    }
-    // Without one of its own it stays as it was.
-    if adopted["loadBalancers"].is_null()
-        && let Some(members) = adopted.as_object_mut()
-    {
-        members.shift_remove("loadBalancers");
-    }
-    adopted
-}
-
 /// What UpdateService would be told, as differences. Of what is live only that is shown which the definition says too.
 pub fn service_changes(live: &Value, wanted: &Value) -> Vec<Change> {
+    differences(live, service::changes(live, wanted))
+}
+
+fn differences(live: &Value, changes: Vec<(&'static str, Value)>) -> Vec<Change> {
     let (mut before, mut after) = (Map::new(), Map::new());
-    for (member, value) in service::changes(live, wanted) {
+    for (member, value) in changes {
         before.insert(member.to_owned(), restricted(&live[member], &value));
         after.insert(member.to_owned(), value);
     }
     hoist_ecs::diff(&Value::Object(before), &Value::Object(after))
 }
 
+/// What of `live` the definition says too.
 fn restricted(live: &Value, wanted: &Value) -> Value {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted
@@ -487,28 +499,9 @@ async fn target_group(
     let Some(arn) = arn else {
         return Ok(work.target_group.clone());
     };
-    let refuse = |error| refused("failed to describe the target group", &error);
-    let mut groups = aws
-        .query(
-            Aws::Elbv2,
-            "DescribeTargetGroups",
-            &json!({ "TargetGroupArns": [arn] }),
-        )
+    target_group::look(aws, arn)
         .await
-        .map_err(refuse)?;
-    let mut attributes = aws
-        .query(
-            Aws::Elbv2,
-            "DescribeTargetGroupAttributes",
-            &json!({ "TargetGroupArn": arn }),
-        )
-        .await
-        .map_err(refuse)?;
-    let mut group = groups["TargetGroups"][0].take();
-    if group.is_object() {
-        group["Attributes"] = attributes["Attributes"].take();
-    }
-    Ok(Some(group).filter(Value::is_object))
+        .map_err(|error| refused("failed to describe the target group", &error))
 }
 
 impl ImagePlan {
@@ -527,12 +520,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_of_the_embedded_account_are_no_change() {
-        let live = json!({ "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["subnet-1"] } },
-            "loadBalancers": [{ "targetGroupArn": "arn:tg", "containerName": "web", "containerPort": 80 }] });
-        let wanted = json!({ "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["shop-a", "shop-b"] } },
-            "loadBalancers": [{ "targetGroupArn": "shop-web", "containerName": "web", "containerPort": 80 }] });
-        assert!(service_changes(&live, &adopt(&wanted, &live)).is_empty());
-        assert!(!service_changes(&live, &wanted).is_empty());
+    fn of_what_is_live_only_that_is_shown_which_the_definition_says_too() {
+        let live = json!({ "deploymentConfiguration": { "maximumPercent": 200, "bakeTimeInMinutes": 0 },
+            "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["subnet-1"] } } });
+        let wanted = json!({ "deploymentConfiguration": { "maximumPercent": 150 },
+            "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["subnet-1"] } } });
+        let changes = service_changes(&live, &wanted);
+        assert_eq!(changes.len(), 1);
+        assert_eq!(
+            changes[0].to_string(),
+            "~ deploymentConfiguration > maximumPercent: 200 -> 150"
+        );
     }
 }

@@ -56,17 +56,25 @@ impl ServicePlan {
     }
 
     fn differences(&self) -> impl Iterator<Item = (&'static str, &Change)> {
-        let of = |what, changes: &'_ [Change]| -> Vec<(&'static str, usize)> {
-            (0..changes.len()).map(|index| (what, index)).collect()
-        };
-        of("task definition", &self.task_definition)
-            .into_iter()
-            .map(|(what, index)| (what, &self.task_definition[index]))
-            .chain(
-                of("service", &self.service_definition)
-                    .into_iter()
-                    .map(|(what, index)| (what, &self.service_definition[index])),
-            )
+        [
+            ("task definition", &self.task_definition),
+            ("service", &self.service_definition),
+            ("target group", &self.target_group),
+        ]
+        .into_iter()
+        .flat_map(|(what, changes)| changes.iter().map(move |change| (what, change)))
+    }
+
+    fn scales(&self) -> Option<String> {
+        match (&self.scaling_before, &self.scaling) {
+            (Some(before), Some(after)) => Some(format!("{before} -> {after}")),
+            (_, after) => after.clone(),
+        }
+    }
+
+    /// The time of the rollout, where there is one.
+    fn takes(&self) -> Option<String> {
+        (!self.time.is_empty()).then(|| minutes(self.seconds()))
     }
 }
 
@@ -94,6 +102,12 @@ impl Plan {
         }
         for service in &self.services {
             text.push_str(&format!("\n#### {}\n\n", service.headline()));
+            if !service.provisions.is_empty() {
+                text.push_str(&format!(
+                    "Made first: {}\n\n",
+                    service.provisions.join(", ")
+                ));
+            }
             if service.differences().next().is_some() {
                 text.push_str("```diff\n");
                 for (_, change) in service.differences() {
@@ -113,14 +127,11 @@ impl Plan {
             }
             text.push_str("| | |\n|---|---|\n");
             text.push_str(&format!("| tasks | {} |\n", service.counts()));
-            if let Some(scaling) = &service.scaling {
+            if let Some(scaling) = service.scales() {
                 text.push_str(&format!("| scaling | {scaling} |\n"));
             }
             if let Some(costs) = service.costs() {
                 text.push_str(&format!("| cost | {costs} |\n"));
-            }
-            if service.action != "none" {
-                text.push_str(&format!("| time | {} |\n", minutes(service.seconds())));
             }
             for note in service.cost_notes.iter().chain(&service.notes) {
                 text.push_str(&format!("| note | {note} |\n"));
@@ -128,13 +139,17 @@ impl Plan {
             for line in service.drift.iter().flat_map(Drift::lines) {
                 text.push_str(&format!("| drift | {} |\n", line.replace('|', "\\|")));
             }
+            if let Some(time) = service.takes() {
+                text.push_str(&format!("| **time** | {time} |\n"));
+            }
             for part in &service.time {
-                if let Some(advice) = &part.advice {
-                    text.push_str(&format!(
-                        "| {} | {} s; {advice} |\n",
-                        part.what, part.seconds
-                    ));
-                }
+                let of = |what: &Option<String>, before| match what {
+                    Some(what) => format!("{before}{what}"),
+                    None => String::new(),
+                };
+                let (setting, advice) = (of(&part.setting, ", "), of(&part.advice, "; "));
+                let (what, seconds) = (part.what, part.seconds);
+                text.push_str(&format!("| {what} | {seconds} s{setting}{advice} |\n"));
             }
         }
         for schedule in &self.schedules {
@@ -157,6 +172,12 @@ impl fmt::Display for Plan {
         }
         for service in &self.services {
             writeln!(out, "\n{}", service.headline())?;
+            if !service.provisions.is_empty() {
+                writeln!(out, "  made first")?;
+            }
+            for what in &service.provisions {
+                writeln!(out, "    + {what}")?;
+            }
             let mut part = "";
             for (what, change) in service.differences() {
                 if part != what {
@@ -166,7 +187,7 @@ impl fmt::Display for Plan {
                 writeln!(out, "    {change}")?;
             }
             writeln!(out, "  tasks     {}", service.counts())?;
-            if let Some(scaling) = &service.scaling {
+            if let Some(scaling) = service.scales() {
                 writeln!(out, "  scaling   {scaling}")?;
             }
             if let Some(costs) = service.costs() {
@@ -175,8 +196,8 @@ impl fmt::Display for Plan {
             for note in &service.cost_notes {
                 writeln!(out, "            {note}")?;
             }
-            if service.action != "none" {
-                writeln!(out, "  time      {}", minutes(service.seconds()))?;
+            if let Some(time) = service.takes() {
+                writeln!(out, "  time      {time}")?;
             }
             for part in &service.time {
                 let setting = part
@@ -237,9 +258,15 @@ mod tests {
                 &json!({ "deploymentConfiguration": { "maximumPercent": 200, "minimumHealthyPercent": 100 } }),
                 &json!({ "deploymentConfiguration": { "maximumPercent": 150 }, "desiredCount": 9 }),
             ),
+            target_group: hoist_ecs::diff(
+                &json!({ "HealthCheckPath": "/" }),
+                &json!({ "HealthCheckPath": "/ready" }),
+            ),
+            provisions: vec!["the log group /ecs/shop-web".into()],
             count_before: Some(2),
             count_after: 2,
-            scaling: None,
+            scaling: Some("2 to 8 tasks by cpu 60".into()),
+            scaling_before: Some("1 to 4 tasks by cpu 60".into()),
             cost_before: Some(18.02),
             cost_after: Some(36.04),
             cost_notes: Vec::new(),
@@ -279,7 +306,12 @@ mod tests {
             "    ~ web > image: a@sha256:1 -> a@to-be-built",
             "    ~ web > environment > DB_PASSWORD: (hidden)",
             "    ~ deploymentConfiguration > maximumPercent: 200 -> 150",
+            "  made first",
+            "    + the log group /ecs/shop-web",
+            "  target group",
+            "    ~ HealthCheckPath: / -> /ready",
             "  tasks     2, as it is",
+            "  scaling   1 to 4 tasks by cpu 60 -> 2 to 8 tasks by cpu 60",
             "  cost      $18.02 -> $36.04 a month (+$18.02)",
             "  time      about 8 min",
             "             300 s open requests drain (deregistration delay 300 s)",
@@ -295,7 +327,9 @@ mod tests {
         }
         let markdown = plan.markdown();
         assert!(
-            markdown.contains("! cpu: 256 -> 512\n") && markdown.contains("| time | about 8 min |"),
+            markdown.contains("! cpu: 256 -> 512\n")
+                && markdown.contains("| **time** | about 8 min |")
+                && markdown.contains("| open requests drain | 300 s, deregistration delay 300 s; a delay of 10 s saves 290 s |"),
             "{markdown}"
         );
         let all = format!("{text}{markdown}{}", serde_json::to_string(&plan).unwrap());

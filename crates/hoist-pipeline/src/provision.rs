@@ -2,9 +2,10 @@
 //!
 //! ECS never creates these, and neither does the embedded one; on a real account they are the business of CloudFormation.
 //! Every call is idempotent and everything made is tagged `hoist:app`. Identifiers that the account does not know are
-//! mapped to ones that it has, and each mapping is said; no file changes.
+//! mapped to ones that it has, and each mapping is said; no file changes. What exists is left as it is: a target group whose
+//! settings changed in hoist.yaml is changed with the deployment ([`crate::target_group`]).
 
-use hoist_aws::{AwsError, Client, Service};
+use hoist_aws::{AwsError, Client, Service, read};
 use hoist_ecs::{Referent, references};
 use serde_json::{Value, json};
 
@@ -37,11 +38,28 @@ pub async fn provision(
     wanted: Wanted<'_>,
     events: &Events,
 ) -> Result<usize, Failure> {
+    let made = carry(aws, wanted, Some(events)).await?;
+    Ok(made.len())
+}
+
+/// What [`provision`] would make, in words; identifiers that are known are put into the definitions.
+///
+/// # Errors
+/// A call was refused.
+pub async fn foresee(aws: &Client, wanted: Wanted<'_>) -> Result<Vec<String>, Failure> {
+    carry(aws, wanted, None).await
+}
+
+async fn carry(
+    aws: &Client,
+    wanted: Wanted<'_>,
+    events: Option<&Events>,
+) -> Result<Vec<String>, Failure> {
     let mut work = Work {
         aws,
         events,
         app: wanted.app,
-        made: 0,
+        made: Vec::new(),
     };
     work.cluster(wanted.cluster).await?;
     work.roles(wanted.task_definition).await?;
@@ -59,25 +77,63 @@ pub async fn provision(
 
 struct Work<'a> {
     aws: &'a Client,
-    events: &'a Events,
+    /// Who is told; where nobody is, nothing is made.
+    events: Option<&'a Events>,
     app: &'a str,
-    made: usize,
+    /// What was made, or would be.
+    made: Vec<String>,
 }
 
 impl Work<'_> {
-    fn created(&mut self, what: impl std::fmt::Display) {
-        self.made += 1;
-        self.events.note(Step::Provision, format!("created {what}"));
+    /// Makes something by a query call; answers nothing where nothing is made.
+    async fn make(
+        &mut self,
+        what: String,
+        service: Service,
+        action: &'static str,
+        request: Value,
+    ) -> Result<Value, Failure> {
+        let fail = failing(&what);
+        let mut answer = Value::Null;
+        if let Some(events) = self.events {
+            let query = matches!(service, Service::Iam | Service::Elbv2);
+            answer = match query {
+                true => self.aws.query(service, action, &request).await,
+                false => self.aws.json(service, action, request).await,
+            }
+            .map_err(fail)?;
+            events.note(Step::Provision, format!("created {what}"));
+        }
+        self.made.push(what);
+        Ok(answer)
+    }
+
+    /// What a query answers; `None` where it says that there is no such thing.
+    async fn seen(
+        &self,
+        what: &str,
+        service: Service,
+        action: &'static str,
+        request: Value,
+        absent: &[&str],
+    ) -> Result<Option<Value>, Failure> {
+        match self.aws.query(service, action, &request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if absent.iter().any(|code| has_code(&error, code)) => Ok(None),
+            Err(error) => Err(failing(what)(error)),
+        }
     }
 
     fn mapped(&self, from: &str, to: &str) {
         // The short form's own names are no identifiers that a user wrote.
-        if from != to
-            && ["arn:", "subnet-", "sg-", "the "]
-                .iter()
-                .any(|start| from.starts_with(start))
+        let is_written = ["arn:", "subnet-", "sg-", "the "]
+            .iter()
+            .any(|start| from.starts_with(start));
+        if let Some(events) = self.events
+            && from != to
+            && is_written
         {
-            self.events.note(
+            events.note(
                 Step::Provision,
                 format!("{from} is {to} on the embedded AWS"),
             );
@@ -85,32 +141,26 @@ impl Work<'_> {
     }
 
     async fn cluster(&mut self, cluster: &str) -> Result<(), Failure> {
-        let fail = failing(format!("the cluster {cluster}"));
+        let name = cluster.rsplit('/').next().unwrap_or(cluster);
+        let what = format!("the cluster {name}");
+        let request = json!({ "clusters": [cluster] });
         let seen = self
             .aws
-            .json(
-                Service::Ecs,
-                "DescribeClusters",
-                json!({ "clusters": [cluster] }),
-            )
+            .json(Service::Ecs, "DescribeClusters", request)
             .await
-            .map_err(&fail)?;
+            .map_err(failing(&what))?;
         if seen["clusters"][0]["status"] == "ACTIVE" {
             return Ok(());
         }
-        let name = cluster.rsplit('/').next().unwrap_or(cluster);
         // With both providers, as the console makes it: a definition may have a strategy of them.
         let request = json!({
             "clusterName": name,
             "capacityProviders": ["FARGATE", "FARGATE_SPOT"],
             "tags": [{ "key": "hoist:app", "value": self.app }],
         });
-        self.aws
-            .json(Service::Ecs, "CreateCluster", request)
+        self.make(what, Service::Ecs, "CreateCluster", request)
             .await
-            .map_err(&fail)?;
-        self.created(format!("the cluster {name}"));
-        Ok(())
+            .map(drop)
     }
 
     /// The two roles. A name stands for an ARN; another account's ARN is mapped to this one's by its name.
@@ -125,54 +175,60 @@ impl Work<'_> {
             };
             let given = reference.value;
             let name = given.rsplit('/').next().unwrap_or(&given);
-            let fail = failing(format!("the role {name}"));
-            let arn = match self
-                .aws
-                .query(Service::Iam, "GetRole", &json!({ "RoleName": name }))
-                .await
+            let what = format!("the role {name}");
+            let request = json!({ "RoleName": name });
+            let absent = ["NoSuchEntity"];
+            let answer = match self
+                .seen(&what, Service::Iam, "GetRole", request, &absent)
+                .await?
             {
-                Ok(answer) => answer["Role"]["Arn"].as_str().map(str::to_owned),
-                Err(error) if has_code(&error, "NoSuchEntity") => {
-                    let trust = json!({
-                        "Version": "2012-10-17",
-                        "Statement": [{
-                            "Effect": "Allow",
-                            "Principal": { "Service": "ecs-tasks.amazonaws.com" },
-                            "Action": "sts:AssumeRole",
-                        }],
-                    });
-                    let request = json!({
-                        "RoleName": name,
-                        "AssumeRolePolicyDocument": trust.to_string(),
-                        "Tags": [{ "Key": "hoist:app", "Value": self.app }],
-                    });
-                    let answer = self
-                        .aws
-                        .query(Service::Iam, "CreateRole", &request)
-                        .await
-                        .map_err(&fail)?;
-                    if let Some(policy) = policy {
-                        let request = json!({ "RoleName": name, "PolicyArn": policy });
-                        self.aws
-                            .query(Service::Iam, "AttachRolePolicy", &request)
-                            .await
-                            .map_err(&fail)?;
-                    }
-                    self.created(format!("the role {name}"));
-                    answer["Role"]["Arn"].as_str().map(str::to_owned)
-                }
-                Err(error) => return Err(fail(error)),
+                Some(answer) => answer,
+                None if self.made.contains(&what) => continue,
+                None => self.role(what, name, policy).await?,
             };
-            if let Some(arn) = arn {
-                if given.starts_with("arn:") {
-                    self.mapped(&given, &arn);
-                }
-                if let Some(place) = definition.pointer_mut(&reference.pointer) {
-                    *place = Value::String(arn);
-                }
+            let Some(arn) = answer["Role"]["Arn"].as_str() else {
+                continue;
+            };
+            if given.starts_with("arn:") {
+                self.mapped(&given, arn);
+            }
+            if let Some(place) = definition.pointer_mut(&reference.pointer) {
+                *place = json!(arn);
             }
         }
         Ok(())
+    }
+
+    /// Makes a role of tasks.
+    async fn role(
+        &mut self,
+        what: String,
+        name: &str,
+        policy: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let trust = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": { "Service": "ecs-tasks.amazonaws.com" },
+                "Action": "sts:AssumeRole",
+            }],
+        });
+        let request = json!({
+            "RoleName": name,
+            "AssumeRolePolicyDocument": trust.to_string(),
+            "Tags": [{ "Key": "hoist:app", "Value": self.app }],
+        });
+        let fail = failing(&what);
+        let answer = self.make(what, Service::Iam, "CreateRole", request).await?;
+        if let (Some(policy), Some(_)) = (policy, self.events) {
+            let request = json!({ "RoleName": name, "PolicyArn": policy });
+            self.aws
+                .query(Service::Iam, "AttachRolePolicy", &request)
+                .await
+                .map_err(fail)?;
+        }
+        Ok(answer)
     }
 
     async fn log_groups(&mut self, definition: &mut Value) -> Result<(), Failure> {
@@ -202,81 +258,77 @@ impl Work<'_> {
         groups.sort();
         groups.dedup();
         for group in groups {
-            let fail = failing(format!("the log group {group}"));
+            let what = format!("the log group {group}");
+            let Some(events) = self.events else {
+                if !self.has_log_group(&group).await? {
+                    self.made.push(what);
+                }
+                continue;
+            };
             let request = json!({ "logGroupName": group, "tags": { "hoist:app": self.app } });
             match self
                 .aws
                 .json(Service::Logs, "CreateLogGroup", request)
                 .await
             {
-                Ok(_) => self.created(format!("the log group {group}")),
+                Ok(_) => {
+                    events.note(Step::Provision, format!("created {what}"));
+                    self.made.push(what);
+                }
                 Err(error) if has_code(&error, "ResourceAlreadyExistsException") => {}
-                Err(error) => return Err(fail(error)),
+                Err(error) => return Err(failing(&what)(error)),
             }
         }
         Ok(())
     }
 
+    async fn has_log_group(&self, group: &str) -> Result<bool, Failure> {
+        let request = json!({ "logGroupNamePrefix": group });
+        let seen = self
+            .aws
+            .json(Service::Logs, "DescribeLogGroups", request)
+            .await
+            .map_err(failing(&format!("the log group {group}")))?;
+        Ok(read::list(&seen, "logGroups").any(|one| one["logGroupName"] == *group))
+    }
+
     /// Subnets and security groups: those that exist stay, unknown ones become the default VPC's.
     async fn network(&mut self, definition: &mut Value) -> Result<Vec<String>, Failure> {
-        let fail = failing("the network");
-        let answer = self
-            .aws
-            .query(Service::Ec2, "DescribeSubnets", &json!({}))
-            .await
-            .map_err(&fail)?;
-        let known = |set: &Value, member: &str| -> Vec<String> {
-            set.as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|item| item[member].as_str().map(str::to_owned))
-                .collect()
-        };
-        let all_subnets = known(&answer["subnetSet"], "subnetId");
-        let defaults: Vec<String> = answer["subnetSet"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|subnet| is_true(&subnet["defaultForAz"]))
-            .filter_map(|subnet| subnet["subnetId"].as_str().map(str::to_owned))
-            .collect();
-        let defaults = if defaults.is_empty() {
-            all_subnets.clone()
-        } else {
-            defaults
-        };
-        let answer = self
-            .aws
-            .query(Service::Ec2, "DescribeSecurityGroups", &json!({}))
-            .await
-            .map_err(&fail)?;
-        let all_groups = known(&answer["securityGroupInfo"], "groupId");
-        let default_group = answer["securityGroupInfo"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|group| group["groupName"] == "default")
-            .and_then(|group| group["groupId"].as_str())
-            .map(str::to_owned);
+        let answer = self.described("DescribeSubnets").await?;
+        let subnets = || read::list(&answer, "subnetSet");
+        let all = texts(subnets(), "subnetId");
+        let mut defaults = texts(
+            subnets().filter(|subnet| is_true(&subnet["defaultForAz"])),
+            "subnetId",
+        );
+        if defaults.is_empty() {
+            defaults.clone_from(&all);
+        }
+        let answer = self.described("DescribeSecurityGroups").await?;
+        let groups = || read::list(&answer, "securityGroupInfo");
+        let all_groups = texts(groups(), "groupId");
+        let mut default_group = texts(
+            groups().filter(|group| group["groupName"] == "default"),
+            "groupId",
+        );
+        default_group.truncate(1);
 
         let network = &mut definition["networkConfiguration"]["awsvpcConfiguration"];
-        let (subnets, said) = map_known(&network["subnets"], &all_subnets, &defaults);
-        for (from, to) in said {
-            self.mapped(&from, &to);
-        }
+        let (subnets, said) = map_known(&network["subnets"], &all, &defaults);
         network["subnets"] = json!(subnets);
-        let (groups, said) = map_known(
-            &network["securityGroups"],
-            &all_groups,
-            default_group.as_slice(),
-        );
-        for (from, to) in said {
-            self.mapped(&from, &to);
-        }
+        let (groups, also) = map_known(&network["securityGroups"], &all_groups, &default_group);
         if !groups.is_empty() {
             network["securityGroups"] = json!(groups);
         }
+        for (from, to) in said.iter().chain(&also) {
+            self.mapped(from, to);
+        }
         Ok(subnets)
+    }
+
+    async fn described(&self, action: &'static str) -> Result<Value, Failure> {
+        let answer = self.aws.query(Service::Ec2, action, &json!({})).await;
+        answer.map_err(failing("the network"))
     }
 
     async fn balancers(
@@ -290,186 +342,126 @@ impl Work<'_> {
         for index in 0..count {
             let entry = &mut definition["loadBalancers"][index];
             let given = entry["targetGroupArn"].as_str().map(str::to_owned);
-            let fail = failing(format!("the load balancer of {service}"));
             let port = entry["containerPort"].as_u64().unwrap_or(80);
             let name = match given.as_deref() {
                 Some(name) if !name.starts_with("arn:") => name.to_owned(),
                 Some(arn) => {
                     // arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID
-                    if self
-                        .group_exists(&json!({ "TargetGroupArns": [arn] }))
-                        .await
-                        .map_err(&fail)?
-                        .is_some()
-                    {
+                    let name = arn.split('/').nth(1).unwrap_or(arn).to_owned();
+                    if self.group(&name, "TargetGroupArns", arn).await?.is_some() {
                         continue;
                     }
-                    arn.split('/').nth(1).unwrap_or(arn).to_owned()
+                    name
                 }
                 None if count == 1 => balancer_name(self.app, service),
                 None => balancer_name(self.app, &format!("{service}-{index}")),
             };
-            let arn = self.group(&name, port, settings).await?;
-            if let Some(given) = given {
+            let arn = match self.group(&name, "Names", &name).await? {
+                Some(arn) => arn,
+                None => self.make_group(&name, port, settings).await?,
+            };
+            if self.events.is_some() && arn.is_empty() {
+                let message = format!("the target group {name} has no ARN");
+                return Err(Failure::new(Kind::Unexpected, message));
+            }
+            if let Some(given) = given.filter(|_| !arn.is_empty()) {
                 self.mapped(&given, &arn);
             }
-            definition["loadBalancers"][index]["targetGroupArn"] = Value::String(arn.clone());
+            if !arn.is_empty() {
+                definition["loadBalancers"][index]["targetGroupArn"] = json!(arn);
+            }
             self.listener(&name, &arn, subnets).await?;
         }
         Ok(())
     }
 
-    async fn group_exists(&self, filter: &Value) -> Result<Option<Value>, AwsError> {
-        match self
-            .aws
-            .query(Service::Elbv2, "DescribeTargetGroups", filter)
-            .await
-        {
-            Ok(mut answer) => Ok(answer.pointer_mut("/TargetGroups/0").map(Value::take)),
-            Err(error) if has_code(&error, "TargetGroupNotFound") => Ok(None),
-            // An ARN of another partition or malformed is as unknown as one that is absent.
-            Err(error) if has_code(&error, "ValidationError") => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The ARN of a target group that exists.
+    async fn group(&self, name: &str, by: &str, is: &str) -> Result<Option<String>, Failure> {
+        let what = format!("the target group {name}");
+        // An ARN of another partition or malformed is as unknown as one that is absent.
+        let absent = ["TargetGroupNotFound", "ValidationError"];
+        let request = json!({ by: [is] });
+        let seen = self
+            .seen(
+                &what,
+                Service::Elbv2,
+                "DescribeTargetGroups",
+                request,
+                &absent,
+            )
+            .await?;
+        Ok(seen.and_then(|seen| {
+            let group = read::target_groups(&seen).next()?;
+            Some(group.arn().to_owned())
+        }))
     }
 
-    async fn group(
+    async fn make_group(
         &mut self,
         name: &str,
         port: u64,
         settings: Option<&Value>,
     ) -> Result<String, Failure> {
-        let fail = failing(format!("the target group {name}"));
-        let mut health = settings.cloned().unwrap_or_else(|| json!({}));
-        let attributes = health
-            .as_object_mut()
-            .and_then(|members| members.shift_remove("Attributes"));
-        let seen = self
-            .group_exists(&json!({ "Names": [name] }))
-            .await
-            .map_err(&fail)?;
-        let (arn, fresh) = match seen {
-            Some(group) => {
-                let arn = text(&group["TargetGroupArn"]);
-                let differ: Vec<String> = health
-                    .as_object()
-                    .into_iter()
-                    .flatten()
-                    .filter(|(member, _)| is_health_setting(member))
-                    .filter(|(member, value)| !same(&group[*member], value))
-                    .map(|(member, value)| {
-                        let (old, new) = (text(&group[member]), text(value));
-                        format!("{member} {old} -> {new}")
-                    })
-                    .collect();
-                if !differ.is_empty() {
-                    let mut request = json!({ "TargetGroupArn": arn });
-                    for (member, value) in health.as_object().into_iter().flatten() {
-                        if is_health_setting(member) {
-                            request[member] = value.clone();
-                        }
-                    }
-                    self.aws
-                        .query(Service::Elbv2, "ModifyTargetGroup", &request)
-                        .await
-                        .map_err(&fail)?;
-                    self.events.warn(
-                        Step::Provision,
-                        format!(
-                            "changed the health check of the target group {name}, by which the tasks that run are checked as well: {}",
-                            differ.join(", ")
-                        ),
-                    );
-                }
-                (arn, false)
+        let answer = self.described("DescribeVpcs").await?;
+        let mut request = json!({
+            "Name": name,
+            "Protocol": "HTTP",
+            "Port": port,
+            "TargetType": "ip",
+            "VpcId": answer["vpcSet"][0]["vpcId"],
+            "Tags": [{ "Key": "hoist:app", "Value": self.app }],
+        });
+        let settings = settings.and_then(Value::as_object);
+        for (member, value) in settings.into_iter().flatten() {
+            if member != "Attributes" {
+                request[member] = value.clone();
             }
-            None => {
-                let answer = self
-                    .aws
-                    .query(Service::Ec2, "DescribeVpcs", &json!({}))
-                    .await
-                    .map_err(&fail)?;
-                let mut request = json!({
-                    "Name": name,
-                    "Protocol": "HTTP",
-                    "Port": port,
-                    "TargetType": "ip",
-                    "VpcId": answer["vpcSet"][0]["vpcId"],
-                    "Tags": [{ "Key": "hoist:app", "Value": self.app }],
-                });
-                for (member, value) in health.as_object().into_iter().flatten() {
-                    request[member] = value.clone();
-                }
-                let answer = self
-                    .aws
-                    .query(Service::Elbv2, "CreateTargetGroup", &request)
-                    .await
-                    .map_err(&fail)?;
-                self.created(format!("the target group {name}"));
-                (text(&answer["TargetGroups"][0]["TargetGroupArn"]), true)
-            }
-        };
-        if arn.is_empty() {
-            return Err(Failure::new(
-                Kind::Unexpected,
-                format!("the target group {name} has no ARN"),
-            ));
         }
-        if let Some(attributes) = attributes {
-            let current = if fresh {
-                Value::Null
-            } else {
-                let request = json!({ "TargetGroupArn": arn });
-                self.aws
-                    .query(Service::Elbv2, "DescribeTargetGroupAttributes", &request)
-                    .await
-                    .map_err(&fail)?
-            };
-            let held = |wanted: &Value| {
-                current["Attributes"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .any(|attribute| {
-                        attribute["Key"] == wanted["Key"]
-                            && same(&attribute["Value"], &wanted["Value"])
-                    })
-            };
-            if !attributes.as_array().into_iter().flatten().all(held) {
-                let request = json!({ "TargetGroupArn": arn, "Attributes": attributes });
-                self.aws
-                    .query(Service::Elbv2, "ModifyTargetGroupAttributes", &request)
-                    .await
-                    .map_err(&fail)?;
-            }
+        let what = format!("the target group {name}");
+        let fail = failing(&what);
+        let made = self
+            .make(what, Service::Elbv2, "CreateTargetGroup", request)
+            .await?;
+        let arn = read::target_groups(&made).next();
+        let arn = arn.map_or("", |group| group.arn()).to_owned();
+        if let (Some(attributes), false) = (
+            settings.and_then(|settings| settings.get("Attributes")),
+            arn.is_empty(),
+        ) {
+            let request = json!({ "TargetGroupArn": arn, "Attributes": attributes });
+            self.aws
+                .query(Service::Elbv2, "ModifyTargetGroupAttributes", &request)
+                .await
+                .map_err(fail)?;
         }
         Ok(arn)
     }
 
+    /// The load balancer and its listener.
     async fn listener(
         &mut self,
         name: &str,
         group: &str,
         subnets: &[String],
     ) -> Result<(), Failure> {
-        let fail = failing(format!("the load balancer {name}"));
-        let seen = match self
-            .aws
-            .query(
+        let what = format!("the load balancer {name}");
+        let request = json!({ "Names": [name] });
+        let absent = ["LoadBalancerNotFound"];
+        let seen = self
+            .seen(
+                &what,
                 Service::Elbv2,
                 "DescribeLoadBalancers",
-                &json!({ "Names": [name] }),
+                request,
+                &absent,
             )
-            .await
-        {
-            Ok(answer) => answer["LoadBalancers"][0]["LoadBalancerArn"]
-                .as_str()
-                .map(str::to_owned),
-            Err(error) if has_code(&error, "LoadBalancerNotFound") => None,
-            Err(error) => return Err(fail(error)),
+            .await?;
+        let arn_of = |answer: &Value| {
+            let balancer = read::balancers(answer).next();
+            balancer.map_or("", |balancer| balancer.arn()).to_owned()
         };
         let balancer = match seen {
-            Some(arn) => arn,
+            Some(seen) => arn_of(&seen),
             None => {
                 let request = json!({
                     "Name": name,
@@ -478,26 +470,20 @@ impl Work<'_> {
                     "Subnets": subnets,
                     "Tags": [{ "Key": "hoist:app", "Value": self.app }],
                 });
-                let answer = self
-                    .aws
-                    .query(Service::Elbv2, "CreateLoadBalancer", &request)
-                    .await
-                    .map_err(&fail)?;
-                self.created(format!("the load balancer {name}"));
-                text(&answer["LoadBalancers"][0]["LoadBalancerArn"])
+                let made = self
+                    .make(what.clone(), Service::Elbv2, "CreateLoadBalancer", request)
+                    .await?;
+                arn_of(&made)
             }
         };
-        let request = json!({ "LoadBalancerArn": balancer });
-        let answer = self
-            .aws
-            .query(Service::Elbv2, "DescribeListeners", &request)
-            .await
-            .map_err(&fail)?;
-        if answer["Listeners"]
-            .as_array()
-            .is_some_and(|listeners| !listeners.is_empty())
-        {
-            return Ok(());
+        if !balancer.is_empty() {
+            let request = json!({ "LoadBalancerArn": balancer });
+            let seen = self
+                .seen(&what, Service::Elbv2, "DescribeListeners", request, &[])
+                .await?;
+            if seen.is_some_and(|seen| read::list(&seen, "Listeners").len() > 0) {
+                return Ok(());
+            }
         }
         let request = json!({
             "LoadBalancerArn": balancer,
@@ -505,18 +491,23 @@ impl Work<'_> {
             "Port": 80,
             "DefaultActions": [{ "Type": "forward", "TargetGroupArn": group }],
         });
-        self.aws
-            .query(Service::Elbv2, "CreateListener", &request)
+        let what = format!("the listener on port 80 of {name}");
+        self.make(what, Service::Elbv2, "CreateListener", request)
             .await
-            .map_err(&fail)?;
-        self.created(format!("the listener on port 80 of {name}"));
-        Ok(())
+            .map(drop)
     }
 }
 
+/// The texts at a member of these values.
+fn texts<'a>(values: impl Iterator<Item = &'a Value>, member: &str) -> Vec<String> {
+    values
+        .filter_map(|value| Some(value[member].as_str()?.to_owned()))
+        .collect()
+}
+
 /// Makes failures of provisioning `what`.
-fn failing(what: impl Into<String>) -> impl Fn(AwsError) -> Failure {
-    let what = format!("failed to provision {}", what.into());
+fn failing(what: &str) -> impl Fn(AwsError) -> Failure + use<> {
+    let what = format!("failed to provision {what}");
     move |error| refused(what.clone(), &error)
 }
 
@@ -572,26 +563,9 @@ fn balancer_name(app: &str, service: &str) -> String {
     format!("{}-{digest}", whole[..25].trim_end_matches('-'))
 }
 
-/// Whether ModifyTargetGroup takes this member of CreateTargetGroup.
-fn is_health_setting(member: &str) -> bool {
-    member.starts_with("HealthCheck") || member.ends_with("ThresholdCount") || member == "Matcher"
-}
-
-/// Answers in XML spell numbers and truth values as strings.
-fn same(left: &Value, right: &Value) -> bool {
-    text(left) == text(right)
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
+/// Answers in XML spell truth values as texts.
 fn is_true(value: &Value) -> bool {
-    text(value) == "true"
+    value == "true" || *value == true
 }
 
 #[cfg(test)]
@@ -630,12 +604,5 @@ mod tests {
         assert!(first.len() <= 32 && second.len() <= 32);
         assert_ne!(first, second);
         assert_eq!(balancer_name("shop", "web"), "shop-web");
-    }
-
-    #[test]
-    fn values_from_xml_equal_values_from_json() {
-        assert!(same(&json!("5"), &json!(5)));
-        assert!(same(&json!("true"), &json!(true)));
-        assert!(!same(&json!("5"), &json!(6)));
     }
 }

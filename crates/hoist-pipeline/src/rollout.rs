@@ -1,5 +1,6 @@
 //! One service: what it takes to move it, the move, and what comes when the revision serves.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,13 +15,17 @@ use crate::failure::{Failure, Kind};
 use crate::image::Published;
 use crate::journal::{Intended, Journal, What};
 use crate::killed::Killed;
-use crate::provision::{self, Wanted};
+use crate::refusal::refused;
 use crate::register::{self, Revision};
 use crate::resume::{Came, Fate};
 use crate::table::tail;
+use crate::target_group::Retarget;
 use crate::together::Together;
 use crate::work::Work;
-use crate::{back, codedeploy, gate, resolve, scaling, select, service, url, watch};
+use crate::{
+    back, codedeploy, express, gate, provision, resolve, scaling, select, service, target_group,
+    url, watch,
+};
 
 /// Moves services, one or several at once.
 pub struct Mover<'a> {
@@ -59,6 +64,8 @@ pub struct Ready {
     pub came: Came,
     /// Whether anything was asked of AWS for it.
     asked: AtomicBool,
+    /// What was changed of its target group with it, and is put back if it is taken back.
+    retarget: OnceLock<Retarget>,
 }
 
 impl Ready {
@@ -66,6 +73,7 @@ impl Ready {
     pub fn existing(mut work: Work, live: Value, arn: String, definition: Value) -> Ready {
         // Only the revision changes: what else differs from the definition files is another deployment's business.
         work.service_definition = Value::Null;
+        work.target_group = None;
         let digest = digest_in(&definition, work.service.container.as_deref());
         work.task_definition = definition;
         Ready {
@@ -78,6 +86,7 @@ impl Ready {
             token: token(),
             came: Came::Nowhere,
             asked: AtomicBool::new(false),
+            retarget: OnceLock::new(),
         }
     }
 
@@ -104,6 +113,7 @@ impl Ready {
             created: wanted.previous.is_none(),
             token: wanted.token.clone(),
             asked: AtomicBool::new(came != Came::Nowhere),
+            retarget: OnceLock::new(),
             came,
         }
     }
@@ -192,14 +202,7 @@ impl Mover<'_> {
         work.overlay(aws, live.as_ref(), reference).await?;
         if self.embedded {
             let step = events.start(Step::Provision, format!("what {} needs", work.name()));
-            let wanted = Wanted {
-                app: &self.project.app,
-                service: &work.service.name,
-                cluster: &work.service.cluster,
-                task_definition: &mut work.task_definition,
-                service_definition: &mut work.service_definition,
-                target_group: work.target_group.as_ref(),
-            };
+            let wanted = work.wanted(&self.project.app);
             let made = cancel.or(provision::provision(aws, wanted, events)).await?;
             // Without a definition of its own a service that exists stays where it is.
             if live.is_some() && !work.can_create {
@@ -250,6 +253,7 @@ impl Mover<'_> {
             token: token(),
             came: Came::Nowhere,
             asked: AtomicBool::new(false),
+            retarget: OnceLock::new(),
         })
     }
 
@@ -371,6 +375,9 @@ impl Mover<'_> {
         previous: &str,
         events: &Events,
     ) -> Result<(), Failure> {
+        if let Some(retarget) = ready.retarget.get() {
+            retarget.put_back(self.aws, events).await;
+        }
         let live = select::live(self.aws, &ready.work.service).await?;
         let definition = back::describe(self.aws, previous).await?;
         let back = Ready::existing(ready.work.clone(), live, previous.to_owned(), definition);
@@ -461,9 +468,12 @@ impl Mover<'_> {
                         flying.arn
                     ),
                 )
-                .hint(
-                    "wait for its end, or take it back with `hoist rollback`, and deploy again",
-                ));
+                .hint(match flying.status.starts_with("ROLLBACK") {
+                    true => "it is being rolled back: wait for its end, and deploy again",
+                    false => {
+                        "wait for its end, or take it back with `hoist rollback`, and deploy again"
+                    }
+                }));
             }
             events.note(
                 Step::Deploy,
@@ -485,7 +495,7 @@ impl Mover<'_> {
             let moved = match live {
                 None => None,
                 Some(live) => {
-                    let changes = service::changes(live, &work.service_definition);
+                    let changes = self.cancel.or(self.changes(ready, live)).await?;
                     let same = live["taskDefinition"] == *revision.arn;
                     let failed = last_failed(live);
                     let serves = same && !failed;
@@ -493,15 +503,22 @@ impl Mover<'_> {
                         .count
                         .or_else(|| service::parked(live))
                         .filter(|count| live["desiredCount"] != *count);
-                    if serves && changes.is_empty() && count.is_none() && !self.force {
+                    let retarget = ready.retarget.get();
+                    let is_checked_anew = retarget.is_some_and(Retarget::is_about_health);
+                    let stays = changes.is_empty() && count.is_none() && !self.force;
+                    if serves && stays && !is_checked_anew {
+                        if let Some(retarget) = retarget {
+                            self.cancel.or(retarget.change(aws, events)).await?;
+                        }
                         step.skip(format!("{} serves already", revision.name()));
                         return Ok(false);
                     }
+                    // A new health check is judged as a new revision is: by tasks that pass it.
                     let wanted = service::Move {
                         task_definition: revision.arn.clone(),
                         changes,
                         count,
-                        force: self.force || same && failed,
+                        force: self.force || same && (failed || is_checked_anew),
                     };
                     Some((live, wanted))
                 }
@@ -518,6 +535,9 @@ impl Mover<'_> {
             let call = async {
                 match moved {
                     Some((live, wanted)) => {
+                        if let Some(retarget) = ready.retarget.get() {
+                            retarget.change(aws, events).await?;
+                        }
                         service::update(aws, work.cluster(), live, wanted).await
                     }
                     None => {
@@ -538,7 +558,13 @@ impl Mover<'_> {
             };
             // Not cancelled in the middle: a call whose answer is not awaited is a deployment that nobody watches.
             match self.cancel.grant(watch::GRACE, call).await {
-                Ok(done) => answer = Some(done?),
+                Ok(Ok(done)) => answer = Some(done),
+                Ok(Err(failure)) => {
+                    if let Some(retarget) = ready.retarget.get() {
+                        retarget.put_back(aws, events).await;
+                    }
+                    return Err(failure);
+                }
                 Err(signal) => {
                     return Err(signal.failure().hint(
                         "ECS had been asked for the deployment and had not answered: it may go on; deploy again, which looks first",
@@ -573,10 +599,33 @@ impl Mover<'_> {
                     .killed
                     .is_some_and(|killed| killed.created(work.cluster(), work.name())),
             journal: self.journal,
+            retarget: ready.retarget.get(),
         };
         let summary = watch::to_the_end(&watched, self.cancel, events).await?;
         step.finish(summary);
         Ok(true)
+    }
+
+    /// What of a service that is live is to change besides its revision; what of its target group is, is kept in `ready`.
+    async fn changes(
+        &self,
+        ready: &Ready,
+        live: &Value,
+    ) -> Result<Vec<(&'static str, Value)>, Failure> {
+        let definition = &ready.work.service_definition;
+        if express::is(live) && hoist_ecs::is_express(definition) {
+            let runs = express::configuration(self.aws, live).await?;
+            return Ok(express::changes(&runs, definition));
+        }
+        // On a real account the group is its owner's.
+        if let (true, Some(wanted)) = (self.embedded, &ready.work.target_group)
+            && let Some(differing) = target_group::differing(self.aws, live, wanted)
+                .await
+                .map_err(|error| refused("failed to describe the target group", &error))?
+        {
+            let _ = ready.retarget.set(differing);
+        }
+        Ok(service::changes(live, definition))
     }
 
     /// A service that CodeDeploy owns: the task set that has the traffic tells what serves.

@@ -22,14 +22,10 @@ pub async fn apply(
     events: &Events,
 ) -> Result<(), Failure> {
     let name = read::text(service, "serviceName");
-    let resource = format!(
-        "service/{}/{name}",
-        cluster.rsplit('/').next().unwrap_or(cluster)
-    );
     let target = json!({
         "ServiceNamespace": "ecs",
-        "ResourceId": resource,
-        "ScalableDimension": "ecs:service:DesiredCount",
+        "ResourceId": resource(cluster, name),
+        "ScalableDimension": DIMENSION,
     });
     let mut request = target.clone();
     request["MinCapacity"] = json!(wanted.min);
@@ -61,11 +57,8 @@ pub async fn apply(
         Some(_) => request_label(aws, service).await?,
         None => None,
     };
-    for (metric, value) in [
-        ("ECSServiceAverageCPUUtilization", wanted.cpu),
-        ("ECSServiceAverageMemoryUtilization", wanted.memory),
-        ("ALBRequestCountPerTarget", wanted.requests),
-    ] {
+    let values = [wanted.cpu, wanted.memory, wanted.requests];
+    for ((_, metric), value) in METRICS.into_iter().zip(values) {
         let Some(value) = value else { continue };
         let mut specification = json!({ "PredefinedMetricType": metric });
         if metric == "ALBRequestCountPerTarget" {
@@ -76,7 +69,7 @@ pub async fn apply(
             specification["ResourceLabel"] = json!(label);
         }
         let mut request = target.clone();
-        request["PolicyName"] = json!(format!("hoist-{metric}"));
+        request["PolicyName"] = json!(policy_name(metric));
         request["PolicyType"] = json!("TargetTrackingScaling");
         request["TargetTrackingScalingPolicyConfiguration"] =
             json!({ "TargetValue": value, "PredefinedMetricSpecification": specification });
@@ -89,6 +82,7 @@ pub async fn apply(
                 )
             })?;
     }
+    forget_others(aws, name, &target, values, events).await;
     events.note(
         Step::Deploy,
         format!(
@@ -97,6 +91,123 @@ pub async fn apply(
         ),
     );
     Ok(())
+}
+
+/// Deletes the policies that hoist made and hoist.yaml no longer names: they would go on scaling. A refusal is told, and fails nothing.
+async fn forget_others(
+    aws: &Client,
+    name: &str,
+    target: &Value,
+    values: [Option<u32>; 3],
+    events: &Events,
+) {
+    let autoscaling = Service::ApplicationAutoScaling;
+    let seen = aws
+        .json(autoscaling, "DescribeScalingPolicies", target.clone())
+        .await
+        .unwrap_or_default();
+    for ((word, metric), value) in METRICS.into_iter().zip(values) {
+        let policy = policy_name(metric);
+        let is_there = read::list(&seen, "ScalingPolicies").any(|one| one["PolicyName"] == policy);
+        if value.is_some() || !is_there {
+            continue;
+        }
+        let mut request = target.clone();
+        request["PolicyName"] = json!(policy);
+        match aws.json(autoscaling, "DeleteScalingPolicy", request).await {
+            Ok(_) => events.note(Step::Deploy, format!("{name} no longer scales by {word}")),
+            Err(error) => events.warn(
+                Step::Deploy,
+                format!(
+                    "{name} still scales by {word}: failed to delete the policy {policy}: {error}"
+                ),
+            ),
+        }
+    }
+}
+
+/// The metrics that hoist.yaml names, and what AWS calls them.
+const METRICS: [(&str, &str); 3] = [
+    ("cpu", "ECSServiceAverageCPUUtilization"),
+    ("memory", "ECSServiceAverageMemoryUtilization"),
+    ("requests", "ALBRequestCountPerTarget"),
+];
+
+/// What hoist.yaml says, in words.
+pub fn in_words(wanted: &ScalingConfig) -> String {
+    let by = [wanted.cpu, wanted.memory, wanted.requests];
+    let by = METRICS
+        .iter()
+        .zip(by)
+        .filter_map(|((word, _), value)| Some(format!("{word} {}", value?)));
+    words(wanted.min.into(), wanted.max.into(), by.collect())
+}
+
+fn words(min: i64, max: i64, by: Vec<String>) -> String {
+    let bounds = format!("{min} to {max} tasks");
+    match by.is_empty() {
+        true => bounds,
+        false => format!("{bounds} by {}", by.join(", ")),
+    }
+}
+
+/// What is registered for a service, in the same words; `None` where nothing is, or where the endpoint knows no auto scaling.
+///
+/// # Errors
+/// AWS refused a call.
+pub async fn registered(
+    aws: &Client,
+    cluster: &str,
+    service: &Value,
+) -> Result<Option<String>, Failure> {
+    let name = read::text(service, "serviceName");
+    let ask = async |operation, request| match aws
+        .json(Service::ApplicationAutoScaling, operation, request)
+        .await
+    {
+        Ok(answer) => Ok(answer),
+        // A plan says what it may know.
+        Err(error) if is_unknown_operation(&error) || error.is_access_denied() => Ok(Value::Null),
+        Err(error) => Err(refused(
+            format!("failed to look up the auto scaling of {name}"),
+            &error,
+        )),
+    };
+    let id = resource(cluster, name);
+    let request =
+        json!({ "ServiceNamespace": "ecs", "ResourceIds": [id], "ScalableDimension": DIMENSION });
+    let targets = ask("DescribeScalableTargets", request).await?;
+    let Some(target) = read::list(&targets, "ScalableTargets").next() else {
+        return Ok(None);
+    };
+    let request =
+        json!({ "ServiceNamespace": "ecs", "ResourceId": id, "ScalableDimension": DIMENSION });
+    let policies = ask("DescribeScalingPolicies", request).await?;
+    let by = METRICS.iter().filter_map(|(word, metric)| {
+        let policy = read::list(&policies, "ScalingPolicies")
+            .find(|policy| policy["PolicyName"] == policy_name(metric))?;
+        let value = &policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"];
+        Some(format!("{word} {}", value.as_f64()?))
+    });
+    Ok(Some(words(
+        read::number(target, "MinCapacity").unwrap_or(0),
+        read::number(target, "MaxCapacity").unwrap_or(0),
+        by.collect(),
+    )))
+}
+
+const DIMENSION: &str = "ecs:service:DesiredCount";
+
+fn resource(cluster: &str, name: &str) -> String {
+    format!(
+        "service/{}/{name}",
+        cluster.rsplit('/').next().unwrap_or(cluster)
+    )
+}
+
+/// Policies of this name are hoist's.
+fn policy_name(metric: &str) -> String {
+    format!("hoist-{metric}")
 }
 
 /// `app/NAME/ID/targetgroup/NAME/ID`, by which the request metric knows the target group.

@@ -53,6 +53,8 @@ pub struct ServiceStatus {
     pub images: BTreeMap<String, String>,
     /// Commit that the revision was registered for.
     pub commit: Option<String>,
+    /// Whether the image has changes that were not committed.
+    pub dirty: bool,
     /// Deployments that ECS lists, the newest first.
     pub deployments: Vec<DeploymentStatus>,
     /// How many targets are in which state.
@@ -111,6 +113,7 @@ async fn one(aws: &Client, service: &Service) -> Result<ServiceStatus, Failure> 
         revision: None,
         images: BTreeMap::new(),
         commit: None,
+        dirty: false,
         deployments: Vec::new(),
         targets: BTreeMap::new(),
         url: None,
@@ -140,6 +143,7 @@ async fn one(aws: &Client, service: &Service) -> Result<ServiceStatus, Failure> 
     let described = describe_definition(aws, view.task_definition()).await?;
     status.images = images(&described["taskDefinition"]);
     status.commit = tag(&described, "hoist:commit");
+    status.dirty = is_dirty(&described);
     for link in view
         .balancers()
         .filter(|link| !link.target_group().is_empty())
@@ -166,6 +170,11 @@ pub async fn describe_definition(aws: &Client, name: &str) -> Result<Value, Fail
     aws.json(Aws::Ecs, "DescribeTaskDefinition", request)
         .await
         .map_err(|error| refused(format!("failed to describe {name}"), &error))
+}
+
+/// Whether the image that a revision was registered for has changes that were not committed.
+pub fn is_dirty(described: &Value) -> bool {
+    tag(described, "hoist:image-tag").is_some_and(|tag| tag.contains("-dirty-"))
 }
 
 /// A tag of a DescribeTaskDefinition answer.
@@ -220,7 +229,12 @@ impl fmt::Display for Status {
                 line("revision", revision)?;
             }
             if let Some(commit) = &service.commit {
-                line("commit", commit)?;
+                let changes = if service.dirty {
+                    " and changes that were not committed"
+                } else {
+                    ""
+                };
+                line("commit", &format!("{commit}{changes}"))?;
             }
             for (container, image) in &service.images {
                 line("image", &format!("{container}: {image}"))?;

@@ -19,6 +19,7 @@ use crate::journal::{Journal, What};
 use crate::lookout::{Lookout, note_answer};
 use crate::refusal::{has_code, refused};
 use crate::service;
+use crate::target_group::Retarget;
 use crate::together::Together;
 
 /// How long a call that changes the service may still take once the signal has come. With the farewell it stays below 7 s.
@@ -60,6 +61,17 @@ pub struct Watched<'a> {
     pub journal: &'a Journal,
     /// Whether this deployment created the service.
     pub created: bool,
+    /// What was changed of the target group with it.
+    pub retarget: Option<&'a Retarget>,
+}
+
+impl Watched<'_> {
+    /// Puts the target group's settings back, by which the revision before is checked as well.
+    pub async fn put_back(&self, events: &Events) {
+        if let Some(retarget) = self.retarget {
+            retarget.put_back(self.aws, events).await;
+        }
+    }
 }
 
 /// Watches to the end. Returns a sentence on success.
@@ -122,8 +134,11 @@ pub async fn to_the_end(
             Verdict::InProgress {
                 waiting_for,
                 hopeless,
-                ..
+                rolling_back,
             } => {
+                if rolling_back {
+                    watched.put_back(events).await;
+                }
                 if last_news.elapsed() >= HEARTBEAT {
                     last_news = Instant::now();
                     let missing = waiting_for.join(", ");
@@ -147,6 +162,9 @@ pub async fn to_the_end(
             end => {
                 learn_health_path(&mut lookout).await;
                 let is_stuck = matches!(end, Verdict::Failed { .. } | Verdict::Stopped { .. });
+                if is_stuck || matches!(end, Verdict::RolledBack { .. }) {
+                    watched.put_back(events).await;
+                }
                 let failure = ended(end, lookout.rollout(), watched, events);
                 let is_first = watched.created && watched.previous.is_none();
                 return Err(if is_stuck && is_first {
@@ -345,6 +363,14 @@ fn explained(
     what: &str,
 ) -> Failure {
     let diagnosis = diagnose(rollout);
+    // What only takes longer than it was given has no cause that could be known.
+    if kind == Kind::TimedOut && diagnosis.id == "unknown" && diagnosis.evidence.tasks.is_empty() {
+        events.note(
+            Step::Deploy,
+            "nothing has failed so far: it is slower than the time that it was given",
+        );
+        return Failure::new(kind, format!("{}: {what}", watched.service));
+    }
     events.emit(Event::Diagnosis {
         service: watched.service.to_owned(),
         cause: diagnosis.cause.clone(),

@@ -6,6 +6,7 @@ use hoist_project::{Definition, Project, ProjectError, Service, Source};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind, Place};
+use crate::provision::Wanted;
 use crate::refusal::refused;
 use crate::select;
 
@@ -125,6 +126,18 @@ impl Work {
             }
         })?;
         Ok(())
+    }
+
+    /// What the provision step is to make for it.
+    pub fn wanted<'a>(&'a mut self, app: &'a str) -> Wanted<'a> {
+        Wanted {
+            app,
+            service: &self.service.name,
+            cluster: &self.service.cluster,
+            task_definition: &mut self.task_definition,
+            service_definition: &mut self.service_definition,
+            target_group: self.target_group.as_ref(),
+        }
     }
 
     /// Both definitions and the load balancer's settings, as `hoist render` shows them.

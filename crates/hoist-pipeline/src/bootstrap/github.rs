@@ -178,6 +178,7 @@ impl Ledger<'_> {
                     "application-autoscaling:Describe*",
                     "application-autoscaling:RegisterScalableTarget",
                     "application-autoscaling:PutScalingPolicy",
+                    "application-autoscaling:DeleteScalingPolicy",
                 ],
                 json!("*"),
             ),

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Check, Look, Outcome, Scene, Subject, error, or_rather, warning};
 use crate::parallel::Boxed;
+use crate::target_group::differing;
 
 /// The check.
 pub const CHECK: Check = Check {
@@ -75,6 +76,15 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
                     "map that port, or set the health check's port to `traffic-port`",
                 ));
             }
+        }
+        // The short form's own group, which a deployment does not change on a real account.
+        if let (Some(live), Some(wanted)) = (&subject.live, &subject.work.target_group)
+            && let Some(differs) = differing(scene.aws, live, wanted).await?
+        {
+            found.push(warning(
+                differs.left_alone(),
+                "change it there (`aws elbv2 modify-target-group`, `modify-target-group-attributes`), or say in hoist.yaml what it has",
+            ));
         }
         Ok(found)
     })

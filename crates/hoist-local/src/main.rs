@@ -66,7 +66,12 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
             Ok(String::new())
         }
         Some("status") => match control::status(&home)? {
-            Some(status) => Ok(format!("{} (process {})\n", status.endpoint(), status.pid)),
+            Some(status) => {
+                let lacks = status.lacks.iter();
+                let lacks: String = lacks.map(|it| format!("tasks lack {it}\n")).collect();
+                let endpoint = status.endpoint();
+                Ok(format!("{endpoint} (process {})\n{lacks}", status.pid))
+            }
             None => Ok("not running\n".to_owned()),
         },
         Some("env") => Ok(control::env(&home)?

@@ -269,7 +269,7 @@ impl Request<'_> {
             (Until::Pushed, _) => "the image is in the repository",
             (Until::Registered, _) => "the task definitions are registered; nothing was deployed",
             (Until::Deployed, true) => "the new revision serves",
-            (Until::Deployed, false) => "nothing changed; nothing was deployed",
+            (Until::Deployed, false) => "nothing changed in what runs; nothing was deployed",
         }
     }
 }

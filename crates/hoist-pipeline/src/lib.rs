@@ -102,7 +102,7 @@ pub use pauses::{Answer, Answered, AnsweredOne, answer_pauses};
 pub use plan::{ImagePlan, Plan, SchedulePlan, ServicePlan, plan};
 pub use prune::{Keep, OldImage, Pruned, prune};
 pub use run::{Asked, run};
-pub use scale::scale;
+pub use scale::{Scale, scale};
 pub use select::{one, some};
 pub use status::{DeploymentStatus, ServiceStatus, Status, status};
 pub use tasks::{TaskStatus, Tasks, tasks};

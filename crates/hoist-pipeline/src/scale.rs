@@ -1,8 +1,8 @@
-//! The number of tasks, set and awaited.
+//! The number of tasks, set and awaited, and the bounds between which auto scaling keeps it.
 
 use std::time::{Duration, Instant};
 
-use hoist_aws::read::{self, ServiceView};
+use hoist_aws::read::ServiceView;
 use hoist_aws::{Client, Service as Aws};
 use hoist_project::Service;
 use serde_json::json;
@@ -11,28 +11,62 @@ use crate::cancel::Cancel;
 use crate::event::{Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::refusal::refused;
-use crate::select;
+use crate::{scaling, select};
 
-/// Sets the number of tasks of `service`, and waits until that many run.
+/// What is wanted of a service; at least one of these.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scale {
+    /// How many there are to be.
+    pub count: Option<u32>,
+    /// The fewest that auto scaling leaves.
+    pub min: Option<u32>,
+    /// The most that it makes.
+    pub max: Option<u32>,
+}
+
+/// Sets the bounds of auto scaling and the number of tasks of `service`, as wanted, and waits until that many run.
 ///
 /// # Errors
-/// The service does not exist, AWS refused the call, or the time ran out.
+/// The service does not exist, the bounds make no sense, AWS refused the call, or the time ran out.
 pub async fn scale(
     aws: &Client,
     service: &Service,
-    count: u32,
+    wanted: Scale,
     pause: Duration,
     timeout: Duration,
     cancel: &Cancel,
     events: &Events,
 ) -> Result<(), Failure> {
     let live = cancel.or(select::live(aws, service)).await?;
+    let Scale { count, min, max } = wanted;
+    if min.is_some() || max.is_some() {
+        let set = scaling::bound(aws, &service.cluster, &service.name, (min, max), events);
+        cancel.or(set).await?;
+        if service.scaling.is_some() {
+            events.warn(
+                Step::Deploy,
+                format!(
+                    "the next deployment of {} sets the bounds that `scaling` in hoist.yaml names",
+                    service.name
+                ),
+            );
+        }
+    }
+    let Some(count) = count else { return Ok(()) };
     let before = ServiceView::of(&live).desired();
     let step = events.start(
         Step::Deploy,
         format!("{} from {before} to {count} tasks", service.name),
     );
-    bounds(aws, &live, count, events).await;
+    // Not being allowed to ask is no reason to stop.
+    if let Ok(Some((min, max))) = scaling::bounds(aws, &service.cluster, &service.name).await
+        && !(min..=max).contains(&i64::from(count))
+    {
+        events.warn(
+            Step::Deploy,
+            format!("auto scaling keeps {min} to {max} tasks and will undo this"),
+        );
+    }
     let request =
         json!({ "cluster": service.cluster, "service": service.name, "desiredCount": count });
     let asked = async {
@@ -84,36 +118,5 @@ pub async fn scale(
             Ok(())
         };
         cancel.or(wait).await?;
-    }
-}
-
-/// Says it where auto scaling would undo the count. Not being allowed to ask is no reason to stop.
-async fn bounds(aws: &Client, live: &serde_json::Value, count: u32, events: &Events) {
-    let view = ServiceView::of(live);
-    let Some((_, id)) = view.arn().split_once(":service/") else {
-        return;
-    };
-    let request = json!({ "ServiceNamespace": "ecs", "ResourceIds": [format!("service/{id}")], "ScalableDimension": "ecs:service:DesiredCount" });
-    let Ok(answer) = aws
-        .json(
-            Aws::ApplicationAutoScaling,
-            "DescribeScalableTargets",
-            request,
-        )
-        .await
-    else {
-        return;
-    };
-    for target in read::list(&answer, "ScalableTargets") {
-        let (min, max) = (
-            read::number(target, "MinCapacity").unwrap_or(0),
-            read::number(target, "MaxCapacity").unwrap_or(i64::MAX),
-        );
-        if !(min..=max).contains(&i64::from(count)) {
-            events.warn(
-                Step::Deploy,
-                format!("auto scaling keeps {min} to {max} tasks and will undo this"),
-            );
-        }
     }
 }

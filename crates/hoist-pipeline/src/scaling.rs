@@ -1,11 +1,11 @@
 //! Service auto scaling: the bounds and the averages that hoist.yaml names.
 
-use hoist_aws::{Client, Service, read};
+use hoist_aws::{AwsError, Client, Service, read};
 use hoist_project::ScalingConfig;
 use serde_json::{Value, json};
 
 use crate::event::{Events, Step};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::refusal::refused;
 use crate::service::is_unknown_operation;
 
@@ -173,13 +173,11 @@ pub async fn registered(
             &error,
         )),
     };
-    let id = resource(cluster, name);
-    let request =
-        json!({ "ServiceNamespace": "ecs", "ResourceIds": [id], "ScalableDimension": DIMENSION });
-    let targets = ask("DescribeScalableTargets", request).await?;
+    let targets = ask("DescribeScalableTargets", which(cluster, name)).await?;
     let Some(target) = read::list(&targets, "ScalableTargets").next() else {
         return Ok(None);
     };
+    let id = resource(cluster, name);
     let request =
         json!({ "ServiceNamespace": "ecs", "ResourceId": id, "ScalableDimension": DIMENSION });
     let policies = ask("DescribeScalingPolicies", request).await?;
@@ -189,11 +187,90 @@ pub async fn registered(
         let value = &policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"];
         Some(format!("{word} {}", value.as_f64()?))
     });
-    Ok(Some(words(
-        read::number(target, "MinCapacity").unwrap_or(0),
-        read::number(target, "MaxCapacity").unwrap_or(0),
-        by.collect(),
-    )))
+    let (min, max) = capacities(target);
+    Ok(Some(words(min, max, by.collect())))
+}
+
+/// The bounds between which auto scaling keeps a service; `None` where it is not registered.
+pub(crate) async fn bounds(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+) -> Result<Option<(i64, i64)>, AwsError> {
+    let answer = aws
+        .json(
+            Service::ApplicationAutoScaling,
+            "DescribeScalableTargets",
+            which(cluster, name),
+        )
+        .await?;
+    let target = read::list(&answer, "ScalableTargets").next();
+    Ok(target.map(capacities))
+}
+
+/// Sets the bounds between which auto scaling keeps a service; one that is not named stays.
+///
+/// # Errors
+/// Not both are named and none are registered, the lower one is above the upper one, or AWS refused a call.
+pub(crate) async fn bound(
+    aws: &Client,
+    cluster: &str,
+    name: &str,
+    (min, max): (Option<u32>, Option<u32>),
+    events: &Events,
+) -> Result<(), Failure> {
+    let asked = bounds(aws, cluster, name).await;
+    let before = asked.map_err(|error| {
+        refused(
+            format!("failed to look up the auto scaling of {name}"),
+            &error,
+        )
+    })?;
+    let bound = |wanted: Option<u32>, before: Option<i64>| wanted.map(i64::from).or(before);
+    let (Some(least), Some(most)) = (
+        bound(min, before.map(|it| it.0)),
+        bound(max, before.map(|it| it.1)),
+    ) else {
+        let message = format!("{name} is not registered for auto scaling yet");
+        return Err(Failure::new(Kind::Check, message).hint("name both --min and --max"));
+    };
+    if least > most {
+        let message = format!("{name} cannot be kept between {least} and {most} tasks");
+        return Err(Failure::new(Kind::Check, message).hint("--min must not be greater than --max"));
+    }
+    let request = json!({
+        "ServiceNamespace": "ecs",
+        "ResourceId": resource(cluster, name),
+        "ScalableDimension": DIMENSION,
+        "MinCapacity": least,
+        "MaxCapacity": most,
+    });
+    aws.json(
+        Service::ApplicationAutoScaling,
+        "RegisterScalableTarget",
+        request,
+    )
+    .await
+    .map_err(|error| refused(format!("failed to set the bounds of {name}"), &error))?;
+    events.note(
+        Step::Deploy,
+        format!("auto scaling keeps {least} to {most} tasks of {name}"),
+    );
+    Ok(())
+}
+
+fn capacities(target: &Value) -> (i64, i64) {
+    let number = |name| read::number(target, name).unwrap_or(0);
+    (number("MinCapacity"), number("MaxCapacity"))
+}
+
+/// What DescribeScalableTargets is asked for a service.
+fn which(cluster: &str, name: &str) -> Value {
+    json!({
+        "ServiceNamespace": "ecs",
+        "ResourceIds": [resource(cluster, name)],
+        "ScalableDimension": DIMENSION,
+    })
 }
 
 const DIMENSION: &str = "ecs:service:DesiredCount";

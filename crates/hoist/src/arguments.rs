@@ -61,7 +61,7 @@ pub enum Command {
     Run(Run),
     /// Run a program in a running container
     Exec(Exec),
-    /// Set the number of tasks of a service
+    /// Set the number of tasks of a service, or the bounds of its auto scaling
     Scale(Scale),
     /// Show counts, revisions, targets and URL of the services
     Status(Look),

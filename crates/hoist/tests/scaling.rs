@@ -64,6 +64,17 @@ fn tasks_grow_in_number_under_load_and_go_again() {
     assert!(load.failed.is_empty(), "{:?}", load.failed);
     until(&endpoint, 1);
 
+    // By hand, until the next deployment.
+    let scale = |arguments: &[&str]| sandbox.run(&[&["scale", "--local"], arguments].concat());
+    scale(&["--max", "5"])
+        .expect(0)
+        .says("auto scaling keeps 1 to 5 tasks of shop-web")
+        .says("sets the bounds that `scaling` in hoist.yaml names");
+    scale(&["--min", "6"])
+        .expect(14)
+        .says("cannot be kept between 6 and 5 tasks");
+    scale(&[]).expect(2).says("--min");
+
     // A page of another origin gets nothing, a browser gets the page.
     let (status, _) = ask(&format!("{endpoint}/_hoist/console/state"), "").unwrap();
     assert_eq!(status, 403);

@@ -70,7 +70,7 @@ fn play_many(stories: u64, check: impl Fn(u64) -> Tally + Sync) -> Tally {
 
 #[test]
 fn what_is_said_of_a_rollout_is_what_became_of_it() {
-    let stories = number("HOIST_STORIES").unwrap_or(60);
+    let stories = number("HOIST_STORIES").unwrap_or(200);
     let all = play_many(stories, |seed| {
         let one = play(seed, Story::Truthful);
         // By the virtual clock, in which a call takes no time.
@@ -88,13 +88,13 @@ fn what_is_said_of_a_rollout_is_what_became_of_it() {
 
 #[test]
 fn an_endpoint_that_fails_and_answers_late_is_not_believed_too_soon() {
-    let stories = number("HOIST_STORIES").unwrap_or(40);
+    let stories = number("HOIST_STORIES").unwrap_or(200);
     play_many(stories, |seed| play(seed, Story::Troubled));
 }
 
 #[test]
 fn whoever_reorders_drops_and_repeats_what_was_seen_gets_no_false_success() {
-    let stories = number("HOIST_STORIES").unwrap_or(40);
+    let stories = number("HOIST_STORIES").unwrap_or(200);
     let all = play_many(stories, |seed| play(seed, Story::Scrambled));
     if number("HOIST_SEED").is_none() {
         assert!(all.judged > stories * 100, "{all}");

@@ -243,7 +243,7 @@ pub struct Run {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The service needs `enableExecuteCommand: true` in its service definition. On AWS the session goes through AWS's session-manager-plugin, which\nmust be installed; the embedded AWS needs nothing. hoist exits with the program's code where the channel tells it.\n\nExamples:\n  hoist exec -e production\n  hoist exec --local --task 0123abcd -- /bin/ls -l"
+    after_help = "The service needs `enableExecuteCommand: true` in its service definition. On AWS the session goes through AWS's session-manager-plugin where\nthat is installed; hoist needs it only for sessions that are encrypted with a key of KMS. hoist exits with the program's code where the channel tells it.\n\nExamples:\n  hoist exec -e production\n  hoist exec --local --task 0123abcd -- /bin/ls -l"
 )]
 pub struct Exec {
     #[command(flatten)]
@@ -266,11 +266,18 @@ pub struct Exec {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Returns when that many tasks run.\n\nExamples:\n  hoist scale 4 -e production\n  hoist scale 0 --local --service worker"
+    after_help = "Returns when that many tasks run.\n\nExamples:\n  hoist scale 4 -e production\n  hoist scale 0 --local --service worker\n  hoist scale --min 2 --max 20 -e production"
 )]
 pub struct Scale {
     /// Number of tasks
-    pub count: u32,
+    #[arg(required_unless_present_any = ["min", "max"])]
+    pub count: Option<u32>,
+    /// The fewest tasks that auto scaling leaves
+    #[arg(long, value_name = "TASKS")]
+    pub min: Option<u32>,
+    /// The most tasks that auto scaling makes
+    #[arg(long, value_name = "TASKS")]
+    pub max: Option<u32>,
     #[command(flatten)]
     pub at: At,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use super::{connect, project, signals};
 use crate::arguments::Scale;
 use crate::render;
 
-/// Sets the number of tasks, and waits until that many run.
+/// Sets the number of tasks or the bounds of auto scaling, and waits until that many run.
 pub fn run(options: &Scale) -> Result<(), Failure> {
     let project = project::load(&(&options.at).into())?;
     let service = hoist_pipeline::one(&project, options.service.as_deref())?;
@@ -17,7 +17,12 @@ pub fn run(options: &Scale) -> Result<(), Failure> {
         let (canceller, cancel) = cancellation();
         signals::listen(canceller)?;
         let pause = connect::pause(&options.aws);
-        let (count, timeout) = (options.count, options.timeout);
-        hoist_pipeline::scale(&aws, service, count, pause, timeout, &cancel, &events).await
+        let wanted = hoist_pipeline::Scale {
+            count: options.count,
+            min: options.min,
+            max: options.max,
+        };
+        let timeout = options.timeout;
+        hoist_pipeline::scale(&aws, service, wanted, pause, timeout, &cancel, &events).await
     })
 }

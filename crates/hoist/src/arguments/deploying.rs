@@ -266,6 +266,7 @@ pub struct Exec {
 
 #[derive(Args, Debug)]
 #[command(
+    override_usage = "hoist scale [OPTIONS] <COUNT>\n       hoist scale [OPTIONS] --min <TASKS> --max <TASKS>",
     after_help = "Returns when that many tasks run.\n\nExamples:\n  hoist scale 4 -e production\n  hoist scale 0 --local --service worker\n  hoist scale --min 2 --max 20 -e production"
 )]
 pub struct Scale {

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::capacity;
+use crate::given_up::GivenUp;
 use crate::life::{Birth, SERVICE_ONLY};
 use crate::request::{self, flag, number, required, text};
-use crate::rollout::GivenUp;
 use crate::stages::NOT_PAUSED;
 use crate::step::Turn;
 use crate::table::Key;

@@ -39,6 +39,7 @@ mod course;
 mod crew;
 mod definition;
 mod event;
+mod given_up;
 mod health;
 mod ids;
 mod life;

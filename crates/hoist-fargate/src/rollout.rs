@@ -1,12 +1,12 @@
 //! A deployment's course: it begins, counts failures, trips the circuit breaker, rolls back, completes.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::course::ALL_TRAFFIC;
 use crate::crew::Crew;
+use crate::given_up::{GivenUp, NO_CANDIDATE};
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
@@ -25,71 +25,6 @@ impl Breaker {
             // A percentage of nothing would trip without a failure.
             ThresholdKind::UnboundedPercent => percent.max(1),
             ThresholdKind::Count => self.threshold_value.max(1),
-        }
-    }
-}
-
-/// `statusReason` of what failed and cannot be rolled back, from public logs
-/// (the developer guide shows it among the action logs, too).
-const NO_CANDIDATE: &str = "No rollback candidate was found to run the rollback.";
-
-/// Why a running deployment is given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum GivenUp {
-    Breaker,
-    Request,
-    /// StopServiceDeployment with `ABORT`: nothing is rolled back.
-    Abort,
-    Alarm,
-    /// A lifecycle hook failed or timed out: what AWS says of it after `because `.
-    Hook(String),
-    /// A listener rule could not be changed: what the load balancer said.
-    Traffic(String),
-    /// A stage, or the whole deployment, took too long.
-    Timeout,
-}
-
-impl GivenUp {
-    /// `rolloutStateReason`. Those that no public log shows are worded like the others.
-    fn rollout_reason(&self, id: &str) -> String {
-        match self {
-            GivenUp::Breaker => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
-            GivenUp::Request | GivenUp::Abort => {
-                format!("ECS deployment {id} stopped by a user.")
-            }
-            GivenUp::Alarm => "ECS deployment failed: alarm detected.".to_owned(),
-            GivenUp::Hook(_) => format!("ECS deployment {id} failed: lifecycle hook failed."),
-            GivenUp::Traffic(_) => format!("ECS deployment {id} failed: traffic shift failed."),
-            GivenUp::Timeout => format!("ECS deployment {id} failed: timed out."),
-        }
-    }
-
-    /// What the service's event says after `deployment failed: `. A public log of a failed hook has the whole sentence of
-    /// `statusReason` there.
-    fn event(&self) -> Option<String> {
-        match self {
-            GivenUp::Breaker => Some("tasks failed to start.".to_owned()),
-            GivenUp::Alarm => Some("alarm detected.".to_owned()),
-            GivenUp::Hook(_) | GivenUp::Traffic(_) | GivenUp::Timeout => Some(self.rolled_back()),
-            GivenUp::Request | GivenUp::Abort => None,
-        }
-    }
-
-    /// `statusReason` and `rollback.reason` of what is rolled back. Of the breaker, alarms and hooks as public logs have it; of rules
-    /// as <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting-blue-green.html>; the others like them.
-    fn rolled_back(&self) -> String {
-        format!("Service deployment rolled back because {}", self.why())
-    }
-
-    /// What follows `because `.
-    fn why(&self) -> Cow<'static, str> {
-        match self {
-            GivenUp::Breaker => "the circuit breaker threshold was exceeded.".into(),
-            GivenUp::Request | GivenUp::Abort => "of a request to stop it.".into(),
-            GivenUp::Alarm => "of one or more active alarms.".into(),
-            GivenUp::Hook(what) => what.clone().into(),
-            GivenUp::Traffic(said) => format!("of invalid networking configuration. {said}").into(),
-            GivenUp::Timeout => "it took too long.".into(),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::course::ALL_TRAFFIC;
 use crate::crew::{Crew, Seen};
-use crate::rollout::GivenUp;
+use crate::given_up::GivenUp;
 use crate::step::Turn;
 use crate::world::Kind;
 use crate::{

@@ -169,7 +169,8 @@ impl Balancers {
         self.0.changing.lock().await
     }
 
-    /// How long a new load balancer is `provisioning`, in milliseconds; on the real service two to three minutes (?).
+    /// How long a new load balancer is `provisioning`, in milliseconds; on the real service some minutes, of which no
+    /// figure is published.
     pub(super) fn provisioning(&self) -> Millis {
         match self.0.around.pace {
             super::group::Pace::Fast => 1_000,

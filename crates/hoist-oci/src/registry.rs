@@ -39,7 +39,8 @@ pub struct RegistryOptions {
     pub mirrors: BTreeMap<String, String>,
     /// Hosts that speak plain HTTP. Loopback hosts always do.
     pub plain_http: Vec<String>,
-    /// How often a request is tried again after a dropped connection, a 5xx or a 429.
+    /// How often a request is tried again after a dropped connection; after a 5xx or a 429, and for what an upload lacks,
+    /// twice as often, which at the default takes half a minute.
     pub retries: u32,
     /// The first pause before another try, in milliseconds; it doubles each time, up to 10 s, less up to a half by chance.
     pub pause_millis: u64,

@@ -17,7 +17,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
-use super::transport::{Endpoint, Scope, is_passing, lost};
+use super::transport::{Endpoint, Scope, asked, is_passing, lost};
 use super::{Registry, RegistryError};
 
 /// What a registry wants to see.
@@ -168,15 +168,16 @@ impl Registry {
                 }
             };
             match request.timeout(self.options.silence).send().await {
-                Ok(response)
-                    if !is_passing(response.status()) || attempt > self.options.retries =>
-                {
+                Ok(response) if !is_passing(response.status()) || attempt > self.patience() => {
                     break response;
                 }
                 Err(source) if source.is_builder() || attempt > self.options.retries => {
                     return Err(self.unreachable(&doing, endpoint, attempt, lost(source)));
                 }
-                answer => tokio::time::sleep(self.pause(attempt, answer.as_ref().ok())).await,
+                answer => {
+                    let asked = answer.as_ref().ok().and_then(asked);
+                    tokio::time::sleep(self.pause(attempt, asked)).await;
+                }
             }
             attempt += 1;
         };

@@ -69,7 +69,7 @@ impl Registry {
                         .await;
                     return Ok(None);
                 }
-                Attempt::Passing(error) if attempt > self.options.retries => return Err(error),
+                Attempt::Passing(error) if attempt > self.patience() => return Err(error),
                 Attempt::Passing(error) => {
                     tracing::debug!(%error, attempt, "streaming again");
                 }
@@ -192,7 +192,7 @@ impl Registry {
                 return Ok(Err(self.unreachable(
                     &doing,
                     endpoint,
-                    self.options.retries + 1,
+                    self.patience() + 1,
                     source,
                 )));
             }

@@ -207,8 +207,7 @@ impl Registry {
     ) -> Result<Response, RegistryError> {
         let client = self.client()?;
         let mut attempt = 1;
-        // Who is asked to slow down is heard later: those attempts have a bound of their own.
-        let mut throttled = 0;
+        let mut refused = 0;
         let mut authorised = 0;
         loop {
             let built = request(client).build();
@@ -234,24 +233,16 @@ impl Registry {
                     authorised += 1;
                     continue;
                 }
-                Ok(response)
-                    if response.status() == StatusCode::TOO_MANY_REQUESTS
-                        && throttled < self.options.retries.saturating_mul(2) =>
-                {
-                    throttled += 1;
-                    tokio::time::sleep(self.pause(throttled, Some(&response))).await;
-                    continue;
-                }
-                Ok(response)
-                    if is_passing(response.status()) && attempt <= self.options.retries =>
-                {
+                Ok(response) if is_passing(response.status()) && refused < self.patience() => {
+                    refused += 1;
                     tracing::debug!(
                         doing,
                         status = response.status().as_u16(),
-                        attempt,
+                        refused,
                         "trying again"
                     );
-                    self.pause(attempt, Some(&response))
+                    tokio::time::sleep(self.pause(refused, asked(&response))).await;
+                    continue;
                 }
                 Ok(response) => return Ok(response),
                 Err(source) if attempt > self.options.retries => {
@@ -331,19 +322,13 @@ impl Registry {
         }
     }
 
+    /// How often what a registry answered with a passing trouble is tried again: it is there, and works through its own.
+    pub(super) fn patience(&self) -> u32 {
+        self.options.retries.saturating_mul(2)
+    }
+
     /// How long to wait after a failed attempt (counted from 1): what the registry asks for, else twice as long each time.
-    pub(super) fn pause(&self, attempt: u32, response: Option<&Response>) -> Duration {
-        let asked = response
-            .and_then(|response| {
-                response
-                    .headers()
-                    .get(RETRY_AFTER)?
-                    .to_str()
-                    .ok()?
-                    .parse()
-                    .ok()
-            })
-            .map(Duration::from_secs);
+    pub(super) fn pause(&self, attempt: u32, asked: Option<Duration>) -> Duration {
         if let Some(asked) = asked {
             return asked.min(LONGEST_PAUSE);
         }
@@ -355,6 +340,12 @@ impl Registry {
         .min(LONGEST_PAUSE);
         full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
+}
+
+/// How long the registry asks to wait (`Retry-After` in seconds).
+pub(super) fn asked(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 /// Whether an answer may be another one soon.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use super::push::Target;
-use super::transport::{Silent, is_passing, lost};
+use super::transport::{Silent, asked, is_passing, lost};
 use super::{Registry, RegistryError, error};
 use crate::spec::Descriptor;
 use crate::{Digest, How, ProgressEvent, StoreError};
@@ -34,10 +34,10 @@ pub(super) struct Session {
 
 /// Why an attempt did not get through.
 enum Trouble {
-    /// Another attempt may.
+    /// Another attempt may, after what the registry asks for.
     Passing {
         error: RegistryError,
-        pause: Duration,
+        asked: Option<Duration>,
     },
     /// No other attempt will.
     Lasting(RegistryError),
@@ -73,18 +73,18 @@ impl Registry {
         let mut attempt = 1;
         loop {
             let before = session.offset;
-            let pause = match self.send_rest(target, blob, &mut session).await {
+            let asked = match self.send_rest(target, blob, &mut session).await {
                 Ok(()) => return Ok(How::Sent),
                 Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Passing { error, .. }) if attempt > self.options.retries => {
+                Err(Trouble::Passing { error, .. }) if attempt > self.patience() => {
                     return Err(error);
                 }
-                Err(Trouble::Passing { error, pause }) => {
+                Err(Trouble::Passing { error, asked }) => {
                     tracing::debug!(%error, attempt, "uploading again");
-                    pause
+                    asked
                 }
             };
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(self.pause(attempt, asked)).await;
             // The answer may have been lost after all was done.
             if self.has_blob(target, &blob.digest).await? {
                 return Ok(How::Sent);
@@ -320,10 +320,10 @@ impl Registry {
                 error: RegistryError::Unreachable {
                     doing: format!("upload {} to {}", blob.digest, target.endpoint.name()),
                     host: target.endpoint.host.clone(),
-                    attempts: self.options.retries + 1,
+                    attempts: self.patience() + 1,
                     source,
                 },
-                pause: self.pause(1, None),
+                asked: None,
             });
         }
     }
@@ -343,7 +343,7 @@ impl Registry {
         }
         let endpoint = &target.endpoint;
         let doing = format!("upload {} to {}", blob.digest, endpoint.name());
-        let pause = self.pause(1, Some(&response));
+        let asked = asked(&response);
         if status == StatusCode::UNAUTHORIZED {
             // The token ran out during the upload.
             let renewed = self
@@ -359,7 +359,7 @@ impl Registry {
             return Err(if renewed {
                 Trouble::Passing {
                     error,
-                    pause: Duration::ZERO,
+                    asked: Some(Duration::ZERO),
                 }
             } else {
                 Trouble::Lasting(error)
@@ -376,7 +376,7 @@ impl Registry {
             StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::CONFLICT
         );
         if is_passing(status) || lost_session || wrong_digest && resumed {
-            return Err(Trouble::Passing { error, pause });
+            return Err(Trouble::Passing { error, asked });
         }
         Err(Trouble::Lasting(error))
     }

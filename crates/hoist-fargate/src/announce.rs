@@ -121,6 +121,16 @@ impl Turn<'_> {
         }
     }
 
+    /// Writes that tasks were started in a zone to balance the service.
+    pub fn announce_moved(&mut self, service: &mut Service, zone: &str, ids: &[String]) {
+        let count = ids.len();
+        let what = format!(
+            "has started {count} tasks in {zone} to AZ Rebalance: {}.",
+            list(ids)
+        );
+        self.announce(service, &what);
+    }
+
     /// Writes that tasks were stopped: those that ran by name, those that did not in number.
     pub fn announce_stopped(&mut self, service: &mut Service, running: &[String], pending: usize) {
         if !running.is_empty() {

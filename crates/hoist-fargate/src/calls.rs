@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::balance;
 use crate::capacity;
 use crate::given_up::GivenUp;
 use crate::life::{Birth, SERVICE_ONLY};
@@ -278,6 +279,7 @@ impl Turn<'_> {
         };
         let mut kept = Request::new();
         request::keep(&mut kept, request);
+        balance::settle(&mut kept, is_external);
         self.read_settings(&mut service, &definition, kept.into())?;
         if !is_external {
             self.begin(&mut service);
@@ -297,10 +299,13 @@ impl Turn<'_> {
         kept: Members,
     ) -> Result<(), Refusal> {
         let configuration = request::configuration(&kept)?;
+        let is_new = service.request.is_empty();
+        let balances = balance::read(&kept, &configuration, is_new)?;
         let load_balancers = request::load_balancers(&kept);
         self.refuse_balancers(&load_balancers, definition)?;
         self.refuse_offers(&kept, definition)?;
         service.configuration = configuration;
+        service.balance.enabled = balances;
         service.load_balancers = load_balancers;
         service.grace_period =
             u64::from(number(&kept, "healthCheckGracePeriodSeconds").unwrap_or(0)) * 1_000;
@@ -523,6 +528,7 @@ impl Turn<'_> {
                     load_balancers: &[],
                     request: request_of_task.clone(),
                     provider,
+                    zone: None,
                 });
                 self.world
                     .arn(region, "task", &format!("{}/{id}", cluster.name))

@@ -25,6 +25,8 @@ pub enum Event {
         task: Arn,
         ip: String,
         availability_zone: String,
+        /// The zones of all subnets that it may have been placed in; none where they are not known.
+        zones: Vec<String>,
         attachments: Vec<Value>,
     },
     /// The other answer to `ProvisionTask`; `reason` as AWS words it, such as `ResourceInitializationError: …`.

@@ -32,6 +32,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod announce;
+mod balance;
 mod calls;
 mod capacity;
 mod command;
@@ -57,6 +58,7 @@ mod table;
 mod task;
 mod world;
 
+pub use balance::{Balance, Move};
 pub use command::{Command, RuleWeights};
 pub use course::{
     ALL_TRAFFIC, Course, DeploymentAlarms, EarlySuccess, Hook, HookAction, HookAnswer, HookRun,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 /// Members of a service that say nothing of its tasks.
 pub(crate) const SERVICE_ONLY: &[&str] = &[
+    "availabilityZoneRebalancing",
     "createdBy",
     "deploymentConfiguration",
     "deploymentController",
@@ -32,6 +33,8 @@ pub(crate) struct Birth<'a> {
     pub load_balancers: &'a [LoadBalancer],
     pub request: Members,
     pub provider: Option<String>,
+    /// The Availability Zone that it is to be in.
+    pub zone: Option<String>,
 }
 
 impl Turn<'_> {
@@ -95,6 +98,7 @@ impl Turn<'_> {
             version: 1,
             request: birth.request,
             capacity_provider: birth.provider,
+            meant_for: birth.zone,
             ..Task::default()
         };
         let key = self.world.tasks.insert(arn.clone(), task);

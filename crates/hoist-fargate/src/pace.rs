@@ -39,6 +39,8 @@ pub struct Pace {
     pub pending: Millis,
     /// The least time that a task spends in DEPROVISIONING.
     pub deprovisioning: Millis,
+    /// How long a service is steady before its tasks are moved to other Availability Zones.
+    pub rebalance: Millis,
     /// How long a stopped task and an inactive service stay visible (the real service: about an hour).
     pub keep_stopped: Millis,
 }
@@ -60,6 +62,7 @@ impl Pace {
             provisioning: 0,
             pending: 0,
             deprovisioning: 0,
+            rebalance: 1_000,
             keep_stopped: 3_600_000,
         }
     }
@@ -85,6 +88,7 @@ impl Pace {
             provisioning: 12_000,
             pending: 5_000,
             deprovisioning: 24_000,
+            rebalance: 60_000,
             keep_stopped: 3_600_000,
         }
     }

@@ -27,6 +27,13 @@ pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -
     (lower as u32, upper as u32)
 }
 
+/// Where a task is to be launched.
+pub(crate) struct Wish {
+    /// The Availability Zone.
+    pub zone: String,
+    pub provider: Option<String>,
+}
+
 impl Turn<'_> {
     /// Looks after a service: does what can be done now to bring it to what it should be.
     pub fn reconcile(&mut self, service: &mut Service) {
@@ -62,6 +69,7 @@ impl Turn<'_> {
             .chain(completion)
             .chain(forget)
             .chain(course)
+            .chain(service.balance.due_at)
             .filter(|at| *at > self.now)
             .min()
     }
@@ -90,6 +98,7 @@ impl Turn<'_> {
         if service.course.is_some() && self.pursue(service, crew) {
             *crew = self.crew(service);
         }
+        self.go_on_moving(service, crew);
         self.stop_surplus(service, crew);
         self.launch_missing(service, crew);
         if crew.has_unhealthy_news {
@@ -105,6 +114,7 @@ impl Turn<'_> {
             self.queue_service(&service.arn);
         }
         self.conclude(service, crew);
+        self.look_at_balance(service, crew);
     }
 
     pub fn stop_one(&mut self, crew: &mut Crew, index: usize, service: &Service) {
@@ -233,7 +243,7 @@ impl Turn<'_> {
 
         // Scaling in: what does not run yet goes first, then from the fullest zone, the newest first.
         let sound = crew.count(|it| new(it) && !it.unhealthy);
-        let mut excess = sound.saturating_sub(desired);
+        let mut excess = sound.saturating_sub(desired + service.balance.extra());
         // While traffic is shifted, the other revision's health must not cost this one its healthy tasks.
         let shifts = service.course.is_some();
         excess -= self.stop_some(service, crew, excess, |it| {
@@ -365,24 +375,43 @@ impl Turn<'_> {
         if count == 0 {
             return;
         }
+        let wishes = std::iter::repeat_n(None, count as usize);
+        let launched = self.launch_all(service, index, wishes, crew);
+        let ids: Vec<String> = launched.into_iter().map(|(_, id)| id).collect();
+        let deployment = &mut service.deployments[index];
+        let replaced = deployment.unreplaced.min(ids.len() as u32);
+        deployment.unreplaced -= replaced;
+        let set = service
+            .is_external()
+            .then(|| service.deployments[index].id.clone());
+        self.announce_started(service, set.as_deref(), &ids, replaced);
+    }
+
+    /// Launches a task of a deployment for each wish; returns their places and ids. Nobody is told.
+    pub fn launch_all<'a>(
+        &mut self,
+        service: &mut Service,
+        index: usize,
+        wishes: impl ExactSizeIterator<Item = Option<&'a Wish>>,
+        crew: &mut Crew,
+    ) -> Vec<(Key, String)> {
+        let mut launched = Vec::with_capacity(wishes.len());
         let deployment = &service.deployments[index];
-        let deployment_id = deployment.id.clone();
         let Some(revision) = self.world.service_revisions.get(&deployment.revision) else {
-            return;
+            return launched;
         };
         let load_balancers = revision.load_balancers.clone();
         let request = match revision.shaped.clone() {
             Some(request) => request,
             None => self.shape_for(service, index),
         };
-        let replaced = deployment.unreplaced.min(count);
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
-        let mut ids = Vec::with_capacity(count as usize);
         let has_strategy = !self.strategy_of(&request, &service.cluster).is_empty();
-        for _ in 0..count {
-            let provider = match has_strategy {
-                true => self.provider_for(service, &request, &service.cluster),
-                false => None,
+        for wish in wishes {
+            let provider = match (has_strategy, wish) {
+                (true, Some(wish)) => wish.provider.clone(),
+                (true, None) => self.provider_for(service, &request, &service.cluster),
+                (false, _) => None,
             };
             let (key, id) = self.launch(Birth {
                 region: &service.region,
@@ -390,12 +419,13 @@ impl Turn<'_> {
                 cluster_name,
                 definition: &deployment.task_definition,
                 group: ["service:", &service.name].concat(),
-                started_by: Some(deployment_id.clone()),
+                started_by: Some(deployment.id.clone()),
                 service: Some(service.arn.clone()),
                 revision: Some(deployment.revision.clone()),
                 load_balancers: &load_balancers,
                 request: request.clone(),
                 provider,
+                zone: wish.map(|it| it.zone.clone()),
             });
             crew.tasks.push(Seen {
                 key,
@@ -407,15 +437,13 @@ impl Turn<'_> {
                 proved: false,
                 protected: false,
             });
-            ids.push(id);
+            launched.push((key, id));
         }
         let deployment = &mut service.deployments[index];
-        deployment.unreplaced -= replaced;
         deployment.launch_after = None;
         deployment.updated_at = self.now;
         service.steady = false;
-        let set = service.is_external().then_some(deployment_id);
-        self.announce_started(service, set.as_deref(), &ids, replaced);
+        launched
     }
 
     /// The members of a deployment's tasks. They are the same for all, unless the service's tags go with them: those can change.
@@ -489,7 +517,7 @@ impl Turn<'_> {
             let ours = |it: &Seen| it.deployment == index && !it.unhealthy;
             let it = &service.deployments[index];
             let wanted = match it.status {
-                DeploymentStatus::Primary => service.wanted_count(),
+                DeploymentStatus::Primary => service.wanted_count() + service.balance.extra(),
                 DeploymentStatus::Active => it.desired_count,
             };
             let (id, condition) = (it.id.clone(), format!("protected {}", it.id));
@@ -672,7 +700,7 @@ fn retire(service: &mut Service, crew: &mut Crew) {
 const SCALING: &str = "Scaling activity initiated by (deployment ";
 
 /// (healthy at least, meant to run at most) of a service.
-fn limits(service: &Service) -> (u32, u32) {
+pub(crate) fn limits(service: &Service) -> (u32, u32) {
     let configuration = &service.configuration;
     let maximum = match service.course {
         // Two revisions side by side, whatever the maximum is for rolling; on the way back from a half-shifted step that was itself
@@ -710,7 +738,7 @@ fn is_new(deployment: &Deployment) -> bool {
 /// How many sound tasks the PRIMARY lacks.
 fn missing(service: &Service, crew: &Crew) -> u32 {
     let sound = crew.count(|it| it.deployment == 0 && !it.unhealthy);
-    service.wanted_count().saturating_sub(sound)
+    (service.wanted_count() + service.balance.extra()).saturating_sub(sound)
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ impl Turn<'_> {
             image_digests: BTreeMap::new(),
             resolved: false,
             load_balancers: self.places(service, standing.as_ref(), shifts),
+            zones: Vec::new(),
             request: service.request.clone(),
             shaped: None,
         };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
-    Arn, Course, DeploymentAlarms, EarlySuccess, Hook, HookRun, LifecycleStage, Members, Millis,
-    Strategy, TaskSet, Traffic,
+    Arn, Balance, Course, DeploymentAlarms, EarlySuccess, Hook, HookRun, LifecycleStage, Members,
+    Millis, Strategy, TaskSet, Traffic,
 };
 use serde::{Deserialize, Serialize};
 
@@ -267,6 +267,8 @@ pub struct Service {
     pub steady: bool,
     /// Inner: when it last said so.
     pub steady_at: Option<Millis>,
+    /// Inner: how its tasks stand over the Availability Zones, and what is done about it.
+    pub balance: Balance,
     /// Inner: unresolved conditions that were announced, with the time of the last announcement.
     pub announced: BTreeMap<String, Millis>,
 }
@@ -303,6 +305,8 @@ pub struct ServiceRevision {
     /// Whether `ImagesResolved` has come.
     pub resolved: bool,
     pub load_balancers: Vec<LoadBalancer>,
+    /// The Availability Zones that its tasks may be in, once one was provisioned.
+    pub zones: Vec<String>,
     /// The service's `request` at that time.
     pub request: Members,
     /// Derived: what of it shapes its tasks.

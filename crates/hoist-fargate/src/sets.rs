@@ -206,6 +206,7 @@ impl Turn<'_> {
                 image_digests: BTreeMap::new(),
                 resolved: false,
                 load_balancers: request::load_balancers(request),
+                zones: Vec::new(),
                 request: members,
                 shaped: None,
             },

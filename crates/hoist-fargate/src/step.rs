@@ -205,8 +205,9 @@ impl<'w> Turn<'w> {
                 task,
                 ip,
                 availability_zone,
+                zones,
                 attachments,
-            } => self.with_task(&task, |_, task| {
+            } => self.with_task(&task, |turn, task| {
                 let first = !task.provisioned;
                 if first {
                     task.provisioned = true;
@@ -214,6 +215,7 @@ impl<'w> Turn<'w> {
                     task.availability_zone = Some(availability_zone);
                     task.attachments = attachments;
                     task.connectivity_at = Some(now);
+                    turn.note_zones(task, zones);
                 }
                 first
             }),
@@ -354,6 +356,19 @@ impl<'w> Turn<'w> {
         }
     }
 
+    /// Keeps the zones that the tasks of a revision may be in.
+    fn note_zones(&mut self, task: &Task, zones: Vec<String>) {
+        let revisions = &mut self.world.service_revisions;
+        let key = task.revision.as_ref().and_then(|arn| revisions.key(arn));
+        if let Some(key) = key
+            && let Some(revision) = revisions.at_mut(key)
+            && revision.zones != zones
+        {
+            revision.zones = zones;
+            revisions.touch(key);
+        }
+    }
+
     /// Nothing of what ran before runs any more: every task that had not stopped is stopped, truthfully and without counting as
     /// a failure, and everything is looked at again.
     fn restarted(&mut self) {
@@ -489,6 +504,7 @@ impl Fingerprint {
             u64::from(service.running_count) << 32 | u64::from(service.pending_count),
             u64::from(service.steady) * 2 + u64::from(service.current_service_deployment.is_some()),
             ((service.announced.len() as u64) << 32) + service.deployments.len() as u64,
+            service.balance.due_at.unwrap_or(0) * 64 + u64::from(service.balance.extra()),
         ] {
             hash.write_u64(number);
         }

@@ -230,6 +230,8 @@ pub struct Task {
     /// The private address, once provisioned.
     pub ip: Option<String>,
     pub availability_zone: Option<String>,
+    /// The Availability Zone that it is to be placed in, to balance its service; else the one with the fewest of its revision's tasks.
+    pub meant_for: Option<String>,
     /// `attachments` as the driver made them (`ElasticNetworkInterface` with its details), verbatim.
     pub attachments: Vec<Value>,
     pub created_at: Millis,

@@ -134,6 +134,7 @@ fn random_pace(dice: &mut Dice) -> Pace {
         provisioning: up_to(2_000),
         pending: up_to(1_000),
         deprovisioning: up_to(2_000),
+        rebalance: up_to(5_000),
         keep_stopped: 600_000 + up_to(3_000_000),
     }
 }
@@ -157,7 +158,9 @@ fn random_service(dice: &mut Dice, mix: Mix) -> serde_json::Value {
             "value": dice.between((1, 100)),
         },
     });
-    let mut request = json!({ "deploymentConfiguration": {
+    let balances = maximum > 100 && dice.percent(70);
+    let balances = if balances { "ENABLED" } else { "DISABLED" };
+    let mut request = json!({ "availabilityZoneRebalancing": balances, "deploymentConfiguration": {
         "minimumHealthyPercent": minimum, "maximumPercent": maximum,
         "deploymentCircuitBreaker": breaker,
     }});
@@ -206,6 +209,8 @@ fn perform(stage: &mut Stage, seed: u64, mix: Mix) {
         let app = random_app(&mut dice);
         stage.app(image, app);
     }
+    let zones: [&[&str]; 3] = [&[], &["a", "b"], &["a", "b", "c"]];
+    stage.zones = zones[dice.between((0, 2)) as usize];
     let checked = dice.percent(30);
     let with_side = dice.percent(15);
     let register = |stage: &mut Stage, dice: &mut Dice| {
@@ -250,7 +255,8 @@ fn perform(stage: &mut Stage, seed: u64, mix: Mix) {
             6 => {
                 let shape = random_service(&mut dice, mix);
                 stage.update(json!({
-                    "deploymentConfiguration": shape["deploymentConfiguration"]
+                    "availabilityZoneRebalancing": shape["availabilityZoneRebalancing"],
+                    "deploymentConfiguration": shape["deploymentConfiguration"],
                 }));
             }
             7 => stage.restart(),
@@ -363,7 +369,10 @@ fn perform(stage: &mut Stage, seed: u64, mix: Mix) {
 fn at_rest(stage: &Stage) -> bool {
     let service = stage.service();
     match stage.primary().rollout_state {
-        RolloutState::Completed => service.steady,
+        RolloutState::Completed => {
+            let balance = &service.balance;
+            service.steady && balance.due_at.is_none() && balance.moves.is_empty()
+        }
         RolloutState::Failed => {
             service.pending_count == 0
                 && service.deployments[1..]
@@ -391,6 +400,7 @@ fn check_the_end(stage: &Stage) {
             assert_eq!(service.deployments.len(), 1);
             assert_eq!(service.running_count, service.desired_count);
             assert_eq!(service.pending_count, 0);
+            check_the_zones(stage);
             assert!(
                 stage
                     .tasks()
@@ -415,6 +425,37 @@ fn check_the_end(stage: &Stage) {
         }
         RolloutState::InProgress => panic!("still in progress\n{}", stage.picture()),
     }
+}
+
+/// What may be balanced is, at the end.
+fn check_the_zones(stage: &Stage) {
+    let service = stage.service();
+    assert!(!service.balance.told || service.balance.enabled);
+    let tasks = stage.tasks();
+    let tasks: Vec<_> = tasks.into_iter().filter(|it| it.is_wanted()).collect();
+    let known = &stage.world.service_revision(&service.current_revision);
+    let known = known.map_or(&[][..], |it| &it.zones);
+    // A maximum of 200 % leaves room for one at least.
+    if !service.balance.enabled
+        || known.is_empty()
+        || tasks.iter().any(|it| it.protected_until.is_some())
+    {
+        return;
+    }
+    let in_zone = |zone: &&str| {
+        let theirs = tasks
+            .iter()
+            .filter(|it| it.availability_zone.as_deref() == Some(*zone));
+        theirs.count()
+    };
+    let counts: Vec<usize> = stage.zones.iter().map(|zone| in_zone(&zone)).collect();
+    let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+    assert!(most - least <= 1, "{counts:?}\n{}", stage.picture());
+    assert!(
+        !service.balance.told,
+        "nothing came of it\n{}",
+        stage.picture()
+    );
 }
 
 fn number(name: &str) -> Option<u64> {

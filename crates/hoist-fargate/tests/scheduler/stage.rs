@@ -107,6 +107,10 @@ impl App {
 
 pub struct Stage {
     pub neighbours: Neighbours,
+    /// The zones that tasks may be placed in, where the scheduler knows them: at random, unless one is meant for a zone.
+    pub zones: &'static [&'static str],
+    /// All of them come into the first zone.
+    pub crowds: bool,
     /// What listener rules forward, as the load balancer has it.
     pub rules: BTreeMap<Arn, Vec<(Arn, u32)>>,
     pub world: World,
@@ -163,6 +167,8 @@ impl Stage {
     pub fn at_pace(seed: u64, pace: Pace) -> Self {
         let mut stage = Stage {
             neighbours: Neighbours::default(),
+            zones: &[],
+            crowds: false,
             rules: BTreeMap::new(),
             world: World::new("000000000000", seed, pace),
             now: 1_800_000_000_000,
@@ -435,12 +441,20 @@ impl Stage {
             }
             Command::ProvisionTask { task } => {
                 let number = self.number;
+                let meant_for = self.world.task(&task).and_then(|it| it.meant_for.clone());
+                let availability_zone = match (meant_for, self.zones) {
+                    (Some(zone), _) => zone,
+                    (None, []) => format!("{REGION}{}", ["a", "b"][number as usize % 2]),
+                    (None, zones) if self.crowds => zones[0].to_owned(),
+                    (None, zones) => zones[self.dice.next() as usize % zones.len()].to_owned(),
+                };
                 self.later(
                     20,
                     Event::TaskProvisioned {
                         task,
                         ip: format!("10.0.{}.{}", number / 256 % 256, number % 256),
-                        availability_zone: format!("{REGION}{}", ["a", "b"][number as usize % 2]),
+                        availability_zone,
+                        zones: self.zones.iter().map(|it| it.to_string()).collect(),
                         attachments: Vec::new(),
                     },
                 );

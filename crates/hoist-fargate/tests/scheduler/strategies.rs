@@ -887,3 +887,46 @@ fn what_stands_is_brought_up_before_it_gets_all_traffic_again() {
     walk(&mut stage);
     assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
 }
+
+/// The other revision's health does not make up for tasks that half of the traffic goes to. Scaling in would take the healthy ones here, for
+/// those that are not healthy yet are protected.
+#[test]
+fn what_has_traffic_may_not_go_while_it_is_shifted_however_healthy_the_other_revision_is() {
+    let half =
+        json!({ "linearConfiguration": { "stepPercent": 50.0, "stepBakeTimeInMinutes": 5 } });
+    let (mut stage, two) = standing(strategy("LINEAR", half));
+    stage.update(json!({ "taskDefinition": two }));
+    let green = stage.primary().revision.clone();
+    stage.run_to("the first step", |world| {
+        let mut services = world.every_service();
+        services.all(|it| Traffic::of(&it.traffic.production, &green) == 500)
+    });
+    // Two more of each, of which the new revision's are not healthy for a while.
+    let slow = App {
+        target: (60_000, 60_000),
+        ..App::good()
+    };
+    stage.app("app:2", slow);
+    stage.update(json!({ "desiredCount": 4 }));
+    stage.run_for(2_000);
+    let of_green = |stage: &Stage, healthy: bool| -> Vec<Arn> {
+        let tasks = stage.tasks().into_iter().filter(|it| it.is_wanted());
+        tasks
+            .filter(|it| it.revision.as_ref() == Some(&green) && it.healthy == healthy)
+            .map(|it| it.arn.clone())
+            .collect()
+    };
+    let (served, young) = (of_green(&stage, true), of_green(&stage, false));
+    assert_eq!((served.len(), young.len()), (2, 2));
+    let protect = json!({ "tasks": young, "protectionEnabled": true, "expiresInMinutes": 2 });
+    stage.ask(Action::UpdateTaskProtection, protect).unwrap();
+    stage.update(json!({ "desiredCount": 2 }));
+    stage.run_for(20_000);
+    assert_eq!(
+        of_green(&stage, true),
+        served,
+        "half of the traffic goes there"
+    );
+    walk(&mut stage);
+    assert_eq!(stage.record().status, ServiceDeploymentStatus::Successful);
+}

@@ -400,6 +400,7 @@ fn late_and_repeated_reports_change_nothing() {
             task: arn.clone(),
             ip: "10.9.9.9".into(),
             availability_zone: "x".into(),
+            zones: vec!["y".into()],
             attachments: vec![],
         },
         Event::ImagePulled {

@@ -212,23 +212,31 @@ impl Crew {
         self.work().runs.entry(task.to_owned()).or_default().clone()
     }
 
-    /// Chooses the subnet of a task: the one with the fewest tasks of the same service, so that they spread over the zones, also
-    /// when many begin at once. `None` if there is none to choose from.
-    pub fn place(&self, task: &Task, siblings: &[Arn], subnets: &[String]) -> Option<String> {
+    /// Chooses the subnet of a task, of subnets with their zones: one in the zone that it is meant for, or with the fewest siblings, so
+    /// that they spread over the zones, also when many begin at once; there the one with the fewest of them. `None` if there is none to
+    /// choose from.
+    pub fn place(
+        &self,
+        task: &Task,
+        siblings: &[Arn],
+        subnets: &[(String, String)],
+    ) -> Option<String> {
         let work = self.work();
-        let placed = siblings
+        let placed: Vec<&(String, String)> = siblings
             .iter()
-            .filter_map(|arn| work.runs.get(arn)?.subnet.get());
-        let mut used: HashMap<&String, usize> = HashMap::new();
-        for subnet in placed {
-            *used.entry(subnet).or_default() += 1;
-        }
+            .filter_map(|arn| work.runs.get(arn)?.subnet.get())
+            .filter_map(|subnet| subnets.iter().find(|it| it.0 == *subnet))
+            .collect();
         // Of equally used ones any will do, but not always the same.
         let start = task.id.bytes().map(usize::from).sum::<usize>();
         let in_turn = (0..subnets.len()).map(|step| &subnets[(start + step) % subnets.len()]);
-        let chosen = in_turn
-            .min_by_key(|subnet| used.get(subnet).copied().unwrap_or(0))?
-            .clone();
+        let (chosen, _) = in_turn.min_by_key(|(subnet, zone)| {
+            let beside = placed.iter().filter(|it| it.1 == *zone).count();
+            let here = placed.iter().filter(|it| it.0 == *subnet).count();
+            let is_elsewhere = task.meant_for.as_ref().is_some_and(|it| it != zone);
+            (is_elsewhere, beside, here)
+        })?;
+        let chosen = chosen.clone();
         if let Some(run) = work.runs.get(&task.arn) {
             let _ = run.subnet.set(chosen.clone());
         }

@@ -53,7 +53,8 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
             .service
             .iter()
             .flat_map(|service| world.tasks_of(service))
-            .filter(|it| it.is_wanted())
+            .filter(|it| it.is_wanted() && it.unhealthy_at.is_none())
+            .filter(|it| it.revision == task.revision)
             .map(|it| it.arn.clone())
             .collect();
         Some((task, document, siblings))
@@ -61,8 +62,9 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
     let failed =
         |what: &str| format!("ResourceInitializationError: failed to configure ENI: {what}");
     let (task, document, siblings) = record.ok_or_else(|| failed("the task is gone"))?;
+    let subnets = subnets(crew, &task);
     let subnet = crew
-        .place(&task, &siblings, &subnets(&task))
+        .place(&task, &siblings, &subnets)
         .ok_or_else(|| failed("no subnet in the network configuration"))?;
     for container in &task.containers {
         let Some(definition) = Definition::find(&document, &task, &container.name) else {
@@ -110,6 +112,7 @@ async fn try_provision(crew: &Crew, arn: &str) -> Result<Event, String> {
             task: arn.to_owned(),
             ip: interface.private_ip.to_string(),
             availability_zone: interface.zone.clone(),
+            zones: zones(subnets),
             attachments: vec![attached(&attachment, &interface)],
         }),
         Err(reason) => {
@@ -214,13 +217,26 @@ fn awsvpc(task: &Task) -> Option<&Map<String, Value>> {
 }
 
 /// The subnets that a task may be in.
-fn subnets(task: &Task) -> Vec<String> {
+fn subnets(crew: &Crew, task: &Task) -> Vec<(String, String)> {
     let listed = awsvpc(task).and_then(|it| it.get("subnets")?.as_array());
+    let zone = |id: &str| {
+        let subnet = crew.ctx.ec2.subnet(&task.region, id).ok().flatten();
+        subnet.map(|it| it.availability_zone).unwrap_or_default()
+    };
     listed
         .into_iter()
         .flatten()
-        .filter_map(|it| it.as_str().map(str::to_owned))
+        .filter_map(|it| it.as_str())
+        .map(|id| (id.to_owned(), zone(id)))
         .collect()
+}
+
+/// The zones of subnets, each once.
+fn zones(subnets: Vec<(String, String)>) -> Vec<String> {
+    let mut zones: Vec<String> = subnets.into_iter().map(|(_, zone)| zone).collect();
+    zones.sort();
+    zones.dedup();
+    zones
 }
 
 /// A detail of a task's interface, such as `networkInterfaceId`.

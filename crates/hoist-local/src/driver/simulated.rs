@@ -41,6 +41,7 @@ impl Simulated {
                     task,
                     ip: ip.to_string(),
                     availability_zone: "us-east-1a".to_owned(),
+                    zones: Vec::new(),
                     attachments: Vec::new(),
                 });
             }

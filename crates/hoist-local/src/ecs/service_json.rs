@@ -127,7 +127,7 @@ pub fn render(world: &World, service: &Service, tags: bool) -> Value {
         ),
         (
             "availabilityZoneRebalancing",
-            or("availabilityZoneRebalancing", json!("ENABLED")),
+            or("availabilityZoneRebalancing", json!("DISABLED")),
         ),
     ]);
     if tags {

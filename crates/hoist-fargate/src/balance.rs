@@ -211,6 +211,7 @@ impl Turn<'_> {
         let (_, upper) = limits(service);
         let mut room = upper.saturating_sub(crew.total());
         if room == 0 {
+            self.stop_balancing(service);
             return;
         }
         let primary = service.primary();

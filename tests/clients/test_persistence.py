@@ -7,6 +7,7 @@ import pathlib
 import random
 import shlex
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -17,9 +18,11 @@ import urllib.request
 import botocore.exceptions
 
 from base import Case, busybox, client, digest
+from runtimes import RUNTIME
 
 PROGRAM = os.environ["HOIST_PROGRAM"]
-# A few here; a campaign has many: HOIST_KILL_ROUNDS=100 tests/clients/run.sh --runtime docker PROGRAM test_persistence.Killed
+# A few here, many in `cargo xtask prove killed-daemons`, or on another runtime:
+# HOIST_KILL_ROUNDS=100 tests/clients/run.sh --runtime docker PROGRAM test_persistence.Killed; HOIST_SEED=N kills at the moments of an earlier run.
 ROUNDS = int(os.environ.get("HOIST_KILL_ROUNDS", "4"))
 
 
@@ -31,14 +34,25 @@ def daemon(home):
     return json.loads(pathlib.Path(home, "local", "daemon.json").read_text())["pid"]
 
 
+def end(pid):
+    """Kills a process, as a crash would, and waits for its end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 9)
+    limit = time.monotonic() + 30
+
+    def lives():
+        try:
+            return "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[-1][:3]
+        except OSError:
+            return False
+    while lives():
+        assert time.monotonic() < limit, f"{pid} survives"
+        time.sleep(0.01)
+
+
 def kill():
     """Kills the daemon of the tests, as a crash would, and starts it again."""
-    pid = daemon(os.environ["HOIST_HOME"])
-    os.kill(pid, 9)
-    end = time.monotonic() + 30
-    while pathlib.Path(f"/proc/{pid}").exists() and "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[-1][:3]:
-        assert time.monotonic() < end, f"{pid} survives"
-        time.sleep(0.01)
+    end(daemon(os.environ["HOIST_HOME"]))
     start()
 
 
@@ -59,11 +73,11 @@ def processes(marker):
 
 
 class Killed(Case):
-    """The daemon is killed at random moments while it has much to do."""
+    """The daemon and containers are killed at random moments while it has much to do."""
 
     def setUp(self):
         super().setUp()
-        self.stop = threading.Event()
+        self.stop, self.calm = threading.Event(), threading.Event()
         self.threads = []
 
     def keep_doing(self, work):
@@ -79,21 +93,52 @@ class Killed(Case):
         self.threads.append(threading.Thread(target=run))
         self.threads[-1].start()
 
+    def die(self, moments, marker):
+        """Something is killed: some containers, the daemon, both at once, or the daemon again while it comes back."""
+        kind = moments.choice(["containers", "daemon", "daemon", "both", "twice"])
+        if kind in ("containers", "both"):
+            victims = pids(marker)
+            for pid in moments.sample(victims, moments.randint(0, len(victims))):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+        if kind == "twice":
+            first = daemon(os.environ["HOIST_HOME"])
+            end(first)
+            starting = subprocess.Popen([PROGRAM, "local", "start"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            soon = time.monotonic() + 10
+            while daemon(os.environ["HOIST_HOME"]) == first and time.monotonic() < soon:
+                time.sleep(0.005)
+            time.sleep(moments.uniform(0, 0.15))
+            end(daemon(os.environ["HOIST_HOME"]))
+            # Whoever waited for it may have seen it answer, or gives up.
+            starting.wait(60)
+            start()
+        elif kind != "containers":
+            kill()
+
     def test_what_was_acknowledged_is_there_and_services_converge(self):
-        seed = random.randrange(1 << 32)
+        seed = int(os.environ.get("HOIST_SEED", random.randrange(1 << 32)))
+        print(f"killed with HOIST_SEED={seed}", file=sys.stderr)
         moments = random.Random(seed)
         self.addCleanup(lambda: [it.join() for it in self.threads])
         self.addCleanup(self.stop.set)
         cluster, marker = self.cluster(), f"43{os.getpid()}"
-        family = self.register(container={"image": busybox(), "command": ["sleep", marker]})["family"]
-        self.ecs.create_service(
-            cluster=cluster, serviceName="web", taskDefinition=family, desiredCount=2, launchType="FARGATE",
-            networkConfiguration=self.network(),
-        )
-        logs, ecr, ecs = client("logs"), client("ecr"), client("ecs")
-        group = self.name("kept")
-        logs.create_log_group(logGroupName=group)
-        self.addCleanup(client("logs").delete_log_group, logGroupName=group)
+        logs, ecr, ecs, deployer = client("logs"), client("ecr"), client("ecs"), client("ecs")
+        group, streams = self.name("kept"), self.name("streams")
+        for name in (group, streams):
+            logs.create_log_group(logGroupName=name)
+            self.addCleanup(client("logs").delete_log_group, logGroupName=name)
+        family = self.register(container={
+            "image": busybox(), "command": ["sh", "-c", f"echo started; exec sleep {marker}"],
+            "logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-group": streams, "awslogs-region": "us-east-1", "awslogs-stream-prefix": "s",
+            }},
+        })["family"]
+        for name in ("web", "moved"):
+            self.ecs.create_service(
+                cluster=cluster, serviceName=name, taskDefinition=family, desiredCount=2, launchType="FARGATE",
+                networkConfiguration=self.network(),
+            )
         logs.create_log_stream(logGroupName=group, logStreamName="s")
         ecr.create_repository(repositoryName="kept/blobs")
         self.addCleanup(client("ecr").delete_repository, repositoryName="kept/blobs", force=True)
@@ -117,46 +162,67 @@ class Killed(Case):
             with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="POST")):
                 blobs.append(digest(content))
 
-        for work in (tag, write, push):
+        def deploy(number):
+            if not self.calm.wait(0.3):
+                deployer.update_service(cluster=cluster, service="moved", desiredCount=number % 3 + 1, forceNewDeployment=number % 2 == 0)
+
+        def converged():
+            services = self.ecs.describe_services(cluster=cluster, services=["web", "moved"])["services"]
+            running = self.ecs.list_tasks(cluster=cluster)["taskArns"]
+            return (
+                all(len(it["deployments"]) == 1 and it["runningCount"] == it["desiredCount"] and it["pendingCount"] == 0 for it in services)
+                and len(running) == sum(it["desiredCount"] for it in services) == processes(marker)
+            )
+
+        for work in (tag, write, push, deploy):
             self.keep_doing(work)
-        for _ in range(ROUNDS):
-            time.sleep(moments.uniform(0.1, 0.9))
-            # Every other time one of the containers, too.
-            if moments.random() < 0.5:
-                for pid in pids(marker)[:1]:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, 9)
-            kill()
-        time.sleep(0.3)
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
         with self.subTest(seed=seed):
+            for number in range(1, ROUNDS + 1):
+                time.sleep(moments.uniform(0.1, 0.9))
+                self.die(moments, marker)
+                if number % 10 == 0 or number == ROUNDS:
+                    self.calm.set()
+                    self.until("each task with its one process", converged)
+                    self.calm.clear()
+            time.sleep(0.3)
+            self.stop.set()
+            for thread in self.threads:
+                thread.join()
             self.assertTrue(tags and lines and blobs, "nothing was done meanwhile")
             kept = {it["key"]: int(it["value"]) for it in self.ecs.describe_clusters(clusters=[cluster], include=["TAGS"])["clusters"][0]["tags"]}
             for number in tags:
                 self.assertGreaterEqual(kept[f"k{number % 40}"], number)
-            seen, following = set(), {}
-            while True:
-                page = logs.get_log_events(logGroupName=group, logStreamName="s", startFromHead=True, **following)
-                if not page["events"]:
-                    break
-                seen.update(it["message"] for it in page["events"])
-                following = {"nextToken": page["nextForwardToken"]}
-            self.assertLessEqual(set(lines), seen)
+            seen = self.messages(logs, group, "s")
+            self.assertLessEqual(set(lines), set(seen))
+            self.assertEqual(len(seen), len(set(seen)), "a line is there twice")
             for blob in blobs:
                 url = f"{os.environ['AWS_ENDPOINT_URL']}/v2/kept/blobs/blobs/{blob}"
                 with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})) as answer:
                     self.assertEqual(digest(answer.read()), blob)
-
-            def steady():
-                service = self.ecs.describe_services(cluster=cluster, services=["web"])["services"][0]
-                running = self.ecs.list_tasks(cluster=cluster, serviceName="web")["taskArns"]
-                return service["runningCount"] == len(running) == 2 and processes(marker) == 2
-            self.until("two tasks, each with its one process", steady)
+            for path in pathlib.Path(os.environ["HOIST_HOME"], "local", "registry", "blobs", "sha256").iterdir():
+                self.assertEqual(digest(path.read_bytes()), f"sha256:{path.name}", "a torn blob")
+            self.until("each task with its one process", converged)
+            tasks = [it["logStreamName"] for page in logs.get_paginator("describe_log_streams").paginate(logGroupName=streams) for it in page["logStreams"]]
+            self.assertGreaterEqual(len(tasks), 4)
+            for stream in tasks:
+                # Not even once, if it was killed before that.
+                self.assertIn(self.messages(logs, streams, stream), ([], ["started"]), f"{stream} was started twice")
         self.remove_cluster(cluster)
         self._cleanups = [it for it in self._cleanups if it[0] != self.remove_cluster]
         self.assertEqual(processes(marker), 0)
+        left = pathlib.Path(os.environ["HOIST_HOME"], "local", "tasks")
+        if RUNTIME == "native":
+            self.assertEqual(list(left.iterdir()) if left.exists() else [], [], "what is left of tasks")
+
+    def messages(self, logs, group, stream):
+        """Every message of a stream."""
+        seen, following = [], {}
+        while True:
+            page = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True, **following)
+            if not page["events"]:
+                return seen
+            seen += [it["message"] for it in page["events"]]
+            following = {"nextToken": page["nextForwardToken"]}
 
 
 def elsewhere(home):

@@ -145,6 +145,47 @@ class Services(Case):
         self.ecs.update_service(cluster=self.cluster_name, service="web", desiredCount=1)
         self.until("one task", lambda: self.describe()["runningCount"] == 1)
 
+    def test_tasks_that_stand_unevenly_are_moved_to_the_other_zone(self):
+        definition = self.register(container={"image": busybox(), "command": ["sleep", "1000"]})["taskDefinitionArn"]
+        made = self.ecs.create_service(
+            cluster=self.cluster_name, serviceName="web", taskDefinition=definition, desiredCount=4, launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": {"subnets": self.subnets()[:2]}},
+        )["service"]
+        self.assertEqual(made["availabilityZoneRebalancing"], "ENABLED")
+        self.stable()
+
+        def zones():
+            arns = self.ecs.list_tasks(cluster=self.cluster_name, serviceName="web")["taskArns"]
+            found = {}
+            for task in self.ecs.describe_tasks(cluster=self.cluster_name, tasks=arns)["tasks"]:
+                found.setdefault(task["availabilityZone"], []).append(task["taskArn"])
+            return found
+        first, second = sorted(zones())
+        self.assertEqual([len(it) for it in zones().values()], [2, 2])
+        # What is protected stays when the service is scaled in; then both tasks are in one zone.
+        protect = {"cluster": self.cluster_name, "tasks": zones()[first]}
+        self.ecs.update_task_protection(protectionEnabled=True, expiresInMinutes=10, **protect)
+        self.ecs.update_service(cluster=self.cluster_name, service="web", desiredCount=2)
+        self.until("scaling in", lambda: list(zones()) == [first])
+        told = lambda: [it["message"] for it in reversed(self.describe()["events"])]
+        held = f"(service web) was unable to AZ Rebalance because (taskSet {made['deployments'][0]['id']}) was unable to scale in due to (reason 2 tasks under protection)"
+        self.until("the word about protected tasks", lambda: held in told())
+        self.ecs.update_task_protection(protectionEnabled=False, **protect)
+        end = f"(service web) is AZ balanced with 1 tasks in {first}, 1 tasks in {second}."
+        self.until("balance", lambda: end in told())
+        words = " ".join(told())
+        self.assertIn(f"is not AZ balanced with 2 tasks in {first}, 0 tasks in {second}. AZ Rebalancing in progress.", words)
+        self.assertIn(f"has started 1 tasks in {second} to AZ Rebalance: (task ", words)
+        self.assertIn(f"has stopped 1 running tasks in {first} due to AZ rebalancing: (task ", words)
+        self.assertEqual({zone: len(it) for zone, it in zones().items()}, {first: 1, second: 1})
+        # There is no room for it with a maximum of 100 %.
+        self.refused(
+            "InvalidParameterException",
+            "The service couldn't be updated because Availability Zone Rebalancing does not support maximumPercent <= 100 % as deployment configuration.",
+            self.ecs.update_service, cluster=self.cluster_name, service="web",
+            deploymentConfiguration={"maximumPercent": 100, "minimumHealthyPercent": 50},
+        )
+
     def test_after_kill_nine_the_service_comes_back_and_no_container_is_left(self):
         group, url = self.balancer()
         self.serve(self.web("still here"), group)

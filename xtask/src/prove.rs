@@ -1,6 +1,7 @@
 //! `cargo xtask prove`: the long proofs, with the last result of each in `docs/proof.md`.
 //!
-//! A campaign is a test that also runs in `cargo test`, at a size that takes minutes or hours. To add one: a line in [`CAMPAIGNS`].
+//! A campaign is a test that also runs in `cargo test` or with the other clients, at a size that takes minutes or hours. To add one: a line
+//! in [`CAMPAIGNS`].
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -14,69 +15,82 @@ struct Campaign {
     name: &'static str,
     /// What it shows, as a sentence without its full stop.
     shows: &'static str,
-    /// Package, test binary and filter of `cargo test`.
-    test: [&'static str; 3],
+    work: Work,
     /// What sets its size, and the size of a campaign.
     size: (&'static str, &'static str),
+}
+
+/// How it is run.
+enum Work {
+    /// By `cargo test`: package, test binary and filter.
+    Test(&'static str, &'static str, &'static str),
+    /// By `tests/clients/run.sh`, as root, on `hoist-local`: the test.
+    Clients(&'static str),
 }
 
 const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "scheduler",
         shows: "random schedules of the local ECS scheduler keep its invariants",
-        test: ["hoist-fargate", "scheduler", "simulation::whatever_happens"],
+        work: Work::Test("hoist-fargate", "scheduler", "simulation::whatever_happens"),
         size: ("HOIST_SCHEDULES", "1000000"),
     },
     Campaign {
         name: "strategies",
         shows: "so do schedules that shift traffic",
-        test: [
+        work: Work::Test(
             "hoist-fargate",
             "scheduler",
             "simulation::whatever_the_strategy",
-        ],
+        ),
         size: ("HOIST_SCHEDULES", "1000000"),
     },
     Campaign {
         name: "judge",
         shows: "the judge of rollouts is right about what the simulator plays, also when observations are lost, doubled and out of order",
-        test: ["hoist-proving", "judge", ""],
+        work: Work::Test("hoist-proving", "judge", ""),
         size: ("HOIST_STORIES", "2000"),
     },
     Campaign {
         name: "kills",
         shows: "a deployment killed at any of its calls and run again makes one revision and one service deployment, and says what became of it",
-        test: ["hoist", "campaign", "killed_at_any_call"],
+        work: Work::Test("hoist", "campaign", "killed_at_any_call"),
         size: ("HOIST_KILLS", "all"),
     },
     Campaign {
         name: "faults",
         shows: "with 30 % of the calls throttled, 10 % failing and 5 % reset no deployment ends with a wrong word",
-        test: ["hoist", "campaign", "an_endpoint_that_throttles"],
+        work: Work::Test("hoist", "campaign", "an_endpoint_that_throttles"),
         size: ("HOIST_DEPLOYMENTS", "200"),
     },
     Campaign {
         name: "release",
         shows: "a release of many services keeps to half of what the published limits let in, and tells each end within 5 s",
-        test: ["hoist", "campaign", "a_release_of_many"],
+        work: Work::Test("hoist", "campaign", "a_release_of_many"),
         size: ("HOIST_SERVICES", "200"),
     },
     Campaign {
         name: "dockerfiles",
         shows: "hoist's engine, BuildKit and buildah make the same images of the same Dockerfiles",
-        test: ["hoist-image", "building", "three_engines"],
+        work: Work::Test("hoist-image", "building", "three_engines"),
         size: ("HOIST_PROVE", "all"),
     },
     Campaign {
         name: "killed-builds",
         shows: "builds that are killed at random moments leave nothing that makes a later one wrong",
-        test: ["hoist-image", "building", "killed::"],
+        work: Work::Test("hoist-image", "building", "killed::"),
         size: ("HOIST_KILLS", "200"),
+    },
+    Campaign {
+        name: "killed-daemons",
+        shows: "killed at random moments with its containers, the embedded AWS loses nothing that it acknowledged, leaves no container behind, starts none twice, and its services converge",
+        work: Work::Clients("test_persistence.Killed"),
+        size: ("HOIST_KILL_ROUNDS", "200"),
     },
     Campaign {
         name: "readers",
         shows: "mutated Dockerfiles, ignore files, manifests and layers make no reader panic, and no layer reaches outside; seconds for each reader",
-        test: ["hoist-image", "building", "fuzz::"],
+        work: Work::Test("hoist-image", "building", "fuzz::"),
         size: ("HOIST_FUZZ_SECONDS", "3600"),
     },
 ];
@@ -118,19 +132,12 @@ pub fn prove(names: &[&str]) -> Result<(), String> {
 fn run(campaign: &Campaign) -> Result<String, String> {
     let (variable, default) = campaign.size;
     let size = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
-    let [package, binary, filter] = campaign.test;
+    let mut command = command(&campaign.work)?;
     let start = Instant::now();
-    let status = Command::new(env!("CARGO"))
-        .args(["test", "--release", "-p", package, "--test", binary])
-        .args(["--", "--nocapture", filter])
+    let status = command
         .env(variable, &size)
         .status()
-        .map_err(|error| {
-            format!(
-                "cannot start cargo for the campaign {}: {error}",
-                campaign.name
-            )
-        })?;
+        .map_err(|error| format!("cannot start the campaign {}: {error}", campaign.name))?;
     let seconds = start.elapsed().as_secs();
     let result = if status.success() { "passed" } else { "failed" };
     Ok(format!(
@@ -139,6 +146,37 @@ fn run(campaign: &Campaign) -> Result<String, String> {
         campaign.shows,
         commit()
     ))
+}
+
+/// What runs it; what that takes is built.
+fn command(work: &Work) -> Result<Command, String> {
+    let test = match work {
+        Work::Test(package, binary, filter) => {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo
+                .args(["test", "--release", "-p", package, "--test", binary])
+                .args(["--", "--nocapture", filter]);
+            return Ok(cargo);
+        }
+        Work::Clients(test) => test,
+    };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "-p", "hoist-local", "--bins"])
+        .status();
+    if !built.is_ok_and(|it| it.success()) {
+        return Err("cannot build hoist-local".to_owned());
+    }
+    // It lies where this program does.
+    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    let mut run = Command::new("tests/clients/run.sh");
+    run.arg(own.with_file_name("hoist-local")).arg(test);
+    if let (None, Some(tools)) = (
+        std::env::var_os("CLIENTS_VENV"),
+        std::env::var_os("HOIST_TEST_TOOLS"),
+    ) {
+        run.env("CLIENTS_VENV", tools);
+    }
+    Ok(run)
 }
 
 /// The commit that is proved, with `-dirty` where the tree differs from it.

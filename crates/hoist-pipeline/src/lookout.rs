@@ -39,7 +39,6 @@ pub struct Lookout<'a, A> {
     is_embedded: bool,
     /// Whether ECS waits for a health check of a container, and not for a while to pass.
     has_checks: bool,
-    timing: Option<Timing>,
     failed: bool,
 }
 
@@ -70,7 +69,6 @@ impl<'a, A: Asks> Lookout<'a, A> {
             is_embedded,
             has_checks: read::list(definition, "containerDefinitions")
                 .any(|one| one["healthCheck"].is_object()),
-            timing: None,
             failed: false,
         }
     }
@@ -101,8 +99,8 @@ impl<'a, A: Asks> Lookout<'a, A> {
             news.extend(self.rollout.see(&logs));
         }
         // The embedded AWS is looked at all the time: nothing is to be learnt for that.
-        if self.timing.is_none() && !self.is_embedded && self.rollout.service().is_some() {
-            self.timing = Some(self.learn().await);
+        if self.rollout.timing.is_none() && !self.is_embedded && self.rollout.service().is_some() {
+            self.rollout.timing = Some(self.learn().await);
         }
         self.failed = error.is_some();
         let verdict = match judge(&self.rollout, self.aws.now()) {
@@ -133,12 +131,11 @@ impl<'a, A: Asks> Lookout<'a, A> {
 
     /// How long to wait before the next look.
     pub fn pause(&self) -> Duration {
-        let timing = self.timing.unwrap_or_default();
         let now = self.aws.now();
         let left = self.rollout.intent.started + self.rollout.intent.timeout;
         let watching = self.aws.watching();
         let near = self.near(watching);
-        let pause = match due(&self.rollout, &timing, now) {
+        let pause = match due(&self.rollout, now) {
             _ if self.is_embedded => near,
             _ if self.failed => SOON.max(near),
             Due::Near => near,

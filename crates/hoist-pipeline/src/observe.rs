@@ -19,13 +19,13 @@ const LOG_LINES: u32 = 20;
 /// Tasks that one DescribeTasks call takes.
 const TASKS_A_CALL: usize = 100;
 /// Everything is read again after this long, should the heartbeat have hidden a change.
-const REFRESH: SignedDuration = SignedDuration::from_secs(60);
+const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 /// A deployment in stages is read this often: a stage may begin or wait without a task that moves.
 const STAGED: SignedDuration = SignedDuration::from_secs(15);
 /// Targets that are checked are read this often, whatever the heartbeat says.
-const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(4);
-/// Tasks that start are read this often: what is said of them between is that they wait, and the heartbeat shows when they run or end.
-const STARTING: SignedDuration = SignedDuration::from_secs(7);
+const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(9);
+/// Tasks that start or end are read this often: the heartbeat shows when they run, but not where they are between.
+const MOVING: SignedDuration = SignedDuration::from_secs(9);
 /// So many services can be watched as if each were the only one: one DescribeServices call is the heartbeat of all.
 pub const FEW: usize = 10;
 /// With more of them, the targets of each are read so much more rarely that half of what Elastic Load Balancing lets in a second (10) is kept.
@@ -93,8 +93,8 @@ pub struct Observer<'a, A> {
     knows_deployments: Option<bool>,
     /// Stopped tasks that were described once; nothing about them changes any more.
     done: BTreeSet<String>,
-    /// Tasks that had not stopped when they were described, and whether they were to run.
-    active: BTreeMap<String, bool>,
+    /// Tasks that had not stopped when they were described.
+    active: BTreeSet<String>,
     /// The task definition of each service revision: it never changes.
     revisions: BTreeMap<String, String>,
     /// The last heartbeat after which all was read that it called for.
@@ -119,6 +119,17 @@ struct Heartbeat {
     current: String,
 }
 
+/// What the events tell that came since the last heartbeat.
+#[derive(Default)]
+struct Told {
+    /// The ARNs of tasks that were started.
+    started: Vec<String>,
+    /// Whether more were started than are named.
+    has_more: bool,
+    /// Whether targets were registered, drained, or found unhealthy.
+    targets: bool,
+}
+
 /// What a heartbeat shows that the last one did not.
 #[derive(Clone, Copy)]
 struct Change {
@@ -127,18 +138,6 @@ struct Change {
     outcome: bool,
     /// The number of tasks that failed.
     failures: bool,
-    /// A new event.
-    events: bool,
-}
-
-impl Change {
-    /// As if everything had changed.
-    const ALL: Change = Change {
-        any: true,
-        outcome: true,
-        failures: true,
-        events: true,
-    };
 }
 
 impl Heartbeat {
@@ -167,8 +166,8 @@ impl Heartbeat {
         }
     }
 
-    /// What changed since `last`.
-    fn since(&self, last: &Heartbeat) -> Change {
+    /// What changed since `last`; without one, everything.
+    fn since(&self, last: Option<&Heartbeat>) -> Change {
         let outcome = |beat: &Heartbeat| -> Vec<(String, String, String, i64)> {
             let all = beat.deployments.iter();
             all.map(|(id, status, state, [.., failed], _)| {
@@ -180,11 +179,17 @@ impl Heartbeat {
             let all = beat.deployments.iter();
             all.map(|(.., [.., failed], _)| *failed).sum()
         };
+        let Some(last) = last else {
+            return Change {
+                any: true,
+                outcome: true,
+                failures: failed(self) > 0,
+            };
+        };
         Change {
             any: self != last,
             outcome: outcome(self) != outcome(last) || self.current != last.current,
             failures: failed(self) != failed(last),
-            events: self.newest_event != last.newest_event,
         }
     }
 
@@ -193,6 +198,32 @@ impl Heartbeat {
         self.deployments.iter().any(|(_, status, state, ..)| {
             status == "PRIMARY" && matches!(state.as_str(), "COMPLETED" | "FAILED")
         })
+    }
+}
+
+impl Told {
+    /// The events of this service that are newer than the one with the id `last`; before a first look, nothing that could be relied on.
+    fn of(service: &read::ServiceView<'_>, last: Option<&str>) -> Told {
+        let mut told = Told::default();
+        let Some(last) = last else {
+            told.has_more = true;
+            return told;
+        };
+        let cluster = read::text(service.raw(), "clusterArn");
+        for event in service.events().take_while(|event| event.id() != last) {
+            let words = event.message();
+            told.targets |= ["target", "draining"].iter().any(|it| words.contains(it));
+            if let Some((_, started)) = words.split_once(") has started ") {
+                let count = started.split(' ').next().and_then(|it| it.parse().ok());
+                let ids = started.split("(task ").skip(1);
+                let ids = ids.filter_map(|it| Some(it.split_once(')')?.0));
+                let from = told.started.len();
+                let arn = |id| format!("{}/{id}", cluster.replacen(":cluster/", ":task/", 1));
+                told.started.extend(ids.map(arn));
+                told.has_more |= count != Some(told.started.len() - from);
+            }
+        }
+        told
     }
 }
 
@@ -211,7 +242,7 @@ impl<'a, A: Asks> Observer<'a, A> {
             definition,
             knows_deployments: None,
             done: BTreeSet::new(),
-            active: BTreeMap::new(),
+            active: BTreeSet::new(),
             revisions: BTreeMap::new(),
             last: None,
             whole_at: None,
@@ -230,17 +261,14 @@ impl<'a, A: Asks> Observer<'a, A> {
         rollout: &Rollout,
         seen: &mut Vec<Observation>,
     ) -> Result<(), AwsError> {
-        let Some(mut heartbeat) = self.heartbeat(seen).await? else {
+        let Some((mut heartbeat, mut told)) = self.heartbeat(seen).await? else {
             return Ok(());
         };
         let now = self.aws.now();
         let is_whole = self
             .whole_at
             .is_none_or(|at| at.duration_until(now) >= REFRESH);
-        let change = match &self.last {
-            Some(last) if !is_whole => heartbeat.since(last),
-            _ => Change::ALL,
-        };
+        let change = heartbeat.since(self.last.as_ref().filter(|_| !is_whole));
         let is_over = rollout.has_ended() || heartbeat.has_ended();
         let mut has_ended = rollout.has_ended();
         let ours = rollout.our_deployment();
@@ -255,7 +283,7 @@ impl<'a, A: Asks> Observer<'a, A> {
             if has_ended {
                 // What a final status is believed with is at least as fresh as the status.
                 match self.heartbeat(seen).await? {
-                    Some(fresh) => heartbeat = fresh,
+                    Some(fresh) => (heartbeat, told) = fresh,
                     None => return Ok(()),
                 }
             }
@@ -264,26 +292,34 @@ impl<'a, A: Asks> Observer<'a, A> {
         let is_crowd = watching > FEW;
         let crowd = OF_MANY * i32::try_from(watching).unwrap_or(i32::MAX);
         let is_due = |last: Timestamp, every| last.duration_until(now) >= every;
+        let is_new = |arn: &String| !self.active.contains(arn) && !self.done.contains(arn);
+        told.started.retain(is_new);
         if change.any || has_ended {
-            // As many as are known, and no event that says that one was started: then none is new.
-            let wanted = self.active.values().filter(|is_wanted| **is_wanted);
             let (_, running, pending) = heartbeat.counts;
-            let is_known = i64::try_from(wanted.count()) == Ok(running + pending);
-            let desired: &[&str] = if change.failures || has_ended {
-                &["RUNNING", "STOPPED"]
-            } else if change.events || !is_known {
-                &["RUNNING"]
+            let known = self.active.len() + told.started.len();
+            // As many as are known, and those that were started since are named: then no other is new.
+            let is_known = known as i64 >= running + pending && !told.has_more && !is_whole;
+            // One that was started and ended meanwhile is in neither list but this.
+            let may_have_failed = if has_ended {
+                rollout.would_fail(seen)
             } else {
-                &[]
+                change.failures
             };
-            self.tasks(desired, seen).await?;
+            let desired: &[&str] = match may_have_failed {
+                true => &["RUNNING", "STOPPED"],
+                false if has_ended || !is_known => &["RUNNING"],
+                false => &[],
+            };
+            self.tasks(told.started, desired, seen).await?;
             self.tasks_at = now;
-        } else if rollout.awaits_tasks() && is_due(self.tasks_at, STARTING) {
+        } else if (rollout.awaits_tasks() || rollout.awaits_ends(now))
+            && is_due(self.tasks_at, MOVING)
+        {
             // There is none that the heartbeat would not have shown.
-            self.tasks(&[], seen).await?;
+            self.tasks(Vec::new(), &[], seen).await?;
             self.tasks_at = now;
         }
-        if change.events && !is_crowd
+        if (told.targets || is_whole) && !is_crowd
             || has_ended
             || rollout.awaits_targets() && is_due(self.targets_at, ON_THE_WAY.max(crowd))
         {
@@ -303,7 +339,10 @@ impl<'a, A: Asks> Observer<'a, A> {
         Ok(())
     }
 
-    async fn heartbeat(&self, seen: &mut Vec<Observation>) -> Result<Option<Heartbeat>, AwsError> {
+    async fn heartbeat(
+        &self,
+        seen: &mut Vec<Observation>,
+    ) -> Result<Option<(Heartbeat, Told)>, AwsError> {
         let at = self.aws.now();
         let request = json!({ "cluster": self.cluster, "services": [self.service] });
         let answer = self
@@ -315,7 +354,9 @@ impl<'a, A: Asks> Observer<'a, A> {
             return Ok(None);
         };
         seen.push(Observation::Service(service_seen(&service, at)));
-        Ok(Some(Heartbeat::of(&service)))
+        let last = self.last.as_ref().map(|last| last.newest_event.as_str());
+        let told = Told::of(&service, last);
+        Ok(Some((Heartbeat::of(&service), told)))
     }
 
     async fn deployments(
@@ -403,13 +444,15 @@ impl<'a, A: Asks> Observer<'a, A> {
         }
     }
 
-    /// Describes the tasks that are known and have not stopped, and those of these desired states.
+    /// Describes the tasks that are known and have not stopped, these, and those of these desired states.
     async fn tasks(
         &mut self,
+        started: Vec<String>,
         desired: &[&str],
         seen: &mut Vec<Observation>,
     ) -> Result<(), AwsError> {
-        let mut arns: Vec<String> = self.active.keys().cloned().collect();
+        let mut arns = started;
+        arns.extend(self.active.iter().cloned());
         for desired in desired {
             let mut next = Value::Null;
             loop {
@@ -447,8 +490,7 @@ impl<'a, A: Asks> Observer<'a, A> {
                     self.active.remove(&task.arn);
                     self.done.insert(task.arn.clone());
                 } else {
-                    let is_wanted = task.desired_status == "RUNNING";
-                    self.active.insert(task.arn.clone(), is_wanted);
+                    self.active.insert(task.arn.clone());
                 }
                 seen.push(Observation::Task(task));
             }

@@ -58,6 +58,7 @@ pub fn service_seen(service: &read::ServiceView<'_>, at: Timestamp) -> ServiceSe
         at,
         bake_minutes: read::number(configured, "bakeTimeInMinutes").unwrap_or_default(),
         rolls_back: configured["deploymentCircuitBreaker"]["rollback"] == true,
+        ends_early: configured["earlySuccessCriteria"]["enable"] == true,
         status: service.status().to_owned(),
         desired: service.desired(),
         running: service.running(),
@@ -110,7 +111,11 @@ pub fn task_seen(task: &read::TaskView<'_>, at: Timestamp) -> TaskSeen {
         stop_code: task.stop_code().to_owned(),
         stopped_reason: task.stopped_reason().to_owned(),
         address: task.private_ip().to_owned(),
+        deployment: task.started_by().to_owned(),
+        created: task.created(),
+        pulling: task.pull_started(),
         started: task.started(),
+        ended: read::moment(task.raw(), "executionStoppedAt"),
         stopped: task.stopped(),
         containers: task
             .containers()

@@ -15,6 +15,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod awaits;
 mod budget;
 mod causes;
 mod diagnosis;

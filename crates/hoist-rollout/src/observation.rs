@@ -51,6 +51,9 @@ pub struct ServiceSeen {
     /// Whether the circuit breaker rolls back what it ends.
     #[serde(default)]
     pub rolls_back: bool,
+    /// Whether a deployment may end before the tasks of the revision before have gone (`earlySuccessCriteria`).
+    #[serde(default)]
+    pub ends_early: bool,
 }
 
 impl ServiceSeen {
@@ -181,8 +184,20 @@ pub struct TaskSeen {
     pub stopped_reason: String,
     /// The private address.
     pub address: String,
+    /// The deployment that made it (`ecs-svc/<n>`).
+    #[serde(default)]
+    pub deployment: String,
+    /// When it was made.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
+    /// When it began to pull its images.
+    #[serde(default)]
+    pub pulling: Option<Timestamp>,
     /// When it began to run.
     pub started: Option<Timestamp>,
+    /// When its containers had ended.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
     /// When it stopped.
     pub stopped: Option<Timestamp>,
     /// Its containers.

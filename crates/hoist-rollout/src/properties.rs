@@ -110,8 +110,7 @@ fn any_observation(rng: &mut Rng) -> Observation {
                 deployments,
                 events,
                 target_groups,
-                bake_minutes: 0,
-                rolls_back: false,
+                ..ServiceSeen::default()
             })
         }
         3 | 4 => Observation::Deployment(DeploymentSeen {

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
+use crate::due::Timing;
 use crate::observation::{
     DeploymentSeen, EventSeen, LogsSeen, Observation, ServiceSeen, TargetSeen, TaskSeen,
 };
@@ -80,6 +81,8 @@ pub struct ContainerFacts {
 pub struct Rollout {
     /// What was asked for.
     pub intent: Intent,
+    /// How long parts of it take at least, once that is known.
+    pub timing: Option<Timing>,
     pub(crate) service: Option<ServiceSeen>,
     pub(crate) missing_at: Option<Timestamp>,
     pub(crate) deployments: BTreeMap<String, DeploymentSeen>,
@@ -105,6 +108,7 @@ impl Rollout {
     pub fn new(intent: Intent) -> Rollout {
         Rollout {
             intent,
+            timing: None,
             service: None,
             missing_at: None,
             deployments: BTreeMap::new(),
@@ -204,6 +208,7 @@ impl Rollout {
                         self.draining.remove(&key);
                     } else if old.as_ref().is_none_or(|old| old.state != target.state) {
                         let since = old.as_ref().map_or(self.intent.started, |old| old.at);
+                        let since = self.drains_since(since, target.at);
                         self.draining.insert(key, since);
                     }
                     if self.is_ours_by_address(&target.address) {
@@ -242,6 +247,17 @@ impl Rollout {
 
     fn is_new_event(&self, event: &EventSeen) -> bool {
         !self.events.contains_key(&(event.at, event.id.clone()))
+    }
+
+    /// When a target began to drain that was seen to at `until` and not at `since`: as soon as the service said so of any, if it did.
+    fn drains_since(&self, since: Timestamp, until: Timestamp) -> Timestamp {
+        let told = self.events.iter().filter(|(_, message)| {
+            message.contains("begun draining") || message.contains("deregistered")
+        });
+        let at = told.map(|((at, _), _)| self.by_our_clock(*at));
+        at.filter(|at| *at > since && *at <= until)
+            .min()
+            .unwrap_or(since)
     }
 
     /// Whether a task runs our revision.

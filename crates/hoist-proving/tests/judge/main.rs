@@ -8,6 +8,7 @@
 )]
 
 mod adversary;
+mod calls;
 mod play;
 #[path = "../../../hoist-fargate/tests/scheduler/stage.rs"]
 #[allow(dead_code, reason = "the stage of the scheduler's own tests")]

@@ -57,7 +57,7 @@ fn random_app(dice: &mut Dice, drain: u64) -> App {
 }
 
 /// The first thing that is ready: everything that the stage answers is.
-fn at_once<T>(work: impl Future<Output = T>) -> T {
+pub fn at_once<T>(work: impl Future<Output = T>) -> T {
     match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
         Poll::Pending => panic!("the stage never lets anyone wait"),

@@ -29,6 +29,8 @@ pub struct Inner {
     pub fails: u64,
     pub stale: u64,
     pub calls: BTreeMap<&'static str, u64>,
+    /// When each was made.
+    pub log: Vec<(u64, &'static str)>,
     past: BTreeMap<(&'static str, String), VecDeque<(u64, Value)>>,
 }
 
@@ -42,6 +44,7 @@ impl Wire {
                 fails: 0,
                 stale: 0,
                 calls: BTreeMap::new(),
+                log: Vec::new(),
                 past: BTreeMap::new(),
             }),
         }
@@ -98,6 +101,7 @@ impl Inner {
         body: &Value,
     ) -> Result<Value, AwsError> {
         *self.calls.entry(operation).or_default() += 1;
+        self.log.push((self.stage.now, operation));
         if self.dice.percent(self.fails) {
             return Err(self.fault(service, operation));
         }

@@ -59,13 +59,13 @@ impl Case {
             stopped_reason: reason.into(),
             address: "10.0.0.7".into(),
             stopped: Some(time(59)),
-            started: None,
             containers: vec![ContainerSeen {
                 name: "web".into(),
                 exit_code,
                 reason: container_reason.into(),
                 ..ContainerSeen::default()
             }],
+            ..TaskSeen::default()
         }))
     }
 

@@ -39,9 +39,8 @@ impl Rollout {
 
     /// Whether a task of our revision is on its way to run, or unhealthy.
     pub fn awaits_tasks(&self) -> bool {
-        self.our_tasks().any(|task| {
-            !task.is_stopped() && (!task.is_running() || task.health == "UNHEALTHY")
-        })
+        self.our_tasks()
+            .any(|task| !task.is_stopped() && (!task.is_running() || task.health == "UNHEALTHY"))
     }
 
     /// Whether a task of our revision runs whose targets are not all healthy.

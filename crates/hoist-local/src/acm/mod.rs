@@ -3,8 +3,8 @@
 
 mod der;
 mod handle;
-mod issue;
-mod kept;
+pub(crate) mod issue;
+pub(crate) mod kept;
 
 pub use handle::handle;
 pub use kept::{Certificate, Certificates};

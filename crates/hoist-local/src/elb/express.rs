@@ -1,5 +1,5 @@
-//! The short way through the load balancer, which most requests take: those of HTTP/1.1 that are forwarded to a group without sticky
-//! sessions, and neither switch protocols nor wait to be asked for their body.
+//! The short way through the load balancer, which most requests take, in TLS or not: those of HTTP/1.1 that are forwarded to a group whose
+//! targets speak no TLS, and neither switch protocols nor wait to be asked for their body.
 //!
 //! Head and body go from one connection to the other as the bytes they came as; only the headers that a load balancer takes away or
 //! adds are touched. Whatever is not of this simple kind is handed over, with all that was read, to the long way ([`super::proxy`]),
@@ -20,11 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Activity;
 use super::framing::{Framing, Progress};
-use super::group::Group;
+use super::group::{Group, Settings};
 use super::headers;
 use super::page;
+use super::pool::InFlight;
+use super::prefixed::Prefixed;
 use super::proxy::Front;
 use super::rule::{Action, Head, draw};
+use super::sticky;
 
 /// A head may be so long here; longer ones are the long way's to judge.
 const HEAD: usize = 16 << 10;
@@ -38,8 +41,8 @@ const LARGE: usize = 128 << 10;
 pub enum End {
     /// The connection is over.
     Closed,
-    /// The rest is for the long way: the stream, and what was read of it already.
-    HandOver(TcpStream, Vec<u8>),
+    /// The rest is for the long way: the stream, into which all that was read has been put back.
+    HandOver(Prefixed),
 }
 
 /// A connection to a target that rests between two requests.
@@ -71,6 +74,13 @@ struct Asked {
     /// May be sent twice: it has no body, and a method that allows it.
     replayable: bool,
     group: Arc<Group>,
+    settings: Arc<Settings>,
+    /// The target that the client comes back to, by its cookie.
+    returning: Option<InFlight>,
+    /// Its target, once that is known.
+    target: Option<SocketAddr>,
+    /// For how long the client stays with its group.
+    kept: Option<Duration>,
 }
 
 /// A head as it came, for the tests of rules.
@@ -119,7 +129,7 @@ impl Head for Raw<'_, '_, '_> {
 
 /// Serves requests of `peer` until one comes that is not simple.
 pub async fn serve(
-    mut client: TcpStream,
+    mut client: Prefixed,
     peer: SocketAddr,
     front: impl Fn() -> Front,
     closing: &CancellationToken,
@@ -134,7 +144,7 @@ pub async fn serve(
                 out.clear();
                 match ask(&read, peer, &front, &mut out) {
                     Judged::Simple(asked) => break (asked, front),
-                    Judged::Otherwise => return End::HandOver(client, read),
+                    Judged::Otherwise => return End::HandOver(client.unread(read)),
                     Judged::Partial => {}
                 }
             }
@@ -147,7 +157,7 @@ pub async fn serve(
             match got {
                 Ok(Ok(1..)) => {}
                 // A head that does not come to its end in time: the long way says so.
-                Err(_) if !read.is_empty() => return End::HandOver(client, read),
+                Err(_) if !read.is_empty() => return End::HandOver(client.unread(read)),
                 _ => return End::Closed,
             }
         };
@@ -158,7 +168,7 @@ pub async fn serve(
                 let _ = client.shutdown().await;
                 return End::Closed;
             }
-            Exchanged::NotSent => return End::HandOver(client, read),
+            Exchanged::NotSent => return End::HandOver(client.unread(read)),
         }
     }
 }
@@ -263,25 +273,33 @@ fn ask(read: &[u8], peer: SocketAddr, front: &Front, out: &mut Vec<u8>) -> Judge
     if hosts != 1 {
         return Judged::Otherwise;
     }
-    let action = front.rules.action(&Raw { request: &request }, peer.ip());
-    let group = match action {
-        Action::Forward(shares) => draw(shares).cloned(),
-        _ => None,
+    let cookies = || text(request.headers, "cookie");
+    let (group, kept) = match front.rules.action(&Raw { request: &request }, peer.ip()) {
+        Action::Forward(shares) => (draw(shares), None),
+        Action::Sticky(shares, lasts) => (sticky::group(shares, cookies()), Some(*lasts)),
+        _ => (None, None),
     };
-    let is_plain = |group: &Arc<Group>| {
-        let settings = group.settings();
-        settings.sticky.is_none() && !settings.secure
-    };
-    let Some(group) = group.filter(is_plain) else {
+    let Some(group) = group.cloned() else {
         return Judged::Otherwise;
     };
+    let settings = group.settings();
+    if settings.secure {
+        return Judged::Otherwise;
+    }
+    let held = settings.sticky.as_ref().and_then(|it| it.held(cookies()));
+    let returning = held.and_then(|held| group.return_to(held));
     out.extend_from_slice(b"x-forwarded-for: ");
     if let Some(before) = chain.filter(|before| !before.is_empty()) {
         out.extend_from_slice(before.as_bytes());
         out.extend_from_slice(b", ");
     }
     // Writing to a vector cannot fail.
-    let _ = write!(out, "{}\r\nx-forwarded-proto: http\r\n", peer.ip());
+    let _ = write!(
+        out,
+        "{}\r\nx-forwarded-proto: {}\r\n",
+        peer.ip(),
+        front.scheme
+    );
     let _ = write!(out, "x-amzn-trace-id: {}\r\n", headers::trace(traced));
     let bodyless = matches!(body, Framing::Nothing | Framing::Length(0));
     Judged::Simple(Asked {
@@ -291,7 +309,19 @@ fn ask(read: &[u8], peer: SocketAddr, front: &Front, out: &mut Vec<u8>) -> Judge
         replayable: bodyless && !matches!(method, "POST" | "PATCH"),
         body,
         group,
+        settings,
+        returning,
+        target: None,
+        kept,
     })
+}
+
+/// The lines of a header, as far as they are text.
+fn text<'a>(headers: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = headers
+        .iter()
+        .filter(move |header| header.name.eq_ignore_ascii_case(name));
+    lines.filter_map(|header| std::str::from_utf8(header.value).ok())
 }
 
 /// Methods of this way. TRACE and CONNECT are refused, and others are rare.
@@ -321,14 +351,16 @@ enum Exchanged {
 /// what belongs to it is gone from `read` afterwards.
 async fn exchange(
     front: &Front,
-    client: &mut TcpStream,
+    client: &mut Prefixed,
     mut asked: Asked,
     read: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Exchanged {
-    let Some(in_flight) = asked.group.choose(&[]) else {
+    let chosen = asked.returning.take().or_else(|| asked.group.choose(&[]));
+    let Some(in_flight) = chosen else {
         return Exchanged::NotSent;
     };
+    asked.target = Some(in_flight.pool().address());
     // What has come of the body goes out with the head.
     let Ok(Progress { used, done }) = asked.body.take(&read[asked.length..]) else {
         return Exchanged::NotSent;
@@ -396,7 +428,7 @@ async fn exchange(
 async fn both_ways(
     idle: Duration,
     target: &mut TcpStream,
-    client: &mut TcpStream,
+    client: &mut Prefixed,
     asked: &mut Asked,
     out: &mut Vec<u8>,
 ) -> Carried {
@@ -407,7 +439,7 @@ async fn both_ways(
     }
     out.clear();
     let (mut from_target, mut to_target) = target.split();
-    let (mut from_client, mut to_client) = client.split();
+    let (mut from_client, mut to_client) = tokio::io::split(client);
     let upload = async {
         let mut read: Vec<u8> = Vec::with_capacity(LARGE);
         loop {
@@ -468,7 +500,7 @@ enum Uploaded {
 }
 
 /// An answer of the load balancer itself; the connection ends after it.
-async fn answer(client: &mut TcpStream, status: StatusCode, asked: &Asked) {
+async fn answer(client: &mut Prefixed, status: StatusCode, asked: &Asked) {
     let mut bytes = page::bytes(status);
     if asked.head_only
         && let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n")
@@ -498,7 +530,7 @@ enum Carried {
 async fn carry(
     idle: Duration,
     target: &mut TcpStream,
-    client: &mut TcpStream,
+    client: &mut Prefixed,
     asked: &Asked,
     out: &mut Vec<u8>,
 ) -> Carried {
@@ -522,6 +554,12 @@ async fn hear(
             Err(_) => return None,
         }
     }
+}
+
+/// Writes to a client; what TLS has made of it must not wait here.
+async fn send(client: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    client.write_all(bytes).await?;
+    client.flush().await
 }
 
 /// Carries a response to the client.
@@ -557,7 +595,7 @@ async fn receive(
         }
         Err(_) => return Carried::Bad,
     };
-    if client.write_all(out).await.is_err() {
+    if send(client, out).await.is_err() {
         return Carried::Broken;
     }
     if !done && matches!(framing, Framing::Length(left) if left > CHUNK as u64) {
@@ -573,7 +611,7 @@ async fn receive(
         let Ok(progress) = framing.take(&read) else {
             return Carried::Broken;
         };
-        if client.write_all(&read[..progress.used]).await.is_err() {
+        if send(client, &read[..progress.used]).await.is_err() {
             return Carried::Broken;
         }
         reusable &= progress.used == read.len();
@@ -660,6 +698,17 @@ fn head(
             _ => {}
         }
         line(out, header.name.as_bytes(), header.value);
+    }
+    if let (Some(sticky), Some(target)) = (&asked.settings.sticky, asked.target) {
+        let set = text(response.headers, "set-cookie");
+        for cookie in sticky.mark(asked.group.arn(), target, set) {
+            line(out, b"set-cookie", cookie.as_bytes());
+        }
+    }
+    if let Some(lasts) = asked.kept {
+        for cookie in sticky::mark_group(asked.group.arn(), lasts) {
+            line(out, b"set-cookie", cookie.as_bytes());
+        }
     }
     // Both at once is how requests are smuggled (RFC 9112, 6.3).
     if chunked && (sized.is_some() || version == 0) {

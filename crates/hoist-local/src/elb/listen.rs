@@ -270,15 +270,16 @@ async fn converse(
 ) {
     let _ = stream.set_nodelay(true);
     let stream = match acceptor {
-        None => match express::serve(stream, peer, &front, &closing).await {
-            End::Closed => return,
-            End::HandOver(stream, read) => Prefixed::new(read, stream),
-        },
+        None => Prefixed::new(Vec::new(), stream),
         Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Prefixed::secure(stream),
             Ok(Err(error)) => return tracing::debug!(%error, %peer, "no TLS with a client"),
             Err(_) => return,
         },
+    };
+    let stream = match express::serve(stream, peer, &front, &closing).await {
+        End::Closed => return,
+        End::HandOver(stream) => stream,
     };
     let idle = front().idle;
     let service = service_fn(move |request| {

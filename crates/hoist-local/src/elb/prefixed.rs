@@ -43,6 +43,13 @@ impl Prefixed {
         }
     }
 
+    /// Puts back what was read of it: that is read first again.
+    pub fn unread(mut self, mut read: Vec<u8>) -> Self {
+        read.extend_from_slice(&self.before[self.taken..]);
+        (self.before, self.taken) = (read, 0);
+        self
+    }
+
     /// A connection in TLS.
     pub fn secure(stream: impl Into<TlsStream<TcpStream>>) -> Self {
         Self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::header::{COOKIE, SET_COOKIE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -66,13 +67,8 @@ pub async fn answer(
             None => return page(StatusCode::SERVICE_UNAVAILABLE),
         },
         Action::Sticky(shares, lasts) => {
-            let held = sticky::held_group(&parts.headers);
-            let returning = held.and_then(|held| {
-                let mut groups = shares.iter().map(|share| &share.group);
-                groups.find(|group| sticky::is_group(held, group.arn()))
-            });
             kept = Some(*lasts);
-            match returning.or_else(|| draw(shares)) {
+            match sticky::group(shares, sticky::lines(&parts.headers, &COOKIE)) {
                 Some(group) => group.clone(),
                 None => return page(StatusCode::SERVICE_UNAVAILABLE),
             }
@@ -98,16 +94,19 @@ pub async fn answer(
     let sticky = group.settings().sticky.clone();
     let held = sticky
         .as_ref()
-        .and_then(|sticky| sticky.held(&parts.headers));
+        .and_then(|sticky| sticky.held(sticky::lines(&parts.headers, &COOKIE)));
     let returning = held.and_then(|held| group.return_to(held));
     match exchange(&front, &group, returning, parts, body).await {
         Ok((mut response, lease)) => {
             if let Some(sticky) = sticky {
                 let target = lease.in_flight.pool().address();
-                sticky.mark(group.arn(), target, response.headers_mut());
+                let set = sticky::lines(response.headers(), &SET_COOKIE);
+                let cookies = sticky.mark(group.arn(), target, set);
+                sticky::add(response.headers_mut(), cookies);
             }
             if let Some(lasts) = kept {
-                sticky::mark_group(group.arn(), lasts, response.headers_mut());
+                let cookies = sticky::mark_group(group.arn(), lasts);
+                sticky::add(response.headers_mut(), cookies);
             }
             relay(&front, response, lease, client)
         }

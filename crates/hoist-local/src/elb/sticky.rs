@@ -3,10 +3,14 @@
 //! See "Sticky sessions for your Application Load Balancer" of the Elastic Load Balancing user guide.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use sha2::{Digest as _, Sha256};
+
+use super::group::Group;
+use super::rule::{Share, draw};
 
 /// How a group keeps its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,45 +31,48 @@ fn tag(group: &str, target: SocketAddr) -> String {
     hex::encode(&Sha256::digest(format!("{group} {target}"))[..16])
 }
 
-/// The value of a cookie that a client sent.
-fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'));
-    pairs
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(known, _)| *known == name)
-        .map(|(_, value)| value)
+/// The lines of a header, as far as they are text.
+pub fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter();
+    lines.filter_map(|line| line.to_str().ok())
 }
 
-/// The group that a client was given to come back to.
-pub fn held_group(headers: &HeaderMap) -> Option<&str> {
-    sent(headers, GROUP)
+/// The value of a cookie that a client sent, by the lines of its header.
+fn sent<'a>(mut cookies: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
+    cookies.find_map(|line| {
+        let mut pairs = line.split(';').filter_map(|it| it.trim().split_once('='));
+        pairs.find(|(known, _)| *known == name).map(|it| it.1)
+    })
 }
 
-/// Whether a group is the one that the client comes back to.
-pub fn is_group(held: &str, group: &str) -> bool {
-    held == group_tag(group)
+/// The group that a client comes back to by its cookies, else one drawn by weight.
+pub fn group<'a, 'c>(
+    shares: &'a [Share],
+    cookies: impl Iterator<Item = &'c str>,
+) -> Option<&'a Arc<Group>> {
+    let returning = sent(cookies, GROUP).and_then(|held| {
+        let mut groups = shares.iter().map(|share| &share.group);
+        groups.find(|group| held == group_tag(group.arn()))
+    });
+    returning.or_else(|| draw(shares))
 }
 
 fn group_tag(group: &str) -> String {
     hex::encode(&Sha256::digest(group)[..16])
 }
 
-/// Adds the cookies of a group to the response of a target.
-pub fn mark_group(group: &str, lasts: Duration, headers: &mut HeaderMap) {
-    both(GROUP, &group_tag(group), lasts, headers);
+/// The cookies of a group, for the response of a target.
+pub fn mark_group(group: &str, lasts: Duration) -> Vec<String> {
+    both(GROUP, &group_tag(group), lasts)
 }
 
-/// Adds a cookie, and its twin for requests of other sites, which get no cookie without SameSite=None.
-fn both(name: &str, value: &str, lasts: Duration, headers: &mut HeaderMap) {
+/// A cookie, and its twin for requests of other sites, which get no cookie without SameSite=None.
+fn both(name: &str, value: &str, lasts: Duration) -> Vec<String> {
     let ends = expires(lasts);
-    add(headers, format!("{name}={value}; Expires={ends}; Path=/"));
-    add(
-        headers,
+    vec![
+        format!("{name}={value}; Expires={ends}; Path=/"),
         format!("{name}CORS={value}; Expires={ends}; Path=/; SameSite=None"),
-    );
+    ]
 }
 
 fn expires(lasts: Duration) -> String {
@@ -73,18 +80,21 @@ fn expires(lasts: Duration) -> String {
     ends.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-fn add(headers: &mut HeaderMap, line: String) {
-    if let Ok(line) = HeaderValue::try_from(line) {
-        headers.append(SET_COOKIE, line);
+/// Adds cookies to a response.
+pub fn add(headers: &mut HeaderMap, cookies: Vec<String>) {
+    for line in cookies {
+        if let Ok(line) = HeaderValue::try_from(line) {
+            headers.append(SET_COOKIE, line);
+        }
     }
 }
 
 impl Sticky {
-    /// What the client was given to come back with.
-    pub fn held<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+    /// What the client was given to come back with, by the lines of its cookies.
+    pub fn held<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         match self {
-            Sticky::Balancer(_) => sent(headers, BALANCER),
-            Sticky::Application { .. } => sent(headers, APPLICATION),
+            Sticky::Balancer(_) => sent(cookies, BALANCER),
+            Sticky::Application { .. } => sent(cookies, APPLICATION),
         }
     }
 
@@ -93,31 +103,23 @@ impl Sticky {
         held == tag(group, target)
     }
 
-    /// Adds the cookies to the response of a target.
-    pub fn mark(&self, group: &str, target: SocketAddr, headers: &mut HeaderMap) {
-        let (name, lasts) = match self {
-            Sticky::Balancer(lasts) => (BALANCER, lasts),
+    /// The cookies for the response of a target, which itself sets these.
+    pub fn mark<'a>(
+        &self,
+        group: &str,
+        target: SocketAddr,
+        set: impl Iterator<Item = &'a str>,
+    ) -> Vec<String> {
+        match self {
+            Sticky::Balancer(lasts) => both(BALANCER, &tag(group, target), *lasts),
             Sticky::Application { cookie, lasts } => {
-                let mut set = headers
-                    .get_all(SET_COOKIE)
-                    .iter()
-                    .filter_map(|it| it.to_str().ok());
-                if !set.any(|line| {
-                    line.split('=')
-                        .next()
-                        .is_some_and(|name| name.trim() == cookie)
-                }) {
-                    return;
+                let mut names = set.filter_map(|line| line.split('=').next());
+                if !names.any(|name| name.trim() == cookie) {
+                    return Vec::new();
                 }
-                (APPLICATION, lasts)
+                let (value, ends) = (tag(group, target), expires(*lasts));
+                vec![format!("{APPLICATION}={value}; Expires={ends}; Path=/")]
             }
-        };
-        let value = tag(group, target);
-        if name == BALANCER {
-            both(name, &value, *lasts, headers);
-        } else {
-            let ends = expires(*lasts);
-            add(headers, format!("{name}={value}; Expires={ends}; Path=/"));
         }
     }
 }
@@ -133,13 +135,7 @@ mod tests {
             "10.0.0.2:80".parse().unwrap(),
         );
         let sticky = Sticky::Balancer(Duration::from_secs(60));
-        let mut answer = HeaderMap::new();
-        sticky.mark("tg", one, &mut answer);
-        let given: Vec<&str> = answer
-            .get_all(SET_COOKIE)
-            .iter()
-            .map(|it| it.to_str().unwrap())
-            .collect();
+        let given = sticky.mark("tg", one, std::iter::empty());
         assert!(
             given[0].starts_with("AWSALB=")
                 && given[0].contains("; Path=/")
@@ -147,9 +143,8 @@ mod tests {
             "{given:?}"
         );
         let cookie = given[0].split(';').next().unwrap();
-        let mut request = HeaderMap::new();
-        request.insert(COOKIE, format!("a=b; {cookie}").parse().unwrap());
-        let held = sticky.held(&request).unwrap();
+        let sent = ["x=y".to_owned(), format!("a=b; {cookie}")];
+        let held = sticky.held(sent.iter().map(String::as_str)).unwrap();
         assert!(Sticky::is_meant(held, "tg", one));
         assert!(!Sticky::is_meant(held, "tg", two));
         assert!(!Sticky::is_meant(held, "other", one));
@@ -163,16 +158,15 @@ mod tests {
             lasts: Duration::from_secs(60),
         };
         let mut answer = HeaderMap::new();
-        answer.append(SET_COOKIE, HeaderValue::from_static("other=1"));
-        sticky.mark("tg", one, &mut answer);
-        assert_eq!(answer.get_all(SET_COOKIE).iter().count(), 1);
-        answer.append(SET_COOKIE, HeaderValue::from_static("session=1; Path=/"));
-        sticky.mark("tg", one, &mut answer);
+        let set = ["other=1"];
+        add(&mut answer, sticky.mark("tg", one, set.into_iter()));
+        assert_eq!(lines(&answer, &SET_COOKIE).count(), 0);
+        let set = ["other=1", "session=1; Path=/"];
+        add(&mut answer, sticky.mark("tg", one, set.into_iter()));
+        let given: Vec<&str> = lines(&answer, &SET_COOKIE).collect();
         assert!(
-            answer
-                .get_all(SET_COOKIE)
-                .iter()
-                .any(|it| it.as_bytes().starts_with(b"AWSALBAPP-0="))
+            given.len() == 1 && given[0].starts_with("AWSALBAPP-0="),
+            "{given:?}"
         );
     }
 }

@@ -420,3 +420,91 @@ async fn a_network_listener_carries_bytes() {
     client.read_to_string(&mut answer).await.unwrap();
     assert_eq!(answer, "dcba");
 }
+
+/// Says its name, and whether it was told that the client speaks TLS.
+async fn introduce(name: &'static str, mut stream: BufReader<TcpStream>) {
+    loop {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => seen.push(byte.to_ascii_lowercase()),
+                Err(_) => return,
+            }
+        }
+        let seen = String::from_utf8(seen).unwrap();
+        let secure = seen.contains("\r\nx-forwarded-proto: https\r\n");
+        let said = format!("{name} {secure}");
+        let length = said.len();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{said}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn clients_in_tls_come_back_to_their_target_by_either_way() {
+    let (_, group) = balance(target(|_, it| introduce("one", it)).await, LONG).await;
+    group.register(target(|_, it| introduce("two", it)).await);
+    while group.healthy() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut settings = Settings::clone(&group.settings());
+    settings.sticky = Some(sticky::Sticky::Balancer(LONG));
+    group.set(settings);
+    let ip = "127.0.0.1".parse().unwrap();
+    let listener = Listener::open(ip, 0, Speech::Https, LONG, Arc::new(Direct))
+        .await
+        .unwrap();
+    let issued = crate::acm::issue::issue(&["h".into()], 0).unwrap();
+    let shown = crate::acm::kept::certified(&issued.certificate, None, &issued.key).unwrap();
+    listener.show(vec![(vec!["h".into()], Arc::new(shown))]);
+    let share = Share { group, weight: 1 };
+    let rules = Rules {
+        rules: Vec::new(),
+        default: Action::Sticky(vec![share], LONG),
+    };
+    listener.set(rules, LONG);
+    let ask = async |more: &str| {
+        let mut client = crate::elb::outward::reach(&Direct, listener.address(), true)
+            .await
+            .unwrap();
+        let mut all = String::new();
+        for last in [false, true] {
+            let end = if last { "connection: close\r\n" } else { "" };
+            let request = format!("GET / HTTP/1.1\r\nhost: h\r\n{more}{end}\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.flush().await.unwrap();
+            if !last {
+                while !all.ends_with(" true") {
+                    let mut buffer = [0; 1024];
+                    let read = client.read(&mut buffer).await.unwrap();
+                    assert!(read > 0, "{all}");
+                    all.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+                }
+            }
+        }
+        client.read_to_string(&mut all).await.unwrap();
+        all
+    };
+    // Nobody comes back without a cookie; `TE` is for the long way.
+    for way in ["", "te: trailers\r\n"] {
+        let first = ask(way).await;
+        assert!(
+            first.contains("one true") && first.contains("two true"),
+            "{first}"
+        );
+        for name in ["one", "two"] {
+            let before = first.split(&format!("\r\n\r\n{name} true")).next().unwrap();
+            let mut cookies = Vec::new();
+            for cookie in ["AWSALB=", "AWSALBCORS=", "AWSALBTG=", "AWSALBTGCORS="] {
+                let line = before.rsplit(cookie).next().unwrap();
+                assert!(line.len() < before.len(), "{cookie} {before}");
+                cookies.push(format!("{cookie}{}", line.split(';').next().unwrap()));
+            }
+            let cookies = cookies.join("; ");
+            for again in ["", "te: trailers\r\n"] {
+                let said = ask(&format!("cookie: {cookies}\r\n{again}")).await;
+                assert_eq!(said.matches(&format!("{name} true")).count(), 2, "{said}");
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cancel::Cancel;
 use crate::event::{Events, Step};
 use crate::failure::{Failure, Kind};
+use crate::journal::{Journal, What};
 use crate::refusal::refused;
 use crate::service::{self, InFlight};
 use crate::table::tail;
@@ -108,6 +109,33 @@ pub async fn describe(aws: &Client, name: &str) -> Result<Value, Failure> {
             &error,
         )),
     }
+}
+
+/// The settings of the target group that went with a revision when it was last deployed, as the journal of this machine knows it.
+pub fn checked_by(
+    journal: &Journal,
+    cluster: &str,
+    service: &str,
+    revision: &str,
+) -> Option<Value> {
+    let entries = journal.entries().unwrap_or_default();
+    entries
+        .into_iter()
+        .rev()
+        .find_map(|entry| match entry.what {
+            What::Checking {
+                cluster: its_cluster,
+                service: its_service,
+                task_definition,
+                group,
+            } if its_cluster == cluster
+                && its_service == service
+                && task_definition == revision =>
+            {
+                Some(group)
+            }
+            _ => None,
+        })
 }
 
 fn is_active(definition: &Value) -> bool {

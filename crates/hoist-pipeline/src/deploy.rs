@@ -19,9 +19,10 @@ use crate::killed::{self, Last};
 use crate::release;
 use crate::rollout::{Mover, Ready};
 use crate::schedules::Fresh;
+use crate::table::tail;
 use crate::together::Together;
 use crate::work::{self, Work};
-use crate::{back, existing, gate, resume, select, service, telemetry, url};
+use crate::{back, existing, gate, resume, select, service, target_group, telemetry, url};
 
 /// What is deployed.
 pub enum Version<'a> {
@@ -255,6 +256,27 @@ impl Request<'_> {
         }
     }
 
+    /// That what is asked for one service is asked of one.
+    ///
+    /// # Errors
+    /// `Configuration` where `services` are more.
+    pub fn names_one(&self, services: usize) -> Result<(), Failure> {
+        let what = match &self.version {
+            Version::Killed => return Ok(()),
+            _ if self.count.is_some() => "--count would set the number of tasks",
+            Version::Revision(_) => "--revision would name a revision",
+            _ => return Ok(()),
+        };
+        if services < 2 {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Configuration,
+            format!("{what} of {services} services"),
+        )
+        .hint("name the one that it is for: --service NAME"))
+    }
+
     fn summary(&self, deployed: &Deployed) -> &'static str {
         match (self.until, deployed.changed()) {
             (Until::Deployed, true) if matches!(self.version, Version::LastGood) => {
@@ -363,19 +385,7 @@ impl Run<'_> {
         }
         let keys: Vec<&str> = works.iter().map(Work::key).collect();
         step.finish(format!("{} ok", keys.join(", ")));
-        let one_only = match &request.version {
-            Version::Killed => None,
-            _ if request.count.is_some() => Some("--count would set the number of tasks"),
-            Version::Revision(_) => Some("--revision would name a revision"),
-            _ => None,
-        };
-        if let Some(what) = one_only.filter(|_| works.len() > 1) {
-            return Err(Failure::new(
-                Kind::Configuration,
-                format!("{what} of {} services", works.len()),
-            )
-            .hint("name the one that it is for: --service NAME"));
-        }
+        request.names_one(works.len())?;
         let killed = match self.last {
             Last::Killed(killed) => Some(&**killed),
             Last::Ended | Last::Alive(_) => None,
@@ -595,6 +605,13 @@ impl Run<'_> {
                 if let Some(flying) = self.cancel.or(flying).await? {
                     let pause = mover.pause();
                     let (cancel, events) = (self.cancel, self.events);
+                    let killed = mover.killed.filter(|_| mover.embedded);
+                    // The way back may not end without.
+                    if let Some(left) =
+                        killed.and_then(|killed| killed.retargeted(work.cluster(), work.name()))
+                    {
+                        left.put_back(aws, events).await;
+                    }
                     back::take_back(
                         aws,
                         work.name(),
@@ -621,7 +638,20 @@ impl Run<'_> {
             }
         };
         let definition = self.cancel.or(back::describe(aws, &arn)).await?;
-        let ready = Ready::existing(work, live, arn, definition);
+        let went_with = match self.request.version {
+            Version::Current => None,
+            _ => back::checked_by(self.journal, work.cluster(), work.name(), &arn),
+        };
+        if let (false, Some(wanted)) = (mover.embedded, &went_with) {
+            let differing = target_group::differing(aws, &live, wanted).await;
+            if let Ok(Some(differing)) = differing {
+                let deployed_as = format!("{} was deployed with", tail(&arn));
+                let text = differing.left_alone(&deployed_as);
+                self.events.warn(Step::Deploy, text);
+            }
+        }
+        let mut ready = Ready::existing(work, live, arn, definition);
+        ready.work.target_group = went_with;
         Ok(Found::Ready(Box::new(ready)))
     }
 

@@ -89,6 +89,26 @@ pub enum What {
         #[serde(default)]
         created: bool,
     },
+    /// The settings of the target group that are to go with a revision.
+    Checking {
+        /// Cluster name or ARN.
+        cluster: String,
+        /// Service name.
+        service: String,
+        /// Task definition ARN.
+        task_definition: String,
+        /// Members of CreateTargetGroup, with `Attributes`.
+        group: Value,
+    },
+    /// The target group of a service is about to be changed, until it is known that the revision serves.
+    Retargeting {
+        /// Cluster name or ARN.
+        cluster: String,
+        /// Service name.
+        service: String,
+        /// The target group, what it says so far and what it is to say.
+        change: Value,
+    },
     /// Services are about to be moved, wave by wave: all that the run has in mind, before the first call.
     Releasing(Box<ReleasePlan>),
     /// A task that comes before the services is about to be started.
@@ -360,6 +380,17 @@ mod tests {
             What::Releasing(Box::new(plan)),
             What::Resumed,
             What::Ran { task: "m".into() },
+            What::Checking {
+                cluster: "c".into(),
+                service: "web".into(),
+                task_definition: "web:2".into(),
+                group: serde_json::json!({ "HealthCheckPath": "/" }),
+            },
+            What::Retargeting {
+                cluster: "c".into(),
+                service: "web".into(),
+                change: serde_json::json!({ "arn": "tg" }),
+            },
         ];
         for what in &all {
             journal.record(what.clone()).unwrap();

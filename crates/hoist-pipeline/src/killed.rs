@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::journal::{Entry, Intended, Journal, ReleasePlan, What};
+use crate::target_group::Retarget;
 
 /// What the journal says of the newest run that touched anything.
 pub enum Last {
@@ -135,6 +136,19 @@ impl Killed {
             .iter()
             .filter(|one| one.cluster == cluster && one.service == service)
             .any(|one| one.previous.is_none() && self.trace(one) != Trace::Untouched)
+    }
+
+    /// What it changed of a service's target group, or was about to.
+    pub fn retargeted(&self, cluster: &str, service: &str) -> Option<Retarget> {
+        let of = |what: &What| match what {
+            What::Retargeting {
+                cluster: its_cluster,
+                service: its_service,
+                change,
+            } if its_cluster == cluster && its_service == service => Retarget::left(change),
+            _ => None,
+        };
+        self.entries.iter().rev().find_map(|entry| of(&entry.what))
     }
 
     /// How far it came with a task that was started from this revision, as hoist.yaml describes it; `None` if it was not.

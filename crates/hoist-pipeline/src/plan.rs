@@ -12,11 +12,16 @@ use crate::drift::{self, Drift};
 use crate::event::{Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::image::Builder;
+use crate::journal::Journal;
 use crate::parallel::Boxed;
 use crate::refusal::refused;
+use crate::rollout::Ready;
+use crate::table::tail;
 use crate::target_group::{self, Retarget};
 use crate::work::{self, Work};
-use crate::{back, existing, express, provision, resolve, scaling, schedules, service, status};
+use crate::{
+    back, existing, express, provision, resolve, scaling, schedules, select, service, status,
+};
 
 /// Stands for the digest of an image that is not built yet.
 const TO_BE_BUILT: &str = "to-be-built";
@@ -139,6 +144,9 @@ async fn foresee(request: &Request<'_>, cancel: &Cancel, events: &Events) -> Res
     {
         events.warn(Step::Check, warning);
     }
+    if matches!(request.version, Version::Revision(_)) {
+        request.names_one(works.len())?;
+    }
     let image = match &request.version {
         Version::Source {
             workspace, build, ..
@@ -162,11 +170,12 @@ async fn foresee(request: &Request<'_>, cancel: &Cancel, events: &Events) -> Res
                 reference: found.reference,
             }
         }
-        Version::Written
-        | Version::Revision(_)
-        | Version::Current
-        | Version::LastGood
-        | Version::Killed => ImagePlan {
+        Version::Revision(number) => ImagePlan {
+            built: false,
+            why: format!("revision {number} names its images"),
+            reference: String::new(),
+        },
+        Version::Written | Version::Current | Version::LastGood | Version::Killed => ImagePlan {
             built: false,
             why: "the definitions name their images".to_owned(),
             reference: String::new(),
@@ -196,7 +205,8 @@ async fn foresee(request: &Request<'_>, cancel: &Cancel, events: &Events) -> Res
         },
         changes,
         image,
-        before: if changes {
+        // Tasks run first with what is new.
+        before: if changes && !matches!(request.version, Version::Revision(_)) {
             project.release.before.clone()
         } else {
             Vec::new()
@@ -236,7 +246,7 @@ async fn schedule_plan(
         }
         Err(failure) => return Err(failure),
     };
-    let name = crate::table::tail(&started.task_definition).to_owned();
+    let name = tail(&started.task_definition).to_owned();
     let (what, changes) = match service {
         _ if started.follows() => (
             format!(
@@ -282,8 +292,6 @@ async fn one(
 ) -> Result<ServicePlan, Failure> {
     let aws = request.aws;
     let live = service::describe_if_cluster(aws, work.cluster(), work.name()).await?;
-    let reference = Some(image).filter(|image| !image.is_empty());
-    work.overlay(aws, live.as_ref(), reference).await?;
     let running = match live
         .as_ref()
         .and_then(|live| live["taskDefinition"].as_str())
@@ -293,14 +301,35 @@ async fn one(
     };
     let mut notes = Vec::new();
     let mut provisions = Vec::new();
-    if request.embedded {
-        // As the provision step does: identifiers become those of the embedded account.
-        provisions = provision::foresee(aws, work.wanted(&request.project.app)).await?;
-        if live.is_some() && !work.can_create {
-            work.service_definition = Value::Null;
+    let mut is_other = false;
+    let mut says = "hoist.yaml says".to_owned();
+    match request.version {
+        Version::Revision(number) => {
+            let live = select::live(aws, &work.service).await?;
+            let arn = back::numbered(aws, &live, number).await?;
+            is_other = live["taskDefinition"] != *arn;
+            says = format!("{} was deployed with", tail(&arn));
+            notes.push(format!("{} is deployed as it was registered", tail(&arn)));
+            let definition = back::describe(aws, &arn).await?;
+            let journal = Journal::open(&request.journal).ok();
+            let went_with = journal
+                .and_then(|journal| back::checked_by(&journal, work.cluster(), work.name(), &arn));
+            work = Ready::existing(work, live, arn, definition).work;
+            work.target_group = went_with;
         }
-    } else {
-        resolve::resolve(aws, &mut work, live.as_ref(), events).await?;
+        _ => {
+            let reference = Some(image).filter(|image| !image.is_empty());
+            work.overlay(aws, live.as_ref(), reference).await?;
+            if request.embedded {
+                // As the provision step does: identifiers become those of the embedded account.
+                provisions = provision::foresee(aws, work.wanted(&request.project.app)).await?;
+                if live.is_some() && !work.can_create {
+                    work.service_definition = Value::Null;
+                }
+            } else {
+                resolve::resolve(aws, &mut work, live.as_ref(), events).await?;
+            }
+        }
     }
     if live.is_none() && !work.can_create {
         notes.push(
@@ -318,7 +347,7 @@ async fn one(
         &hoist_ecs::normalise_task_definition(&work.task_definition),
     );
     let service_definition = match &live {
-        Some(live) if express::is(live) => {
+        Some(live) if express::is(live) && hoist_ecs::is_express(&work.service_definition) => {
             let runs = express::configuration(aws, live).await?;
             differences(&runs, express::changes(&runs, &work.service_definition))
         }
@@ -361,7 +390,7 @@ async fn one(
     let target_group = match &retarget {
         Some(retarget) if request.embedded => retarget.changes(),
         Some(retarget) => {
-            notes.push(retarget.left_alone());
+            notes.push(retarget.left_alone(&says));
             Vec::new()
         }
         None => Vec::new(),
@@ -384,7 +413,8 @@ async fn one(
         }
         _ => None,
     };
-    let moves = !task_definition.is_empty()
+    let moves = is_other
+        || !task_definition.is_empty()
         || !service_definition.is_empty()
         || count_before != Some(count_after)
         || request.force
@@ -426,7 +456,7 @@ async fn one(
         revision: live
             .as_ref()
             .and_then(|live| live["taskDefinition"].as_str())
-            .map(|arn| crate::table::tail(arn).to_owned()),
+            .map(|arn| tail(arn).to_owned()),
         task_definition,
         service_definition,
         target_group,

@@ -131,7 +131,8 @@ pub async fn tell(aws: &Client, journal: &Journal, killed: &Killed, events: &Eve
         .collect();
     let seen = parallel::all(AT_ONCE, looks).await;
     let mut untouched = Vec::new();
-    let mut is_settled = killed.taking_back().is_none();
+    let mut is_settled =
+        killed.taking_back().is_none() && put_back(aws, killed, &seen, events).await;
     let mut said = false;
     for (one, seen) in killed.plan.services.iter().zip(&seen) {
         let revision = tail(&one.task_definition);
@@ -196,6 +197,23 @@ pub async fn tell(aws: &Client, journal: &Journal, killed: &Killed, events: &Eve
     if let Err(error) = journal.record_of(&killed.run, end) {
         events.warn(Step::Check, format!("failed to write the journal: {error}"));
     }
+}
+
+/// Puts back what a run that was killed changed of the target groups of services that do not run its revision. Returns whether all are
+/// what they were.
+async fn put_back(aws: &Client, killed: &Killed, seen: &[Seen], events: &Events) -> bool {
+    let mut is_done = true;
+    for (one, seen) in killed.plan.services.iter().zip(seen) {
+        let is_lost = matches!(
+            seen,
+            Seen::Asked(Ok(Fate::NeverBegun | Fate::RolledBack | Fate::Ended(_)))
+        );
+        let left = killed.retargeted(&one.cluster, &one.service);
+        if let Some(left) = left.filter(|_| is_lost) {
+            is_done &= left.put_back(aws, events).await;
+        }
+    }
+    is_done
 }
 
 /// What is seen now of a service of a run that was killed.
@@ -287,5 +305,7 @@ async fn look(
     };
     let live = service::describe(aws, &wanted.cluster, &wanted.service).await?;
     let definition = back::describe(aws, &wanted.task_definition).await?;
-    Ok(Ready::resumed(work.clone(), live, wanted, definition, came))
+    let left = killed.retargeted(&wanted.cluster, &wanted.service);
+    let ready = Ready::resumed(work.clone(), live, wanted, definition, came);
+    Ok(ready.with_retarget(left.filter(|_| mover.embedded)))
 }

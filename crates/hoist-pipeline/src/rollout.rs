@@ -118,6 +118,22 @@ impl Ready {
         }
     }
 
+    /// The same, with what a run that was killed changed of its target group.
+    #[must_use]
+    pub fn with_retarget(self, left: Option<Retarget>) -> Ready {
+        if let Some(left) = left {
+            let _ = self.retarget.set(left);
+        }
+        self
+    }
+
+    /// Puts back what was changed of its target group.
+    async fn put_back(&self, aws: &Client, events: &Events) {
+        if let Some(retarget) = self.retarget.get() {
+            retarget.put_back(aws, events).await;
+        }
+    }
+
     /// What the journal keeps of it, so that another run can go on with it.
     pub fn intended(&self) -> Intended {
         Intended {
@@ -375,9 +391,7 @@ impl Mover<'_> {
         previous: &str,
         events: &Events,
     ) -> Result<(), Failure> {
-        if let Some(retarget) = ready.retarget.get() {
-            retarget.put_back(self.aws, events).await;
-        }
+        ready.put_back(self.aws, events).await;
         let live = select::live(self.aws, &ready.work.service).await?;
         let definition = back::describe(self.aws, previous).await?;
         let back = Ready::existing(ready.work.clone(), live, previous.to_owned(), definition);
@@ -443,8 +457,16 @@ impl Mover<'_> {
                     step.finish(format!("{} serves", revision.name()));
                     return Ok(true);
                 }
-                Fate::RolledBack => return Err(Failure::new(Kind::RolledBack, what)),
-                Fate::Ended(_) => return Err(Failure::new(Kind::NotRolledBack, what)),
+                Fate::RolledBack | Fate::Ended(_) => {
+                    ready.put_back(aws, events).await;
+                    return Err(Failure::new(
+                        match fate {
+                            Fate::RolledBack => Kind::RolledBack,
+                            _ => Kind::NotRolledBack,
+                        },
+                        what,
+                    ));
+                }
                 Fate::Replaced => return Err(Failure::new(Kind::Superseded, what)),
             }
         }
@@ -488,6 +510,11 @@ impl Mover<'_> {
                     format!("--count {count} was not applied to it; deploy again for that"),
                 );
             }
+            let killed = self.killed.filter(|_| self.embedded);
+            let left = killed.and_then(|killed| killed.retargeted(work.cluster(), work.name()));
+            if let Some(left) = left {
+                let _ = ready.retarget.set(left);
+            }
             ready.asked.store(true, Ordering::Relaxed);
             began_with = Some(flying.arn);
         }
@@ -524,9 +551,27 @@ impl Mover<'_> {
                 }
             };
             self.cancel.or(async { Ok(()) }).await?;
+            let (cluster, service) = (work.cluster().to_owned(), work.name().to_owned());
+            if let Some(group) = &work.target_group {
+                let checking = What::Checking {
+                    cluster: cluster.clone(),
+                    service: service.clone(),
+                    task_definition: revision.arn.clone(),
+                    group: group.clone(),
+                };
+                record(self.journal, checking)?;
+            }
+            if let Some(retarget) = ready.retarget.get() {
+                let retargeting = What::Retargeting {
+                    cluster: cluster.clone(),
+                    service: service.clone(),
+                    change: retarget.noted(),
+                };
+                record(self.journal, retargeting)?;
+            }
             let deploying = What::Deploying {
-                cluster: work.cluster().to_owned(),
-                service: work.name().to_owned(),
+                cluster,
+                service,
                 task_definition: revision.arn.clone(),
                 created: live.is_none(),
             };
@@ -560,9 +605,7 @@ impl Mover<'_> {
             match self.cancel.grant(watch::GRACE, call).await {
                 Ok(Ok(done)) => answer = Some(done),
                 Ok(Err(failure)) => {
-                    if let Some(retarget) = ready.retarget.get() {
-                        retarget.put_back(aws, events).await;
-                    }
+                    ready.put_back(aws, events).await;
                     return Err(failure);
                 }
                 Err(signal) => {

@@ -102,6 +102,22 @@ impl Retarget {
         })
     }
 
+    /// What a run that was killed left changed, as its journal keeps it; see [`Retarget::noted`].
+    pub fn left(noted: &Value) -> Option<Retarget> {
+        Some(Retarget {
+            arn: noted["arn"].as_str()?.to_owned(),
+            name: read::text(noted, "name").to_owned(),
+            before: noted["before"].as_object()?.clone(),
+            after: noted["after"].as_object()?.clone(),
+            is_changed: AtomicBool::new(true),
+        })
+    }
+
+    /// What the journal keeps of it, so that another run can put it back.
+    pub fn noted(&self) -> Value {
+        json!({ "arn": self.arn, "name": self.name, "before": self.before, "after": self.after })
+    }
+
     /// The differences.
     pub fn changes(&self) -> Vec<Change> {
         hoist_ecs::diff(
@@ -120,10 +136,11 @@ impl Retarget {
         all.join(", ")
     }
 
-    /// On a real account the group is its owner's: what hoist leaves alone, and how to change it.
-    pub fn left_alone(&self) -> String {
+    /// On a real account the group is its owner's: what hoist leaves alone, and how to change it. It is not what
+    /// `wanted` ("hoist.yaml says").
+    pub fn left_alone(&self, wanted: &str) -> String {
         format!(
-            "the target group {} is not what hoist.yaml says, and stays as it is: {}",
+            "the target group {} is not what {wanted}, and stays as it is: {}",
             self.name,
             self.in_words()
         )
@@ -159,12 +176,14 @@ impl Retarget {
     }
 
     /// Makes the settings what they were, if they were changed. What cannot be put back is told: the way back may not end without.
-    pub async fn put_back(&self, aws: &Client, events: &Events) {
+    /// Returns whether they are what they were.
+    pub async fn put_back(&self, aws: &Client, events: &Events) -> bool {
         if !self.is_changed.swap(false, Ordering::Relaxed) {
-            return;
+            return true;
         }
         let name = &self.name;
-        match self.set(aws, &self.before).await {
+        let set = self.set(aws, &self.before).await;
+        match &set {
             Ok(()) => events.note(
                 Step::Deploy,
                 format!("put the settings of the target group {name} back"),
@@ -177,6 +196,7 @@ impl Retarget {
                 ),
             ),
         }
+        set.is_ok()
     }
 
     async fn set(&self, aws: &Client, settings: &Map<String, Value>) -> Result<(), AwsError> {
@@ -291,8 +311,12 @@ mod tests {
             .map(|asked| asked["HealthCheckPath"].clone())
             .collect();
         assert_eq!(paths, ["/ready", "/healthz"]);
+        // As another run finds it in the journal.
+        let left = Retarget::left(&both.noted()).unwrap();
+        assert!(left.put_back(aws, &events).await);
+        assert_eq!(endpoint.asked("ModifyTargetGroup").len(), 3);
         let asked = endpoint.asked("ModifyTargetGroupAttributes");
-        assert_eq!(asked.len(), 2);
+        assert_eq!(asked.len(), 3);
         assert_eq!(asked[1]["Attributes.member.1.Value"], "5");
         assert!(endpoint.asked("ModifyTargetGroup")[0]["HealthCheckIntervalSeconds"].is_null());
     }

@@ -137,7 +137,7 @@ impl std::fmt::Display for Progress {
 }
 
 /// `ROLLBACK_IN_PROGRESS` as `rollback in progress`.
-fn words(constant: &str) -> String {
+pub(crate) fn words(constant: &str) -> String {
     constant.replace('_', " ").to_lowercase()
 }
 

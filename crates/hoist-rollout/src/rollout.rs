@@ -97,6 +97,8 @@ pub struct Rollout {
     pub(crate) draining: BTreeMap<(String, String, u16), Timestamp>,
     /// The last moment at which our deployment was not seen in its stage.
     pub(crate) stage_since: Option<Timestamp>,
+    /// When a deployment was first seen to wait in a PAUSE hook: ARN and id.
+    pub(crate) paused: BTreeMap<(String, String), Timestamp>,
     /// The last moment at which our deployment was not seen on its way back.
     pub(crate) back_since: Option<Timestamp>,
     /// The last moment at which not every task was seen in its place.
@@ -120,6 +122,7 @@ impl Rollout {
             once_healthy: BTreeSet::new(),
             draining: BTreeMap::new(),
             stage_since: None,
+            paused: BTreeMap::new(),
             back_since: None,
             unsettled_at: None,
         }
@@ -171,6 +174,11 @@ impl Rollout {
             }
             Observation::ServiceMissing { at } => self.missing_at = self.missing_at.max(Some(*at)),
             Observation::Deployment(deployment) => {
+                if let Some(pause) = &deployment.pause {
+                    let key = (deployment.arn.clone(), pause.hook.clone());
+                    let at = self.paused.entry(key).or_insert(deployment.at);
+                    *at = deployment.at.min(*at);
+                }
                 let old = self.deployments.get(&deployment.arn);
                 if old.is_none_or(|old| supersedes(old, deployment)) {
                     let old = self

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::{self, Hopeless};
 use crate::observation::{ServiceSeen, TaskSeen};
+use crate::progress;
 use crate::rollout::Rollout;
 use crate::status::DeploymentStatus;
 
@@ -170,7 +171,9 @@ fn by_service_deployment(
                 },
                 _ => Found::Waiting {
                     rolling_back: false,
-                    also: Some(format!("the service deployment to end (it is {word})")),
+                    also: Some(paused(rollout).unwrap_or_else(|| {
+                        format!("the service deployment to end (it is {word})")
+                    })),
                 },
             }
         }
@@ -211,6 +214,18 @@ fn by_service_deployment(
             Some(by) => Found::End(Verdict::Superseded { by }),
         },
     }
+}
+
+/// Whose word our deployment waits for, and what gives it.
+fn paused(rollout: &Rollout) -> Option<String> {
+    let ours = rollout.our_deployment()?;
+    let hook = &ours.pause.as_ref()?.hook;
+    let since = rollout.paused.get(&(ours.arn.clone(), hook.clone()))?;
+    let since = since.strftime("%H:%M:%S UTC");
+    let stage = progress::words(&ours.stage);
+    Some(format!(
+        "somebody's word in the PAUSE hook {hook} ({stage}) since {since}: `hoist continue` lets it go on, `hoist continue --roll-back` takes it back"
+    ))
 }
 
 /// For endpoints without service deployments: the entries of `deployments`, never their mere number.

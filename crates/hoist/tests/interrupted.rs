@@ -111,6 +111,94 @@ fn a_run_that_was_killed_is_resumed_and_another_deployment_is_told_to_wait() {
         .says("nothing to resume");
 }
 
+/// A service that is checked at this path.
+fn checked_at(path: &str) -> String {
+    format!(
+        "app: shop
+services:
+  web:
+    port: 8080
+    count: 1
+    failure-budget: 1
+    deregistration-delay: 0
+    health: {{ path: {path}, expect: '200', unhealthy: 2 }}
+    url: {{ path: /healthz }}
+"
+    )
+}
+
+#[test]
+fn a_health_check_that_a_killed_run_changed_is_put_back_and_a_rollback_brings_its_own() {
+    let sandbox = Sandbox::new();
+    write(
+        &sandbox.project(),
+        &checked_at("/healthz"),
+        "ENV GREETING=one",
+    );
+    sandbox.deploy(&[]).expect(0);
+    let (eyes, proxy) = (Eyes::on(&sandbox), Proxy::before(&sandbox));
+    let path = || {
+        let query = "TargetGroups[0].HealthCheckPath";
+        let arguments = ["elbv2", "describe-target-groups", "--query", query];
+        let run = sandbox.client("aws", &arguments);
+        run.expect(0).stdout.trim().trim_matches('"').to_owned()
+    };
+
+    // It was changed, and ECS never asked: the next deployment puts it back before it begins.
+    let two = || write(&sandbox.project(), &checked_at("/"), "ENV GREETING=two");
+    two();
+    deploy_until(&sandbox, &proxy, "UpdateService", 0, Moment::Unsent);
+    assert_eq!(path(), "/");
+    write(
+        &sandbox.project(),
+        &checked_at("/healthz"),
+        "ENV GREETING=one",
+    );
+    sandbox
+        .deploy(&[])
+        .expect(0)
+        .says("ECS never began that deployment")
+        .says("put the settings of the target group shop-web back");
+    assert_eq!(path(), "/healthz");
+
+    // ECS was asked, and no task passes the new check: who goes on with it puts it back with the revision before.
+    write(
+        &sandbox.project(),
+        &checked_at("/nowhere"),
+        "ENV GREETING=three",
+    );
+    deploy_until(&sandbox, &proxy, "UpdateService", 0, Moment::Unanswered);
+    assert_eq!(path(), "/nowhere");
+    sandbox
+        .run(&["deploy", "--local", "--resume"])
+        .expect(20)
+        .says("put the settings of the target group shop-web back");
+    assert_eq!(path(), "/healthz");
+
+    // A revision that comes back is checked as it was.
+    two();
+    sandbox.deploy(&[]).expect(0);
+    assert_eq!(path(), "/");
+    let planned = sandbox.run(&["plan", "--local", "--revision", "1", "--output", "json"]);
+    let planned: serde_json::Value = serde_json::from_str(&planned.expect(0).stdout).unwrap();
+    let service = &planned["services"][0];
+    assert_eq!(service["action"], "update");
+    assert!(
+        service["targetGroup"].to_string().contains("/healthz"),
+        "{planned}"
+    );
+    assert!(
+        service["taskDefinition"].to_string().contains("image"),
+        "{planned}"
+    );
+    sandbox
+        .run(&["rollback", "--local"])
+        .expect(0)
+        .says("changed the target group shop-web");
+    assert_eq!(path(), "/healthz");
+    assert!(eyes.primary("shop-web").serves(1));
+}
+
 #[test]
 fn a_deployment_that_another_replaces_ends_as_replaced() {
     let sandbox = Sandbox::new();

@@ -82,7 +82,7 @@ fn look<'a>(scene: &'a Scene<'a>, subject: &'a Subject) -> Boxed<'a, Outcome> {
             && let Some(differs) = differing(scene.aws, live, wanted).await?
         {
             found.push(warning(
-                differs.left_alone(),
+                differs.left_alone("hoist.yaml says"),
                 "change it there (`aws elbv2 modify-target-group`, `modify-target-group-attributes`), or say in hoist.yaml what it has",
             ));
         }

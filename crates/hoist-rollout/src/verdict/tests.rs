@@ -104,6 +104,31 @@ fn waits_for(verdict: &Verdict, words: &str) -> bool {
 }
 
 #[test]
+fn a_deployment_that_waits_in_a_hook_says_in_which_since_when_and_what_ends_it() {
+    let mut rollout = rollout();
+    let primary = || vec![entry("ecs-svc/2", "PRIMARY", OURS, "IN_PROGRESS", 1)];
+    let paused = |at| {
+        let mut seen = deployment(at, "IN_PROGRESS", "");
+        if let Observation::Deployment(seen) = &mut seen {
+            seen.stage = "POST_TEST_TRAFFIC_SHIFT".into();
+            seen.pause = Some(crate::observation::PauseSeen {
+                hook: "look".into(),
+                ..crate::observation::PauseSeen::default()
+            });
+        }
+        seen
+    };
+    let since = time(20).strftime("%H:%M:%S UTC");
+    let seen = [service(19, primary()), paused(20), paused(35)];
+    let words = format!(
+        "somebody's word in the PAUSE hook look (post test traffic shift) since {since}: `hoist continue` lets it go on"
+    );
+    assert!(waits_for(&verdict(&mut rollout, &seen), &words));
+    let gone_on = [deployment(50, "IN_PROGRESS", "")];
+    assert!(!waits_for(&verdict(&mut rollout, &gone_on), "hook"));
+}
+
+#[test]
 fn a_rolling_deployment_is_a_success_only_with_its_last_proof() {
     let mut rollout = rollout();
     let old = || entry("ecs-svc/1", "ACTIVE", BEFORE, "COMPLETED", 1);

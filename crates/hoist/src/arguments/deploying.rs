@@ -64,7 +64,7 @@ pub struct Build {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Nothing is changed; the build hook is run, because what is built may depend on it. With --detailed-exitcode, 30 means that there\nare changes, 0 that there are none.\n\nExamples:\n  hoist plan -e production\n  hoist plan --output markdown > comment.md\n  hoist plan --local --detailed-exitcode examples/hello"
+    after_help = "Nothing is changed; the build hook is run, because what is built may depend on it. With --detailed-exitcode, 30 means that there\nare changes, 0 that there are none.\n\nExamples:\n  hoist plan -e production\n  hoist plan --output markdown > comment.md\n  hoist plan --local --detailed-exitcode examples/hello\n  hoist plan -e production --revision 41"
 )]
 pub struct Plan {
     #[command(flatten)]
@@ -82,6 +82,9 @@ pub struct Plan {
     /// Plan an image that exists instead of building one
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
+    /// Plan a revision of the task definition that exists
+    #[arg(long, value_name = "N", conflicts_with = "image")]
+    pub revision: Option<u32>,
     /// Exit with 30 if anything would change
     #[arg(long)]
     pub detailed_exitcode: bool,

@@ -17,10 +17,11 @@ pub fn run(options: &Plan) -> Result<u8, Failure> {
     let aws = connect::connect(&options.aws, project.region.as_deref())?;
     let home = local::home()?;
     let workspace;
-    let version = match &options.image {
-        Some(image) => Version::Image(image.clone()),
-        None if project.as_written => Version::Written,
-        None => {
+    let version = match (&options.image, options.revision) {
+        (Some(image), _) => Version::Image(image.clone()),
+        (None, Some(number)) => Version::Revision(number),
+        (None, None) if project.as_written => Version::Written,
+        (None, None) => {
             workspace = project::workspace(&home)?;
             Version::Source {
                 source: &source,

@@ -1,8 +1,11 @@
 //! Pushing an image.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::watch;
 
 use super::transport::{Action, Endpoint, Scope};
 use super::{Registry, RegistryError};
@@ -51,6 +54,19 @@ pub struct PushReport {
     pub present: usize,
 }
 
+/// Finds out whether a manifest's content is to be sent at all.
+type Needed<'a> = Pin<Box<dyn Future<Output = Result<bool, RegistryError>> + Send + 'a>>;
+
+/// What is known of a blob before the registry is asked.
+pub(super) struct Plan<'a> {
+    /// Repositories that may have it.
+    pub mount_from: &'a [String],
+    /// Whether an upload is begun while it is asked for.
+    pub likely_new: bool,
+    /// Whether it is to be sent at all, as soon as that is known.
+    pub needed: watch::Receiver<Option<bool>>,
+}
+
 /// Where blobs go, and who hears of it.
 pub(super) struct Target<'a> {
     pub endpoint: Endpoint,
@@ -77,7 +93,7 @@ impl Registry {
     ) -> Result<PushReport, RegistryError> {
         let endpoint = self.endpoint(to, Action::Push);
         let scope = Scope::push(&endpoint, &options.mount_from);
-        let target = Target {
+        let target = &Target {
             endpoint,
             scope,
             store,
@@ -93,35 +109,51 @@ impl Registry {
             present: 0,
         };
 
+        // The first request goes alone: if the tag has our digest it is the only one, and those that follow find its authorisation.
+        let tags: BTreeSet<&String> = to.tag.iter().chain(&options.tags).collect();
+        let mut tags = tags.into_iter();
         let mut missing_tags = Vec::new();
-        let wanted: BTreeSet<&String> = to.tag.iter().chain(&options.tags).collect();
-        for tag in wanted {
-            if self
-                .tag_is_ours(
-                    &target.endpoint,
-                    &target.scope,
-                    &to.with_tag(tag),
-                    image,
-                    options.existing_tag,
-                )
-                .await?
-            {
-                report.existed = true;
-            } else {
-                missing_tags.push(tag);
+        if let Some(first) = tags.next() {
+            report.existed = self.has_tag(target, first, image, options).await?;
+            if !report.existed {
+                missing_tags.push(first);
             }
         }
-        if !report.existed {
-            let reference = image.digest.to_string();
-            report.existed = self
-                .head_at(&target.endpoint, &target.scope, &reference)
-                .await?
-                .is_some();
-        }
-        if !report.existed {
-            self.push_content(&target, image, options, &mut report)
+        let ask_tags = async {
+            let asked = tags.map(|tag| async move {
+                let ours = self.has_tag(target, tag, image, options).await?;
+                Ok::<_, RegistryError>((tag, ours))
+            });
+            try_join_all(asked).await
+        };
+        let others = if report.existed {
+            ask_tags.await?
+        } else if missing_tags.is_empty() {
+            // There is no tag, and the manifest itself is what is asked for first.
+            let known = self.has_manifest(target, image).await?;
+            report.existed = known || {
+                let needed = Box::pin(async { Ok(true) });
+                !self
+                    .push_content(target, image, options, &mut report, needed)
+                    .await?
+            };
+            Vec::new()
+        } else {
+            let mut others = Vec::new();
+            let needed = Box::pin(async {
+                let known = self.has_manifest(target, image);
+                let (known, asked) = futures_util::try_join!(known, ask_tags)?;
+                let ours = asked.iter().any(|(_, ours)| *ours);
+                others = asked;
+                Ok(!known && !ours)
+            });
+            let sent = self
+                .push_content(target, image, options, &mut report, needed)
                 .await?;
-        }
+            report.existed = !sent;
+            others
+        };
+        missing_tags.extend(others.iter().filter(|(_, ours)| !ours).map(|(tag, _)| *tag));
         if report.existed && missing_tags.is_empty() {
             return Ok(report);
         }
@@ -153,29 +185,29 @@ impl Registry {
         Ok(report)
     }
 
-    /// Sends all that the manifest or index refers to, but not the thing itself.
+    /// Sends all that the manifest or index refers to, but not the thing itself, if `needed` says so; tells what it said. It is asked while the blobs are
+    /// asked for, and nothing of them is sent before.
     async fn push_content(
         &self,
         target: &Target<'_>,
         image: &Descriptor,
         options: &PushOptions,
         report: &mut PushReport,
-    ) -> Result<(), RegistryError> {
+        needed: Needed<'_>,
+    ) -> Result<bool, RegistryError> {
         if media_type::is_index(&image.media_type) {
+            if !needed.await? {
+                return Ok(false);
+            }
             let index: Index = target.store.read_json(&image.digest)?;
             for manifest in &index.manifests {
-                if self
-                    .head_at(
-                        &target.endpoint,
-                        &target.scope,
-                        &manifest.digest.to_string(),
-                    )
-                    .await?
-                    .is_some()
-                {
+                let needed = Box::pin(async {
+                    let known = self.has_manifest(target, manifest).await?;
+                    Ok(!known)
+                });
+                if !Box::pin(self.push_content(target, manifest, options, report, needed)).await? {
                     continue;
                 }
-                Box::pin(self.push_content(target, manifest, options, report)).await?;
                 let content = target.store.read(&manifest.digest)?;
                 let by_digest = target.endpoint.image.with_digest(manifest.digest);
                 self.put_manifest(
@@ -188,38 +220,60 @@ impl Registry {
                 )
                 .await?;
             }
-            return Ok(());
+            return Ok(true);
         }
         let manifest: Manifest = target.store.read_json(&image.digest)?;
         let mut seen = BTreeSet::new();
-        let blobs: Vec<&Descriptor> = std::iter::once(&manifest.config)
+        let mut blobs: Vec<&Descriptor> = std::iter::once(&manifest.config)
             .chain(&manifest.layers)
             .filter(|blob| !blob.is_foreign() && seen.insert(blob.digest))
             .collect();
         // The biggest first: the last upload to end is then a short one.
-        let mut blobs = blobs;
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-        let outcomes: Vec<(u64, How)> = stream::iter(blobs)
-            .map(|blob| async move {
-                target.progress.event(ProgressEvent::Started {
-                    digest: blob.digest,
-                    size: blob.size,
-                });
-                let how = if options.sent_early.contains(&blob.digest) {
-                    How::Sent
-                } else {
-                    self.upload(target, blob, &options.mount_from).await?
+        // What differs from the last image is its configuration, and most often the topmost layer.
+        let likely_new = |blob: &Descriptor| {
+            blob.digest == manifest.config.digest
+                || manifest.layers.last().map(|last| last.digest) == Some(blob.digest)
+        };
+        let (decide, decided) = watch::channel(None);
+        let asked = async {
+            let needed = needed.await;
+            // Where nobody listens there is no blob.
+            let _ = decide.send(Some(matches!(needed, Ok(true))));
+            needed
+        };
+        let sending = stream::iter(blobs)
+            .map(|blob| {
+                let plan = Plan {
+                    mount_from: &options.mount_from,
+                    likely_new: likely_new(blob),
+                    needed: decided.clone(),
                 };
-                target.progress.event(ProgressEvent::Finished {
-                    digest: blob.digest,
-                    how,
-                });
-                Ok::<_, RegistryError>((blob.size, how))
+                async move {
+                    target.progress.event(ProgressEvent::Started {
+                        digest: blob.digest,
+                        size: blob.size,
+                    });
+                    let how = if options.sent_early.contains(&blob.digest) {
+                        How::Sent
+                    } else {
+                        self.upload(target, blob, plan).await?
+                    };
+                    target.progress.event(ProgressEvent::Finished {
+                        digest: blob.digest,
+                        how,
+                    });
+                    Ok::<_, RegistryError>((blob.size, how))
+                }
             })
             .buffer_unordered(self.options.parallel.max(1))
-            .try_collect()
-            .await?;
-        for (size, how) in outcomes {
+            .try_collect::<Vec<_>>();
+        // Whether it is needed counts first: where it is not, it does not matter what became of the blobs.
+        let (needed, outcomes) = futures_util::join!(asked, sending);
+        if !needed? {
+            return Ok(false);
+        }
+        for (size, how) in outcomes? {
             match how {
                 How::Mounted => report.mounted += 1,
                 How::Exists => report.present += 1,
@@ -229,7 +283,30 @@ impl Registry {
                 }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    async fn has_manifest(
+        &self,
+        target: &Target<'_>,
+        manifest: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        let reference = manifest.digest.to_string();
+        let found = self.head_at(&target.endpoint, &target.scope, &reference);
+        Ok(found.await?.is_some())
+    }
+
+    async fn has_tag(
+        &self,
+        target: &Target<'_>,
+        tag: &str,
+        image: &Descriptor,
+        options: &PushOptions,
+    ) -> Result<bool, RegistryError> {
+        let tagged = target.endpoint.image.with_tag(tag);
+        let existing = options.existing_tag;
+        self.tag_is_ours(&target.endpoint, &target.scope, &tagged, image, existing)
+            .await
     }
 
     /// Whether the tag of `tagged` has our digest already.

@@ -60,13 +60,7 @@ impl Registry {
             match self.stream_rest(&target, &blob, &mut session).await? {
                 Attempt::Done(digest) => return Ok(Some(digest)),
                 Attempt::Pointless => {
-                    // Best effort: the registry forgets it by itself some day.
-                    let doing = format!("give up an upload to {}", target.endpoint.name());
-                    let _ = self
-                        .send(&target.endpoint, &target.scope, &doing, |client| {
-                            client.delete(session.location.clone())
-                        })
-                        .await;
+                    self.give_up(&target, &session).await;
                     return Ok(None);
                 }
                 Attempt::Passing(error) if attempt > self.patience() => return Err(error),

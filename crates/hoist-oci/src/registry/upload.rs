@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
-use super::push::Target;
+use super::push::{Plan, Target};
 use super::transport::{Silent, asked, is_passing, lost};
 use super::{Registry, RegistryError, error};
 use crate::spec::Descriptor;
@@ -30,6 +30,13 @@ pub(super) struct Session {
     pub offset: u64,
     /// The registry wants pieces of at least so many bytes.
     smallest_piece: u64,
+}
+
+/// What came of asking for a blob of another repository.
+enum Mount {
+    Done,
+    /// It must be uploaded, in the session that the registry opened for it.
+    Not(Option<Session>),
 }
 
 /// Why an attempt did not get through.
@@ -55,21 +62,41 @@ impl Registry {
         self.options.silence * 5
     }
 
-    /// Brings one blob into the repository.
+    /// Brings one blob into the repository, if it is needed.
     pub(super) async fn upload(
         &self,
         target: &Target<'_>,
         blob: &Descriptor,
-        mount_from: &[String],
+        mut plan: Plan<'_>,
     ) -> Result<How, RegistryError> {
-        if self.has_blob(target, &blob.digest).await? {
+        let what = blob.digest.to_string();
+        let begin = async {
+            match plan.likely_new && plan.mount_from.is_empty() {
+                true => self.open_session(target, &what).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let (there, begun) = futures_util::join!(self.has_blob(target, &blob.digest), begin);
+        // Nobody decides any more only where the push is over.
+        let needed = plan.needed.wait_for(Option::is_some).await;
+        let needed = needed.is_ok_and(|needed| *needed == Some(true));
+        if !needed || there? {
+            if let Ok(Some(session)) = begun {
+                self.give_up(target, &session).await;
+            }
             return Ok(How::Exists);
         }
-        if self.mount(target, &blob.digest, mount_from).await? {
-            return Ok(How::Mounted);
-        }
-        let what = blob.digest.to_string();
-        let mut session = self.open_session(target, &what).await?;
+        let begun = match begun? {
+            Some(session) => Some(session),
+            None => match self.mount(target, &blob.digest, plan.mount_from).await? {
+                Mount::Done => return Ok(How::Mounted),
+                Mount::Not(session) => session,
+            },
+        };
+        let mut session = match begun {
+            Some(session) => session,
+            None => self.open_session(target, &what).await?,
+        };
         let mut attempt = 1;
         loop {
             let before = session.offset;
@@ -122,8 +149,9 @@ impl Registry {
         target: &Target<'_>,
         digest: &Digest,
         mount_from: &[String],
-    ) -> Result<bool, RegistryError> {
+    ) -> Result<Mount, RegistryError> {
         let endpoint = &target.endpoint;
+        let mut begun: Option<Session> = None;
         for from in mount_from
             .iter()
             .filter(|from| **from != endpoint.repository)
@@ -138,24 +166,40 @@ impl Registry {
                     client.post(&url).header(CONTENT_LENGTH, 0)
                 })
                 .await;
-            match answer {
-                Ok(response) if response.status() == StatusCode::CREATED => return Ok(true),
+            let done = match answer {
+                Ok(response) if response.status() == StatusCode::CREATED => true,
+                // The registry opened a session instead: one of them is what an upload begins with.
                 Ok(response) if response.status() == StatusCode::ACCEPTED => {
-                    // The registry opened a session instead. Best effort: it would go by itself some day.
-                    if let Some(session) = session_of(&response) {
-                        let _ = self
-                            .send(endpoint, &target.scope, &doing, |client| {
-                                client.delete(session.location.clone())
-                            })
-                            .await;
+                    match session_of(&response) {
+                        Some(session) if begun.is_some() => self.give_up(target, &session).await,
+                        Some(session) => begun = Some(session),
+                        None => {}
                     }
+                    false
                 }
                 // No such repository, or no permission for it: then the blob is uploaded.
-                Ok(_) | Err(RegistryError::Denied { .. }) => {}
+                Ok(_) | Err(RegistryError::Denied { .. }) => false,
                 Err(error) => return Err(error),
+            };
+            if done {
+                if let Some(session) = begun {
+                    self.give_up(target, &session).await;
+                }
+                return Ok(Mount::Done);
             }
         }
-        Ok(false)
+        Ok(Mount::Not(begun))
+    }
+
+    /// Closes a session that nothing comes of. Best effort: the registry forgets it by itself some day.
+    pub(super) async fn give_up(&self, target: &Target<'_>, session: &Session) {
+        let doing = format!("give up an upload to {}", target.endpoint.name());
+        let closed = self.send(&target.endpoint, &target.scope, &doing, |client| {
+            client.delete(session.location.clone())
+        });
+        if let Err(error) = closed.await {
+            tracing::debug!(%error, "an upload stays open");
+        }
     }
 
     pub(super) async fn open_session(

@@ -35,7 +35,7 @@ pub enum Auth {
 pub struct Content {
     pub blobs: BTreeMap<String, BTreeMap<Digest, Vec<u8>>>,
     pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
-    sessions: BTreeMap<String, Vec<u8>>,
+    pub sessions: BTreeMap<String, Vec<u8>>,
     /// Answers to give before anything is looked at, for requests with this method.
     pub faults: VecDeque<(Method, u16)>,
     /// Whether an upload whose connection broke is forgotten.

@@ -32,11 +32,40 @@ struct Rule {
 /// Which rules matched a folder: what is in it inherits that.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Verdict {
-    matched: Vec<bool>,
+    matched: Matched,
     /// Whether the path is hidden.
     pub hidden: bool,
     /// The line of the rule that decided.
     rule: Option<usize>,
+}
+
+/// Rules by their numbers: as many as most files have need no memory of their own.
+#[derive(Debug, Clone, Default)]
+struct Matched {
+    first: u64,
+    others: Vec<bool>,
+}
+
+impl Matched {
+    const FIRST: usize = 64;
+
+    fn has(&self, rule: usize) -> bool {
+        match rule.checked_sub(Matched::FIRST) {
+            None => self.first & (1 << rule) != 0,
+            Some(rule) => self.others.get(rule).copied().unwrap_or(false),
+        }
+    }
+
+    fn add(&mut self, rule: usize) {
+        match rule.checked_sub(Matched::FIRST) {
+            None => self.first |= 1 << rule,
+            Some(rule) => {
+                let others = self.others.len().max(rule + 1);
+                self.others.resize(others, false);
+                self.others[rule] = true;
+            }
+        }
+    }
 }
 
 impl Ignore {
@@ -145,19 +174,13 @@ impl Ignore {
 
     /// Judges a path (with `/`, relative to the context), given what was said of its folder.
     pub(crate) fn verdict(&self, path: &str, folder: &Verdict) -> Verdict {
-        let mut verdict = Verdict {
-            matched: Vec::with_capacity(self.rules.len()),
-            hidden: false,
-            rule: None,
-        };
+        let mut verdict = Verdict::default();
         for (index, rule) in self.rules.iter().enumerate() {
-            let inherited = folder.matched.get(index).copied().unwrap_or(false);
-            let matched = inherited || rule.pattern.matches(path);
-            if matched {
+            if folder.matched.has(index) || rule.pattern.matches(path) {
                 verdict.hidden = !rule.exception;
                 verdict.rule = Some(index);
+                verdict.matched.add(index);
             }
-            verdict.matched.push(matched);
         }
         verdict
     }
@@ -273,6 +296,17 @@ mod tests {
             ("target", false),
         ] {
             assert_eq!(rules.may_show_inside(folder), want, "{folder}");
+        }
+    }
+
+    #[test]
+    fn folders_hand_down_what_matched_them_however_many_rules_there_are() {
+        for before in [0, 63, 64, 130] {
+            let mut rules: String = (0..before).map(|n| format!("other{n}\n")).collect();
+            rules.push_str("dir\n!dir/keep\n");
+            assert!(hidden(&rules, "dir/a/b"), "{before}");
+            assert!(!hidden(&rules, "dir/keep/b"), "{before}");
+            assert!(!hidden(&rules, "a"), "{before}");
         }
     }
 

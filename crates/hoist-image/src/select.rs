@@ -1,5 +1,6 @@
 //! What the sources of a copy mean, and the digest of it.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -226,8 +227,19 @@ fn digest_node(
     exclude: &Ignore,
     verdict: &Verdict,
 ) -> Result<()> {
-    hash_node(hasher, tree, name, path, node)?;
+    let owners = tree.keeps_owners();
+    hash_node(hasher, name, node, owners, &|| tree.digest(path, node))?;
     if node.is_folder() {
+        let mut visit = |below: &Path, node: &Node, content: &dyn Fn() -> Result<Digest>| {
+            let joined = match name.as_os_str().is_empty() {
+                true => Cow::Borrowed(below),
+                false => Cow::Owned(name.join(below)),
+            };
+            hash_node(hasher, &joined, node, owners, content)
+        };
+        if exclude.is_empty() && tree.visit_below(path, &mut visit)? {
+            return Ok(());
+        }
         for child in tree.list(path)? {
             let (name, path) = (name.join(&child), path.join(&child));
             let verdict = judge(exclude, &name, verdict);

@@ -93,7 +93,15 @@ pub(crate) trait Tree {
 
     /// Whether owners mean anything here; the context's do not.
     fn keeps_owners(&self) -> bool;
+
+    /// Shows all that is in a folder and below it, in the order of a walk, if the tree has it at hand; false if it has not.
+    fn visit_below(&self, _folder: &Path, _visit: &mut Visit<'_>) -> Result<bool> {
+        Ok(false)
+    }
 }
+
+/// Takes a file: its path below the folder, what it is (without where), and a way to its digest.
+pub(crate) type Visit<'a> = dyn FnMut(&Path, &Node, &dyn Fn() -> Result<Digest>) -> Result<()> + 'a;
 
 impl<T: Tree> Tree for &T {
     fn lookup(&self, path: &Path) -> Result<Option<Node>> {
@@ -110,6 +118,10 @@ impl<T: Tree> Tree for &T {
 
     fn keeps_owners(&self) -> bool {
         (**self).keeps_owners()
+    }
+
+    fn visit_below(&self, folder: &Path, visit: &mut Visit<'_>) -> Result<bool> {
+        (**self).visit_below(folder, visit)
     }
 }
 

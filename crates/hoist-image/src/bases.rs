@@ -78,6 +78,8 @@ impl Build<'_> {
         })?;
         let kept = images::pulled_name(&reference, platform);
         let registry = Registry::new(self.request.registry.clone());
+        let teller = self.report.clone();
+        let registry = registry.telling(move |wait| teller.warn(wait.to_string(), None));
         let report = self.report;
         let sizes = std::sync::Mutex::new(std::collections::HashMap::new());
         let progress = |event: ProgressEvent| match event {

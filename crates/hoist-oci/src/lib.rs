@@ -51,7 +51,7 @@ pub use progress::{How, Progress, ProgressEvent, Silent};
 pub use reference::{DOCKER_HUB, ImageRef, ReferenceError, is_component, is_tag};
 pub use registry::{
     Artifact, ExistingTag, PushOptions, PushReport, Registry, RegistryError, RegistryOptions,
-    SignError,
+    SignError, Wait,
 };
 pub use store::{Image, Store, StoreError};
 pub use tls::{http_client, install_tls, tls};

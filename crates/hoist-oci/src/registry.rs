@@ -12,6 +12,7 @@ mod sign;
 mod stream;
 mod transport;
 mod upload;
+mod wait;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use self::push::{ExistingTag, PushOptions, PushReport};
 pub use self::sign::SignError;
 pub(crate) use self::transport::client;
 use self::transport::{Action, Endpoint, Scope};
+pub use self::wait::Wait;
 use crate::spec::{Descriptor, media_type};
 use crate::{Digest, ImageRef};
 
@@ -99,6 +101,7 @@ pub struct Registry {
     client: Arc<OnceLock<reqwest::Client>>,
     /// What to put into `Authorization`, by host and scope.
     tokens: Arc<Mutex<HashMap<(String, String), reqwest::header::HeaderValue>>>,
+    waits: wait::Waits,
 }
 
 impl Registry {
@@ -108,6 +111,7 @@ impl Registry {
             options: Arc::new(options),
             client: Arc::default(),
             tokens: Arc::default(),
+            waits: wait::Waits::default(),
         }
     }
 

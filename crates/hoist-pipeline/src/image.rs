@@ -23,6 +23,7 @@ use crate::event::{Event, Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::hook;
 use crate::plan::ImagePlan;
+use crate::waits;
 
 /// The tag of the cache of steps in a repository.
 const CACHE_TAG: &str = "hoist-cache";
@@ -323,7 +324,7 @@ impl Builder<'_> {
         tag: &str,
     ) -> Result<Option<Published>, Failure> {
         let name = self.project.repository();
-        let (registry, target) = (registry(repository), target(repository)?);
+        let (registry, target) = (registry(repository, self.events), target(repository)?);
         let known = ImageRef {
             tag: Some(inputs_tag.to_owned()),
             ..target.clone()
@@ -411,7 +412,7 @@ impl Builder<'_> {
             tag: Some(tag.clone()),
             ..target(&repository)?
         };
-        let registry = registry(&repository);
+        let registry = registry(&repository, self.events);
         let look = async {
             registry
                 .head(&known)
@@ -461,7 +462,7 @@ impl Builder<'_> {
 
         let cache = match &found {
             Some(repository) if self.options.registry_cache => Some(RegistryCache {
-                registry: registry(repository).options().clone(),
+                registry: registry(repository, self.events).options().clone(),
                 reference: target(repository)?.with_tag(CACHE_TAG),
                 // A test that runs in the image needs all of it, and a list of its packages too.
                 lazy: self.project.image.test.is_none() && !self.options.sbom,
@@ -472,7 +473,7 @@ impl Builder<'_> {
         let early = match &found {
             None => None,
             Some(found) => Some(EarlyUploads::new(
-                registry(found),
+                registry(found, self.events),
                 self.workspace.store.clone(),
                 target(found)?,
             )),
@@ -495,7 +496,7 @@ impl Builder<'_> {
                     .await?
             }
         };
-        let (registry, target) = (registry(&repository), target(&repository)?);
+        let (registry, target) = (registry(&repository, self.events), target(&repository)?);
         let step = self
             .events
             .start(Step::Push, format!("{}:{tag}", repository.uri));
@@ -576,11 +577,12 @@ fn compression(configured: hoist_project::Compression) -> Compression {
     }
 }
 
-fn registry(repository: &Repository) -> Registry {
-    Registry::new(RegistryOptions {
+fn registry(repository: &Repository, events: &Events) -> Registry {
+    let registry = Registry::new(RegistryOptions {
         credentials: [(repository.host.clone(), repository.credentials.clone())].into(),
         ..RegistryOptions::default()
-    })
+    });
+    waits::told(registry, events, Step::Push)
 }
 
 /// Turns the transfer of blobs into events; only those that really travel.

@@ -13,6 +13,7 @@ use crate::cancel::Cancel;
 use crate::event::{Events, Step};
 use crate::failure::{Failure, Kind};
 use crate::image::{Watch, build_failure, push_failure};
+use crate::waits;
 
 /// What to push, where to, and how.
 #[derive(Clone, Debug)]
@@ -62,6 +63,7 @@ pub async fn push_image(
         docker_config: RegistryOptions::docker_config_path(),
         ..RegistryOptions::default()
     });
+    let registry = waits::told(registry, events, Step::Push);
     let work = async {
         let (image, sent_early) = match push.compression {
             None => (image, BTreeSet::new()),
@@ -74,6 +76,12 @@ pub async fn push_image(
                 (image, early.ended().await)
             }
         };
+        if let Some(asked) = to.digest.filter(|asked| *asked != image.digest) {
+            let what = format!("{} is {}, and not {asked}", push.name, image.digest);
+            let hint =
+                "name a tag instead of a digest: an image has the one that its content gives it";
+            return Err(Failure::new(Kind::Configuration, what).hint(hint));
+        }
         let options = PushOptions {
             existing_tag: match push.force {
                 true => ExistingTag::Move,

@@ -75,6 +75,7 @@ mod testing;
 mod together;
 mod trace;
 mod url;
+mod waits;
 mod watch;
 mod work;
 

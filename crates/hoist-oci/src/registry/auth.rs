@@ -18,6 +18,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
 use super::transport::{Endpoint, Scope, asked, is_passing, lost};
+use super::wait::{SILENT, answers};
 use super::{Registry, RegistryError};
 
 /// What a registry wants to see.
@@ -175,8 +176,17 @@ impl Registry {
                     return Err(self.unreachable(&doing, endpoint, attempt, lost(source)));
                 }
                 answer => {
+                    let trouble = match &answer {
+                        Ok(response) => answers(response.status()),
+                        Err(_) => SILENT.to_owned(),
+                    };
                     let asked = answer.as_ref().ok().and_then(asked);
-                    tokio::time::sleep(self.pause(attempt, asked)).await;
+                    let pause = self.pause(attempt, asked);
+                    // Tokens may come from elsewhere.
+                    let url = reqwest::Url::parse(realm).ok();
+                    let host = url.as_ref().and_then(|url| url.host_str());
+                    self.wait(host.unwrap_or(&endpoint.host), trouble, attempt, pause)
+                        .await;
                 }
             }
             attempt += 1;

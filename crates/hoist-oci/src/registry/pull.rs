@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::RANGE;
 
 use super::transport::{Action, Endpoint, Lost, Scope, Silent, lost};
+use super::wait::SILENT;
 use super::{Registry, RegistryError, error, media_type_of};
 use crate::spec::{Descriptor, Index, Manifest, Platform, media_type};
 use crate::store::no_such_platform;
@@ -161,7 +162,8 @@ impl Registry {
                             source: lost,
                         });
                     }
-                    tokio::time::sleep(self.pause(attempt, None)).await;
+                    let pause = self.pause(attempt, None);
+                    self.wait(&endpoint.host, SILENT, attempt, pause).await;
                 }
             }
         }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::push::Target;
 use super::transport::{Action, Lost, Scope, Silent, is_passing, lost};
 use super::upload::{Session, received, session_of};
+use super::wait::trouble;
 use super::{Registry, RegistryError, error};
 use crate::growing::{Growing, Reach};
 use crate::{Digest, ImageRef, Store};
@@ -57,7 +58,7 @@ impl Registry {
         let mut attempt = 1;
         loop {
             let before = session.offset;
-            match self.stream_rest(&target, &blob, &mut session).await? {
+            let trouble = match self.stream_rest(&target, &blob, &mut session).await? {
                 Attempt::Done(digest) => return Ok(Some(digest)),
                 Attempt::Pointless => {
                     self.give_up(&target, &session).await;
@@ -66,9 +67,12 @@ impl Registry {
                 Attempt::Passing(error) if attempt > self.patience() => return Err(error),
                 Attempt::Passing(error) => {
                     tracing::debug!(%error, attempt, "streaming again");
+                    trouble(&error)
                 }
-            }
-            tokio::time::sleep(self.pause(attempt, None)).await;
+            };
+            let pause = self.pause(attempt, None);
+            self.wait(&target.endpoint.host, trouble, attempt, pause)
+                .await;
             session = match self.ask_session(&target, &session).await? {
                 Some(session) => session,
                 None => self.open_session(&target, WHAT).await?,

@@ -7,6 +7,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use super::error::refusal;
+use super::wait::{SILENT, answers};
 use super::{Registry, RegistryError};
 use crate::ImageRef;
 
@@ -241,7 +242,9 @@ impl Registry {
                         refused,
                         "trying again"
                     );
-                    tokio::time::sleep(self.pause(refused, asked(&response))).await;
+                    let pause = self.pause(refused, asked(&response));
+                    let trouble = answers(response.status());
+                    self.wait(&endpoint.host, trouble, refused, pause).await;
                     continue;
                 }
                 Ok(response) => return Ok(response),
@@ -253,7 +256,7 @@ impl Registry {
                     self.pause(attempt, None)
                 }
             };
-            tokio::time::sleep(pause).await;
+            self.wait(&endpoint.host, SILENT, attempt, pause).await;
             attempt += 1;
         }
     }
@@ -288,7 +291,10 @@ impl Registry {
                 Err(source) if attempt > self.options.retries => {
                     return Err(self.unreachable(doing, endpoint, attempt, source));
                 }
-                Err(_) => tokio::time::sleep(self.pause(attempt, None)).await,
+                Err(_) => {
+                    let pause = self.pause(attempt, None);
+                    self.wait(&endpoint.host, SILENT, attempt, pause).await;
+                }
             }
             attempt += 1;
         }

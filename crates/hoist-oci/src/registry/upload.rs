@@ -16,6 +16,7 @@ use tokio_util::io::ReaderStream;
 
 use super::push::{Plan, Target};
 use super::transport::{Silent, asked, is_passing, lost};
+use super::wait::trouble;
 use super::{Registry, RegistryError, error};
 use crate::spec::Descriptor;
 use crate::{Digest, How, ProgressEvent, StoreError};
@@ -100,7 +101,7 @@ impl Registry {
         let mut attempt = 1;
         loop {
             let before = session.offset;
-            let asked = match self.send_rest(target, blob, &mut session).await {
+            let (asked, trouble) = match self.send_rest(target, blob, &mut session).await {
                 Ok(()) => return Ok(How::Sent),
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing { error, .. }) if attempt > self.patience() => {
@@ -108,10 +109,12 @@ impl Registry {
                 }
                 Err(Trouble::Passing { error, asked }) => {
                     tracing::debug!(%error, attempt, "uploading again");
-                    asked
+                    (asked, trouble(&error))
                 }
             };
-            tokio::time::sleep(self.pause(attempt, asked)).await;
+            let pause = self.pause(attempt, asked);
+            self.wait(&target.endpoint.host, trouble, attempt, pause)
+                .await;
             // The answer may have been lost after all was done.
             if self.has_blob(target, &blob.digest).await? {
                 return Ok(How::Sent);
@@ -311,7 +314,15 @@ impl Registry {
         range: std::ops::Range<u64>,
     ) -> Result<Response, Trouble> {
         let path = target.store.blob_path(&blob.digest);
-        let mut file = tokio::fs::File::from_std(target.store.open_blob(&blob.digest)?);
+        let file = target.store.open_blob(&blob.digest)?;
+        let metadata = file
+            .metadata()
+            .map_err(|source| StoreError::io("read", &path, source))?;
+        if metadata.len() != blob.size {
+            // No registry would take it, however often it was tried.
+            target.store.verify(&blob.digest)?;
+        }
+        let mut file = tokio::fs::File::from_std(file);
         file.seek(SeekFrom::Start(range.start))
             .await
             .map_err(|source| StoreError::io("read", &path, source))?;

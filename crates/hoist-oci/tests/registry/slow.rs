@@ -1,6 +1,7 @@
 //! Registries in a bad way: slow, silent, full, or liars.
 
 use std::error::Error as _;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::support::proxy::{Cut, Proxy};
@@ -124,6 +125,29 @@ async fn a_registry_that_trickles_is_waited_for_as_long_as_something_comes() {
         .unwrap();
     assert_eq!(theirs.read(&Digest::of(&layer)).unwrap(), layer);
     assert!(began.elapsed() > silence, "both took longer than a silence");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_registry_hears_why_and_not_each_time() {
+    let server = Server::start().await;
+    let (_folder, ours) = store();
+    let pushed = image(&ours, HOST, &[b"layer"]);
+    server.content().faults = [503, 503, 429, 503, 429]
+        .map(|status| (Method::HEAD, status))
+        .into();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ears = Arc::clone(&heard);
+    let registry = client().telling(move |wait| ears.lock().unwrap().push(wait.to_string()));
+    let to = reference(server.address);
+    push(&registry, &ours, &pushed, &to).await.unwrap();
+    let says = |status: &str| format!("{} answers {status}; trying again", server.address);
+    assert_eq!(
+        *heard.lock().unwrap(),
+        [
+            says("503 Service Unavailable"),
+            says("429 Too Many Requests")
+        ]
+    );
 }
 
 #[tokio::test]

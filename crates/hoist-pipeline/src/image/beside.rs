@@ -18,7 +18,7 @@ impl Builder<'_> {
         digest: &Digest,
         key: &SigningKey,
     ) -> Result<(), Failure> {
-        let (registry, target) = (registry(repository), target(repository)?);
+        let (registry, target) = (registry(repository, self.events), target(repository)?);
         let work = async {
             let signing = registry.sign(&self.workspace.store, &target, digest, key);
             signing.await.map_err(|error| {

@@ -152,7 +152,7 @@ fn run(campaign: &Campaign) -> Result<String, String> {
 fn command(work: &Work) -> Result<Command, String> {
     let test = match work {
         Work::Test(package, binary, filter) => {
-            let mut cargo = Command::new(env!("CARGO"));
+            let mut cargo = cargo();
             cargo
                 .args(["test", "--release", "-p", package, "--test", binary])
                 .args(["--", "--nocapture", filter]);
@@ -160,7 +160,7 @@ fn command(work: &Work) -> Result<Command, String> {
         }
         Work::Clients(test) => test,
     };
-    let built = Command::new(env!("CARGO"))
+    let built = cargo()
         .args(["build", "--release", "-p", "hoist-local", "--bins"])
         .status();
     if !built.is_ok_and(|it| it.success()) {
@@ -177,6 +177,18 @@ fn command(work: &Work) -> Result<Command, String> {
         run.env("CLIENTS_VENV", tools);
     }
     Ok(run)
+}
+
+/// Cargo, without what it told this program about itself: build scripts would run again because of it, and all that stands on them be compiled again.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// The commit that is proved, with `-dirty` where the tree differs from it.

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use hoist_oci::spec::{Descriptor, ImageConfig, Platform};
-use hoist_oci::{Compression, Image, ImageRef};
+use hoist_oci::spec::{Descriptor, ImageConfig, Platform, media_type};
+use hoist_oci::{Compression, Digest, Image, ImageRef, StoreError};
 
 use crate::archive::Packing;
 use crate::config;
@@ -19,6 +19,16 @@ use crate::workspace::Workspace;
 
 /// Names that builds keep for what they pulled; they are no local images.
 const PULLED: &str = "pulled/";
+
+/// What an image can be made of.
+const SOURCES: &str =
+    "give a folder, or a tar archive, plain or compressed with gzip, bzip2, xz or zstd";
+
+/// How many names an error lists.
+const LISTED: usize = 12;
+
+/// Digits of a digest from which on it stands for an image.
+const DIGITS: usize = 8;
 
 /// An image of the workspace that has a name.
 #[derive(Debug, Clone)]
@@ -64,14 +74,14 @@ pub(crate) fn resolve(workspace: &Workspace, name: &str) -> Result<Option<Descri
     let Ok(full) = with_tag(name) else {
         return Ok(None);
     };
-    let failed = |error| {
-        BuildError::from_source(
+    let found = workspace.store.resolve(&full);
+    found.map_err(|error| {
+        failed(
             BuildErrorKind::Io,
             format!("look up the image {name}"),
             error,
         )
-    };
-    workspace.store.resolve(&full).map_err(failed)
+    })
 }
 
 /// Gives an image a local name, so that `FROM` finds it.
@@ -98,8 +108,9 @@ pub async fn import(workspace: &Workspace, source: &Path, name: &str) -> Result<
 
 fn import_now(workspace: &Workspace, source: &Path, name: &str) -> Result<Descriptor> {
     let full = with_tag(name)?;
-    let metadata = fs::metadata(source)
-        .map_err(|error| BuildError::io(format!("read {}", source.display()), error))?;
+    let metadata = fs::metadata(source).map_err(|error| {
+        BuildError::io(format!("read {}", source.display()), error).with_hint(SOURCES)
+    })?;
     let stored = if metadata.is_dir() {
         let entries = upper::entries(source)?;
         layer::store_layer(&workspace.store, Compression::Gzip.into(), &entries)?
@@ -135,15 +146,17 @@ fn import_archive(workspace: &Workspace, source: &Path) -> Result<StoredLayer> {
             BuildErrorKind::Image,
             format!("{} is no tar archive", source.display()),
         )
-        .with_hint(
-            "give a folder, or a tar archive, plain or compressed with gzip, bzip2, xz or zstd",
-        )
+        .with_hint(SOURCES)
     };
     let mut archive = tar::Archive::new(form.decoder(open()?).map_err(failed)?);
     // A pass over all of it: half an archive must not become an image.
-    let mut count = 0;
+    let mut count = 0_u64;
     for entry in archive.entries().map_err(|_| no_archive())? {
-        let entry = entry.map_err(|error| no_archive().caused_by(error))?;
+        let entry = entry.map_err(|error| match count {
+            // What a file that is no archive has in the place of a header helps nobody.
+            0 => no_archive(),
+            _ => no_archive().caused_by(error),
+        })?;
         let path = entry.path().map_err(failed)?;
         if path
             .components()
@@ -178,7 +191,7 @@ pub fn list(workspace: &Workspace) -> Result<Vec<LocalImage>> {
     let tags = workspace
         .store
         .tags()
-        .map_err(|error| BuildError::from_source(BuildErrorKind::Io, "list the images", error))?;
+        .map_err(|error| failed(BuildErrorKind::Io, "read their names".to_owned(), error))?;
     let mut images: Vec<LocalImage> = tags
         .into_iter()
         .map(|(name, descriptor)| {
@@ -214,18 +227,56 @@ pub fn list(workspace: &Workspace) -> Result<Vec<LocalImage>> {
     Ok(images)
 }
 
-/// Finds a local image by its name: its manifest or index.
+/// Finds a local image: its manifest or index. It is named, or meant by its digest: that of any image of the store, or the first digits of that of one with
+/// a name.
 ///
 /// # Errors
-/// Fails when there is none of that name, or the store cannot be read.
+/// Fails when there is no such image, or the store cannot be read.
 pub fn find(workspace: &Workspace, name: &str) -> Result<Descriptor> {
+    if let Some(found) = by_digest(workspace, name)? {
+        return Ok(found);
+    }
+    with_tag(name)?;
     resolve(workspace, name)?.ok_or_else(|| unknown(workspace, name))
 }
 
-/// Reads a local image: manifest and config.
+fn by_digest(workspace: &Workspace, text: &str) -> Result<Option<Descriptor>> {
+    let store = &workspace.store;
+    if let Ok(digest) = text.parse::<Digest>() {
+        let Ok(json) = store.read(&digest) else {
+            return Ok(None);
+        };
+        // Whatever else the store holds is no image.
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
+        let kind = value["mediaType"].as_str().unwrap_or_default();
+        let image = media_type::is_index(kind) || media_type::is_manifest(kind);
+        return Ok(image.then(|| Descriptor::of(kind, &json)));
+    }
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    if digits.len() < DIGITS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    // What has such a name is meant by it.
+    if resolve(workspace, text)?.is_some() {
+        return Ok(None);
+    }
+    let mut found: Vec<Descriptor> = list(workspace)?
+        .into_iter()
+        .map(|image| image.descriptor)
+        .filter(|image| image.digest.hex().starts_with(digits))
+        .collect();
+    found.sort_by_key(|image| image.digest);
+    found.dedup_by_key(|image| image.digest);
+    Ok(match found.len() {
+        1 => found.pop(),
+        _ => None,
+    })
+}
+
+/// Reads a local image, as [`find`] finds it: manifest and config.
 ///
 /// # Errors
-/// Fails when there is none of that name, or it cannot be read.
+/// Fails when there is no such image, or it cannot be read.
 pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
     read(workspace, name, &find(workspace, name)?)
 }
@@ -233,12 +284,27 @@ pub fn inspect(workspace: &Workspace, name: &str) -> Result<Image> {
 fn read(workspace: &Workspace, name: &str, descriptor: &Descriptor) -> Result<Image> {
     let image = workspace.store.image(descriptor, &Platform::host());
     image.map_err(|error| {
-        BuildError::from_source(
+        failed(
             BuildErrorKind::Image,
             format!("read the image {name}"),
             error,
         )
     })
+}
+
+/// A failure of the store, with what to do about it.
+fn failed(kind: BuildErrorKind, doing: String, error: StoreError) -> BuildError {
+    let hint = match &error {
+        StoreError::WrongDigest { .. } | StoreError::Missing { .. } => {
+            Some("it is not whole any more: build or import it again")
+        }
+        other => other.hint(),
+    };
+    let error = BuildError::from_source(kind, doing, error);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 /// Writes a local image to `target`: an archive for `docker load` if that ends with `.tar`, else an OCI layout in a folder.
@@ -247,7 +313,21 @@ fn read(workspace: &Workspace, name: &str, descriptor: &Descriptor) -> Result<Im
 /// Fails when there is none of that name, or it cannot be read or written.
 pub fn export(workspace: &Workspace, name: &str, target: &Path) -> Result<()> {
     let image = inspect(workspace, name)?;
-    let full = with_tag(name)?;
+    // An image without a name gets one that every reader takes.
+    let full = match by_digest(workspace, name)? {
+        Some(found) => format!("hoist.local/image:{}", &found.digest.hex()[..12]),
+        None => with_tag(name)?,
+    };
+    let packed = ["gz", "tgz", "zst", "xz", "bz2", "zip"];
+    let ending = target.extension().and_then(|ending| ending.to_str());
+    if let Some(ending) = ending.filter(|ending| packed.contains(ending)) {
+        let what = format!(
+            "{} would be a folder: archives that end with .{ending} are not written",
+            target.display()
+        );
+        return Err(BuildError::new(BuildErrorKind::Image, what)
+            .with_hint("name one that ends with .tar; the layers in it are compressed"));
+    }
     if target
         .extension()
         .is_some_and(|extension| extension == "tar")
@@ -302,6 +382,8 @@ fn unknown(workspace: &Workspace, name: &str) -> BuildError {
         BuildErrorKind::Image,
         format!("there is no local image {name}"),
     );
+    const MAKE_ONE: &str =
+        "make one with `hoist build --tag NAME`, or with `hoist image import FOLDER|TAR NAME`";
     let names: Vec<String> = list(workspace)
         .unwrap_or_default()
         .into_iter()
@@ -309,12 +391,18 @@ fn unknown(workspace: &Workspace, name: &str) -> BuildError {
         .map(|image| image.name)
         .collect();
     if names.is_empty() {
-        return error.with_hint(
-            "make one with `hoist build`, or with `hoist image import FOLDER|TAR NAME`",
-        );
+        return error.with_hint(MAKE_ONE);
     }
-    match crate::error::did_you_mean(name, names.iter().map(String::as_str)) {
-        Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None => error.with_hint(format!("the local images are {}", names.join(", "))),
+    let whole = names.iter().map(String::as_str);
+    // A name is as good without the tag that it has anyway, and the tag may be all that is wrong.
+    let bare = names.iter().filter_map(|name| name.strip_suffix(":latest"));
+    if let Some(near) = crate::error::did_you_mean(name, bare.chain(whole)) {
+        return error.with_hint(format!("did you mean {near}?"));
     }
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more (`hoist image ls`)"),
+    };
+    let shown = &names[..names.len().min(LISTED)];
+    error.with_hint(format!("the local images are {}{more}", shown.join(", ")))
 }

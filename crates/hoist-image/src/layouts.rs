@@ -181,7 +181,13 @@ pub(crate) fn export_archive(
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let out = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let out = tempfile::NamedTempFile::new_in(folder).map_err(|error| match error.kind() {
+        // Without the name of a file that nobody asked for.
+        io::ErrorKind::NotFound => {
+            failed(error.kind().into()).with_hint(format!("make the folder {}", folder.display()))
+        }
+        _ => failed(error),
+    })?;
     let mut archive = tar::Builder::new(io::BufWriter::new(out));
     let header = |size: u64| {
         let mut header = tar::Header::new_ustar();
@@ -201,12 +207,12 @@ pub(crate) fn export_archive(
         if !written.insert(*digest) {
             continue;
         }
-        let source = workspace.store.open_blob(digest).map_err(|error| {
-            BuildError::from_source(
-                BuildErrorKind::Image,
-                format!("read the blob {digest}"),
-                error,
-            )
+        let whole = workspace.store.verify(digest);
+        let source = whole.and_then(|()| workspace.store.open_blob(digest));
+        let source = source.map_err(|error| {
+            let doing = format!("read the blob {digest}");
+            BuildError::from_source(BuildErrorKind::Image, doing, error)
+                .with_hint("the image is not whole any more: build or import it again")
         })?;
         let size = source.metadata().map_err(failed)?.len();
         archive

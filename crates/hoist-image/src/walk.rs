@@ -20,7 +20,7 @@ const THREADS: usize = 4;
 
 /// Files from which on a second thread is worth its start; a folder counts as many.
 const WORTH_A_THREAD: usize = 256;
-const FOLDER: usize = 16;
+const FOLDER: usize = 64;
 
 /// A file that a build may copy.
 #[derive(Debug)]

@@ -75,13 +75,13 @@ pub enum StoreError {
         root: PathBuf,
     },
     /// The content is not what its digest says.
-    #[error("failed to store {expected}: the {size} bytes that arrived have the digest {actual}")]
+    #[error("{expected} is damaged: its {size} bytes have the digest {actual}")]
     WrongDigest {
-        /// What should have come.
+        /// What it should have.
         expected: Digest,
-        /// What came.
+        /// What it has.
         actual: Digest,
-        /// How much came, in bytes.
+        /// How much it is, in bytes.
         size: u64,
     },
     /// A JSON file is damaged, or not what its media type says.

@@ -293,6 +293,79 @@ async fn root_file_systems_become_images_with_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_are_found_by_digest_too_and_what_is_wrong_with_one_is_told() {
+    let bench = Bench::new();
+    let (workspace, folder) = (&bench.workspace, bench.folder.path());
+    let root = folder.join("root");
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("hello"), "hi").unwrap();
+    let image = import(workspace, &root, "shop/web").await.unwrap();
+    let (whole, short) = (image.digest.to_string(), image.digest.short());
+    for name in ["shop/web", "shop/web:latest", &whole, &short, &whole[..20]] {
+        let found = hoist_image::find(workspace, name).unwrap();
+        assert_eq!(found.digest, image.digest, "{name}");
+    }
+    let layer = inspect(workspace, &whole).unwrap().manifest.layers[0].digest;
+    let blob = layer.to_string();
+    for (name, message, hint) in [
+        (
+            "shop/wep",
+            "there is no local image shop/wep",
+            "did you mean shop/web?",
+        ),
+        (
+            "other",
+            "there is no local image other",
+            "the local images are shop/web:latest",
+        ),
+        ("", "'' is no name of an image", "write it as"),
+        (
+            blob.as_str(),
+            &format!("there is no local image {blob}"),
+            "the local images are",
+        ),
+    ] {
+        let error = inspect(workspace, name).unwrap_err();
+        assert_eq!(error.message(), message);
+        assert!(
+            error.hint().unwrap().starts_with(hint),
+            "{:?}",
+            error.hint()
+        );
+    }
+    let error = import(workspace, &folder.join("none"), "x")
+        .await
+        .unwrap_err();
+    assert!(error.hint().unwrap().starts_with("give a folder"));
+
+    let export = |target: &str| hoist_image::export(workspace, &short, &folder.join(target));
+    export("whole.tar").unwrap();
+    assert!(
+        export("packed.tar.gz")
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains(".tar")
+    );
+    assert!(!folder.join("packed.tar.gz").exists());
+    assert!(
+        export("none/a.tar")
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .starts_with("make the folder")
+    );
+    let file = fs::File::options()
+        .write(true)
+        .open(workspace.store.blob_path(&layer));
+    file.unwrap().set_len(10).unwrap();
+    for target in ["damaged.tar", "damaged"] {
+        assert!(export(target).is_err(), "{target}");
+    }
+    assert!(!folder.join("damaged.tar").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named() {
     let bench = Bench::new();
     let refused = async |text: &str, change: fn(&mut hoist_image::BuildRequest)| {

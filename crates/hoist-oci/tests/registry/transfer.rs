@@ -495,13 +495,15 @@ async fn a_damaged_file_of_our_own_is_named_as_such() {
     let server = Server::start().await;
     let (_folder, ours) = store();
     let pushed = image(&ours, HOST, &[b"layer"]);
-    std::fs::write(ours.blob_path(&Digest::of(b"layer")), b"LAYER").unwrap();
     let to = reference(server.address, "a:v1");
-    let error = push(&client(), &ours, &pushed, &to).await.unwrap_err();
-    assert!(
-        matches!(error, RegistryError::Store(StoreError::WrongDigest { .. })),
-        "{error}"
-    );
+    for damaged in [b"LAYER".as_slice(), b"lay", b"layers"] {
+        std::fs::write(ours.blob_path(&Digest::of(b"layer")), damaged).unwrap();
+        let error = push(&client(), &ours, &pushed, &to).await.unwrap_err();
+        assert!(
+            matches!(error, RegistryError::Store(StoreError::WrongDigest { .. })),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,11 @@ pub fn run(command: &Image) -> Result<(), Failure> {
         Image::Ls => {
             let images =
                 hoist_image::list(&workspace).map_err(failed("failed to list the images"))?;
+            if images.is_empty() {
+                anstream::eprintln!(
+                    "note: no image has a name here yet; `hoist build --tag NAME` and `hoist image import` give one"
+                );
+            }
             for image in images {
                 say(format_args!(
                     "{}  {}  {}{}",
@@ -37,9 +42,14 @@ pub fn run(command: &Image) -> Result<(), Failure> {
             }
         }
         Image::Rm { names } => {
-            for name in names {
-                hoist_image::remove(&workspace, name)
-                    .map_err(failed("failed to remove the image"))?;
+            // One that is not there keeps none of the others.
+            let removed = names.iter().map(|name| {
+                let removed = hoist_image::remove(&workspace, name);
+                removed.map_err(failed("failed to remove an image"))
+            });
+            let failures: Vec<Failure> = removed.filter_map(Result::err).collect();
+            if let Some(first) = failures.into_iter().next() {
+                return Err(first);
             }
         }
         Image::Inspect { name } => {

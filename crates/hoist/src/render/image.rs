@@ -56,6 +56,9 @@ pub fn differences(differences: &[Difference]) -> String {
     rows.join("\n")
 }
 
+/// Steps that are listed by themselves.
+const STEPS: usize = 12;
+
 /// Sizes, what is largest, and advice.
 pub fn why(why: &Why) -> String {
     let mut out = format!(
@@ -77,10 +80,14 @@ pub fn why(why: &Why) -> String {
         }
     };
     let steps = why.steps.iter().filter(|(_, bytes)| *bytes > 0);
-    section(
-        "steps",
-        steps.map(|(step, bytes)| (*bytes, step.clone())).collect(),
-    );
+    let mut steps: Vec<_> = steps.map(|(step, bytes)| (*bytes, step.clone())).collect();
+    // The largest come first.
+    if steps.len() > STEPS + 1 {
+        let rest = steps.split_off(STEPS);
+        let bytes = rest.iter().map(|(bytes, _)| bytes).sum();
+        steps.push((bytes, format!("{} more steps", rest.len())));
+    }
+    section("steps", steps);
     let rows = |paths: &[(std::path::PathBuf, u64)]| {
         paths
             .iter()
@@ -101,14 +108,16 @@ pub fn why(why: &Why) -> String {
 
 /// One line.
 pub fn pruned(pruned: &Pruned, options: &PruneOptions) -> String {
-    let note = if options.unpacked {
-        ""
-    } else {
-        "; unpacked layers stay while the embedded AWS runs"
-    };
-    format!(
-        "{} freed, {} stay in the cache{note}",
+    let mut line = format!(
+        "{} freed, {} stay in the cache",
         human_size(pruned.freed),
         human_size(pruned.kept)
-    )
+    );
+    if !options.unpacked {
+        line.push_str("; unpacked layers stay while the embedded AWS runs");
+    }
+    if pruned.kept > options.limit && !options.grace.is_zero() {
+        line.push_str("; what was used in the last hour stays without --now");
+    }
+    line
 }

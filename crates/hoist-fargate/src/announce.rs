@@ -27,6 +27,9 @@ impl Tally {
 
     /// Takes what was counted for a service, in the order of what it happened to.
     fn take(&mut self, service: &str) -> Vec<(String, u32)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
         let ours = self.0.extract_if(.., |it| it.0 == service);
         let mut ours: Vec<_> = ours.map(|(_, what, count)| (what, count)).collect();
         ours.sort();

@@ -73,7 +73,7 @@ impl Turn<'_> {
             return Ok(Answer::Cluster(arn));
         }
         self.world.clusters.insert(
-            arn.clone(),
+            &arn,
             Cluster {
                 arn: arn.clone(),
                 name: name.to_owned(),
@@ -157,7 +157,7 @@ impl Turn<'_> {
             .world
             .arn(region, "task-definition", &format!("{family}:{revision}"));
         self.world.task_definitions.insert(
-            arn.clone(),
+            &arn,
             TaskDefinition {
                 arn: arn.clone(),
                 region: region.to_owned(),
@@ -286,7 +286,7 @@ impl Turn<'_> {
         }
         let arn = service.arn.clone();
         self.world.touch(Kind::Service, &arn);
-        self.world.services.insert(arn.clone(), service);
+        self.world.services.insert(&arn, service);
         self.queue_service(&arn);
         Ok(Answer::Service(arn))
     }
@@ -310,7 +310,6 @@ impl Turn<'_> {
         service.grace_period =
             u64::from(number(&kept, "healthCheckGracePeriodSeconds").unwrap_or(0)) * 1_000;
         service.request = kept;
-        service.shown = None;
         Ok(())
     }
 
@@ -712,7 +711,6 @@ impl Turn<'_> {
         } else if let Some(it) = world.task_definitions.get_mut(&arn) {
             (Kind::TaskDefinition, &mut it.document)
         } else if let Some(it) = world.services.get_mut(&arn) {
-            it.shown = None;
             (Kind::Service, it.request.change())
         } else if let Some(it) = world.tasks.get_mut(&arn) {
             (Kind::Task, it.request.change())

@@ -25,11 +25,10 @@ impl Ids {
 
     /// 32 hexadecimal digits, as task ids are.
     pub(crate) fn hex32(&mut self) -> String {
-        let (a, b) = (self.next(), self.next());
-        let mut text = String::with_capacity(32);
-        push_hex(&mut text, a, 16);
-        push_hex(&mut text, b, 16);
-        text
+        let mut text = [0; 32];
+        put_hex(&mut text[..16], self.next());
+        put_hex(&mut text[16..], self.next());
+        owned(&text)
     }
 
     /// 19 decimal digits, as in `ecs-svc/<n>` and service revisions.
@@ -50,28 +49,39 @@ impl Ids {
     /// A version 4 UUID.
     pub(crate) fn uuid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
-        let mut text = String::with_capacity(36);
-        push_hex(&mut text, a >> 32, 8);
-        text.push('-');
-        push_hex(&mut text, a >> 16, 4);
-        text.push_str("-4");
-        push_hex(&mut text, a, 3);
-        text.push('-');
-        push_hex(&mut text, 0x8000 | (b >> 50), 4);
-        text.push('-');
-        push_hex(&mut text, b, 12);
-        text
+        let mut text = [b'-'; 36];
+        put_hex(&mut text[..8], a >> 32);
+        put_hex(&mut text[9..13], a >> 16);
+        put_hex(&mut text[14..18], 0x4000 | (a & 0xfff));
+        put_hex(&mut text[19..23], 0x8000 | (b >> 50));
+        put_hex(&mut text[24..], b);
+        owned(&text)
     }
 }
 
-/// The lowest `digits` hexadecimal digits of a number. `format!` takes ten times as long, and every task has several ids.
-fn push_hex(text: &mut String, number: u64, digits: usize) {
-    let mut written = [0; 16];
-    for (place, byte) in written.iter_mut().rev().enumerate() {
-        *byte = b"0123456789abcdef"[(number >> (4 * place)) as usize & 0xf];
+/// The hexadecimal digits of every byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
     }
-    let lowest = &written[written.len() - digits..];
-    text.push_str(std::str::from_utf8(lowest).unwrap_or_default());
+    pairs
+};
+
+/// The lowest hexadecimal digits of a number, as many as there is room for: an even number. `format!` takes ten times as long, and every task
+/// and event has ids.
+fn put_hex(room: &mut [u8], mut number: u64) {
+    for pair in room.as_chunks_mut::<2>().0.iter_mut().rev() {
+        *pair = PAIRS[number as usize & 0xff];
+        number >>= 8;
+    }
+}
+
+fn owned(text: &[u8]) -> String {
+    std::str::from_utf8(text).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -85,6 +95,7 @@ mod tests {
         assert_eq!(ids.digits19().len(), 19);
         assert_eq!(ids.characters(21).len(), 21);
         let uuid = ids.uuid();
+        assert_eq!(&uuid[14..15], "4", "its version");
         assert_eq!(
             uuid.split('-').map(str::len).collect::<Vec<_>>(),
             [8, 4, 4, 4, 12]

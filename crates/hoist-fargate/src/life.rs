@@ -101,7 +101,7 @@ impl Turn<'_> {
             meant_for: birth.zone,
             ..Task::default()
         };
-        let key = self.world.tasks.insert(arn.clone(), task);
+        let key = self.world.tasks.insert(&arn, task);
         if let Some(service) = birth.service {
             let crowd = self.world.crowds.entry(service).or_default();
             crowd.all.insert(key);

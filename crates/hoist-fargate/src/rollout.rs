@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use crate::course::ALL_TRAFFIC;
 use crate::crew::Crew;
 use crate::given_up::{GivenUp, NO_CANDIDATE};
@@ -12,7 +10,7 @@ use crate::table::Key;
 use crate::world::Kind;
 use crate::{
     Arn, Breaker, BreakerStatus, Completed, Course, Deployment, DeploymentStatus, LifecycleStage,
-    LoadBalancer, Members, RevisionSummary, Rollback, RolloutState, Service, ServiceDeployment,
+    LoadBalancer, RevisionSummary, Rollback, RolloutState, Service, ServiceDeployment,
     ServiceDeploymentStatus, ServiceRevision, StopCode, Task, ThresholdKind, Traffic,
 };
 
@@ -48,16 +46,19 @@ impl Turn<'_> {
             (ids.digits19(), ids.digits19(), ids.characters(21));
         self.world.touch(Kind::Settings, "");
         let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
-        let path = format!("{cluster_name}/{}", service.name);
+        let arn = |kind: &str, id: &str| {
+            let parts = [cluster_name, &service.name, id];
+            self.world.arn_of(&service.region, kind, &parts)
+        };
+        let (revision_arn, record_arn) = (
+            arn("service-revision", &revision_number),
+            arn("service-deployment", &characters),
+        );
         let shifts = service.configuration.strategy.shifts_traffic();
         self.keep_what_serves(service);
         let standing = self.standing(service);
         let revision = ServiceRevision {
-            arn: self.world.arn(
-                &service.region,
-                "service-revision",
-                &format!("{path}/{revision_number}"),
-            ),
+            arn: revision_arn,
             service: service.arn.clone(),
             cluster: service.cluster.clone(),
             task_definition: service.task_definition.clone(),
@@ -86,11 +87,7 @@ impl Turn<'_> {
             }
         }
         let record = ServiceDeployment {
-            arn: self.world.arn(
-                &service.region,
-                "service-deployment",
-                &format!("{path}/{characters}"),
-            ),
+            arn: record_arn,
             service: service.arn.clone(),
             cluster: service.cluster.clone(),
             status: ServiceDeploymentStatus::InProgress,
@@ -109,7 +106,7 @@ impl Turn<'_> {
                 arn: revision.arn.clone(),
                 ..RevisionSummary::default()
             },
-            configuration: shown_configuration(service),
+            configuration: service.request.part("deploymentConfiguration"),
             breaker_status: if service.configuration.breaker.enable {
                 BreakerStatus::Monitoring
             } else {
@@ -123,12 +120,12 @@ impl Turn<'_> {
             lifecycle_stage: None,
             ..ServiceDeployment::default()
         };
-        let id = format!("ecs-svc/{number}");
+        let id = ["ecs-svc/", &number].concat();
         let pace = &self.world.settings.pace;
         service.deployments.insert(
             0,
             Deployment {
-                rollout_state_reason: format!("ECS deployment {id} in progress."),
+                rollout_state_reason: ["ECS deployment ", &id, " in progress."].concat(),
                 id,
                 status: DeploymentStatus::Primary,
                 task_definition: service.task_definition.clone(),
@@ -172,13 +169,10 @@ impl Turn<'_> {
         service.current_revision = revision.arn.clone();
         service.steady = false;
         Self::resolve(service, "");
-        self.world.touch(Kind::ServiceDeployment, &record.arn);
-        self.world
-            .service_deployments
-            .insert(record.arn.clone(), record);
-        self.world.touch(Kind::ServiceRevision, &revision.arn);
+        let arn = record.arn.clone();
+        self.world.service_deployments.insert(&arn, record);
         let arn = revision.arn.clone();
-        self.world.service_revisions.insert(arn.clone(), revision);
+        self.world.service_revisions.insert(&arn, revision);
         self.resolve_images(&arn);
         self.queue_service(&service.arn);
     }
@@ -697,17 +691,6 @@ fn is_over_the_threshold(service: &Service) -> bool {
             && !it.is_rollback
             && it.failed_tasks >= breaker.threshold(service.desired_count)
     })
-}
-
-/// `deploymentConfiguration` of a service, shared by all service deployments that begin with the same.
-fn shown_configuration(service: &mut Service) -> Members {
-    let request = &service.request;
-    let shown = service.shown.get_or_insert_with(|| {
-        let configuration = request.get("deploymentConfiguration");
-        let configuration = configuration.and_then(Value::as_object);
-        configuration.cloned().unwrap_or_default().into()
-    });
-    shown.clone()
 }
 
 /// Puts back those members of the request that make a revision; the others (such as the deployment configuration) stay.

@@ -242,9 +242,6 @@ pub struct Service {
     /// `launchType`, `platformVersion`, `tags`, `propagateTags`, `deploymentConfiguration`, … Without `cluster`, `service`,
     /// `serviceName`, `taskDefinition`, `desiredCount`, `clientToken`, `forceNewDeployment`.
     pub request: Members,
-    /// Derived: `deploymentConfiguration` of it, for the service deployments that begin with it.
-    #[serde(skip)]
-    pub(crate) shown: Option<Members>,
     /// The service deployment in flight.
     pub current_service_deployment: Option<Arn>,
     /// The service revision of the PRIMARY.

@@ -196,7 +196,7 @@ impl Turn<'_> {
         let mut members = service.request.clone();
         request::keep(members.change(), request.clone());
         self.world.service_revisions.insert(
-            revision.clone(),
+            &revision,
             ServiceRevision {
                 arn: revision.clone(),
                 service: service.arn.clone(),

@@ -3,9 +3,9 @@
 //! A step touches a handful of records many times. An ARN is long and its beginning the same for all, so a tree of ARNs spends most
 //! of a step comparing them: a place is looked up once, and used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The place of a record in its [`Table`], the same as long as the record is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +70,8 @@ pub(crate) struct Table<T> {
     names: Vec<Option<Arc<str>>>,
     free: Vec<Key>,
     keys: QuickMap<Arc<str>, Key>,
-    sorted: BTreeMap<Arc<str>, Key>,
+    /// The places in the order of the ARNs, since somebody asked for that.
+    sorted: OnceLock<Vec<Key>>,
     changes: Changes,
 }
 
@@ -91,7 +92,7 @@ impl<T> Default for Table<T> {
             names: Vec::new(),
             free: Vec::new(),
             keys: QuickMap::default(),
-            sorted: BTreeMap::new(),
+            sorted: OnceLock::new(),
             changes: Changes::default(),
         }
     }
@@ -166,8 +167,8 @@ impl<T> Table<T> {
     }
 
     /// Keeps a record under its ARN, in place of the old one if there is one.
-    pub fn insert(&mut self, arn: String, record: T) -> Key {
-        let key = match self.key(&arn) {
+    pub fn insert(&mut self, arn: &str, record: T) -> Key {
+        let key = match self.key(arn) {
             Some(key) => key,
             None => {
                 let key = self.free.pop().unwrap_or_else(|| {
@@ -177,8 +178,8 @@ impl<T> Table<T> {
                 });
                 let arn: Arc<str> = arn.into();
                 self.names[key.index()] = Some(arn.clone());
-                self.keys.insert(arn.clone(), key);
-                self.sorted.insert(arn, key);
+                self.keys.insert(arn, key);
+                self.sorted.take();
                 key
             }
         };
@@ -190,7 +191,7 @@ impl<T> Table<T> {
     /// Drops the record of that ARN; its place may be another's from now on.
     pub fn remove(&mut self, arn: &str) -> Option<Key> {
         let key = self.keys.remove(arn)?;
-        self.sorted.remove(arn);
+        self.sorted.take();
         self.take(key);
         let name = self.names[key.index()].take();
         self.changes.dropped.extend(name);
@@ -206,8 +207,16 @@ impl<T> Table<T> {
     /// Every record with its place, in the order of the ARNs.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.sorted
-            .values()
+            .get_or_init(|| self.in_order())
+            .iter()
             .filter_map(|key| Some((*key, self.at(*key)?)))
+    }
+
+    fn in_order(&self) -> Vec<Key> {
+        let mut all: Vec<(&Arc<str>, Key)> =
+            self.keys.iter().map(|(arn, key)| (arn, *key)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, key)| key).collect()
     }
 
     /// Every record, in the order of the ARNs.
@@ -223,22 +232,18 @@ mod tests {
     #[test]
     fn records_are_found_by_arn_and_place_and_listed_in_order() {
         let mut table = Table::default();
-        let b = table.insert("b".to_owned(), 2);
-        table.insert("a".to_owned(), 1);
+        let b = table.insert("b", 2);
+        table.insert("a", 1);
         assert_eq!(table.get("b"), Some(&2));
         assert_eq!(table.values().collect::<Vec<_>>(), [&1, &2]);
-        assert_eq!(table.insert("b".to_owned(), 3), b);
+        assert_eq!(table.insert("b", 3), b);
         let taken = table.take(b).unwrap();
         assert_eq!(table.get("b"), None);
         table.put(b, taken);
         assert_eq!(table.at(b), Some(&3));
         table.remove("b");
         assert_eq!((table.get("b"), table.key("b")), (None, None));
-        assert_eq!(
-            table.insert("c".to_owned(), 4),
-            b,
-            "the place is used again"
-        );
+        assert_eq!(table.insert("c", 4), b, "the place is used again");
     }
 
     #[test]
@@ -253,17 +258,17 @@ mod tests {
             names.sort();
             names
         };
-        let a = table.insert("a".to_owned(), 1);
-        table.insert("b".to_owned(), 2);
+        let a = table.insert("a", 1);
+        table.insert("b", 2);
         table.touch(a);
         assert_eq!(told(&mut table), ["a", "b"]);
         assert_eq!(told(&mut table), [""; 0]);
         table.touch(a);
         table.remove("a");
-        table.insert("c".to_owned(), 3);
+        table.insert("c", 3);
         assert_eq!(told(&mut table), ["a", "c"]);
         table.remove("b");
-        table.insert("b".to_owned(), 4);
+        table.insert("b", 4);
         assert_eq!(told(&mut table), ["b"]);
     }
 }

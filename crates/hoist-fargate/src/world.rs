@@ -568,7 +568,7 @@ fn insert<T: for<'de> Deserialize<'de>>(
     key: &str,
     json: &[u8],
 ) -> Result<(), serde_json::Error> {
-    table.insert(key.to_owned(), serde_json::from_slice(json)?);
+    table.insert(key, serde_json::from_slice(json)?);
     Ok(())
 }
 
@@ -584,7 +584,7 @@ mod tests {
     #[test]
     fn an_alarm_set_anew_counts_alone_and_what_is_outdated_does_not_pile_up() {
         let mut table = Table::default();
-        let keys: Vec<Key> = (0..3).map(|it| table.insert(it.to_string(), it)).collect();
+        let keys: Vec<Key> = (0..3).map(|it| table.insert(&it.to_string(), it)).collect();
         let mut alarms = Alarms::default();
         for at in 1..1_000 {
             alarms.set(Sleeper::Task(keys[0]), Some(at * 10));

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::crew::Crew;
+use crate::launches::Wish;
 use crate::request::{number, text};
-use crate::rolling::{Wish, limits};
+use crate::rolling::limits;
 use crate::step::Turn;
 use crate::{
     Arn, DeploymentConfiguration, Millis, Refusal, RolloutState, Service, StopCode, TaskStatus,

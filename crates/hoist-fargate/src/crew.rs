@@ -1,6 +1,6 @@
 //! What the rolling update sees of a service's tasks, gathered once and kept in step with what is decided.
 
-use crate::rollout::has_failed;
+use crate::failures::has_failed;
 use crate::step::Turn;
 use crate::table::Key;
 use crate::{Millis, Service, Task, TaskStatus};

@@ -6,18 +6,14 @@
 
 use std::ops::Range;
 
+use crate::conclude::STEADY_AGAIN;
 use crate::crew::{Crew, Seen, is_unhealthy_news};
-use crate::life::{Birth, SERVICE_ONLY};
 use crate::step::Turn;
 use crate::table::Key;
 use crate::world::Kind;
 use crate::{
-    Deployment, DeploymentStatus, LifecycleStage, Members, Millis, RolloutState, Service,
-    ServiceStatus, StopCode, TaskStatus, Traffic,
+    DeploymentStatus, Millis, RolloutState, Service, ServiceStatus, StopCode, TaskStatus, Traffic,
 };
-
-/// "The service scheduler reports the status periodically" (developer guide, service action events): public logs show every 6 h.
-const STEADY_AGAIN: Millis = 6 * 3_600_000;
 
 /// The least and the most tasks of a service: (healthy at least, meant to run at most).
 pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -> (u32, u32) {
@@ -25,13 +21,6 @@ pub(crate) fn bounds(desired: u32, minimum_percent: u32, maximum_percent: u32) -
     let lower = percent_of(minimum_percent).div_ceil(100);
     let upper = percent_of(maximum_percent) / 100;
     (lower as u32, upper as u32)
-}
-
-/// Where a task is to be launched.
-pub(crate) struct Wish {
-    /// The Availability Zone.
-    pub zone: String,
-    pub provider: Option<String>,
 }
 
 impl Turn<'_> {
@@ -196,7 +185,7 @@ impl Turn<'_> {
     }
 
     /// Whether the PRIMARY may launch now.
-    fn may_launch(&self, service: &Service) -> bool {
+    pub fn may_launch(&self, service: &Service) -> bool {
         service.primary().is_some_and(|it| {
             it.rollout_state != RolloutState::Failed
                 && it.launch_after.is_none_or(|at| at <= self.now)
@@ -371,104 +360,6 @@ impl Turn<'_> {
         }
     }
 
-    pub fn launch_for(&mut self, service: &mut Service, index: usize, count: u32, crew: &mut Crew) {
-        if count == 0 {
-            return;
-        }
-        let wishes = std::iter::repeat_n(None, count as usize);
-        let launched = self.launch_all(service, index, wishes, crew);
-        let ids: Vec<String> = launched.into_iter().map(|(_, id)| id).collect();
-        let deployment = &mut service.deployments[index];
-        let replaced = deployment.unreplaced.min(ids.len() as u32);
-        deployment.unreplaced -= replaced;
-        let set = service
-            .is_external()
-            .then(|| service.deployments[index].id.clone());
-        self.announce_started(service, set.as_deref(), &ids, replaced);
-    }
-
-    /// Launches a task of a deployment for each wish; returns their places and ids. Nobody is told.
-    pub fn launch_all<'a>(
-        &mut self,
-        service: &mut Service,
-        index: usize,
-        wishes: impl ExactSizeIterator<Item = Option<&'a Wish>>,
-        crew: &mut Crew,
-    ) -> Vec<(Key, String)> {
-        let mut launched = Vec::with_capacity(wishes.len());
-        let deployment = &service.deployments[index];
-        let Some(revision) = self.world.service_revisions.get(&deployment.revision) else {
-            return launched;
-        };
-        let load_balancers = revision.load_balancers.clone();
-        let request = match revision.shaped.clone() {
-            Some(request) => request,
-            None => self.shape_for(service, index),
-        };
-        let cluster_name = service.cluster.rsplit('/').next().unwrap_or_default();
-        let has_strategy = !self.strategy_of(&request, &service.cluster).is_empty();
-        for wish in wishes {
-            let provider = match (has_strategy, wish) {
-                (true, Some(wish)) => wish.provider.clone(),
-                (true, None) => self.provider_for(service, &request, &service.cluster),
-                (false, _) => None,
-            };
-            let (key, id) = self.launch(Birth {
-                region: &service.region,
-                cluster: &service.cluster,
-                cluster_name,
-                definition: &deployment.task_definition,
-                group: ["service:", &service.name].concat(),
-                started_by: Some(deployment.id.clone()),
-                service: Some(service.arn.clone()),
-                revision: Some(deployment.revision.clone()),
-                load_balancers: &load_balancers,
-                request: request.clone(),
-                provider,
-                zone: wish.map(|it| it.zone.clone()),
-            });
-            crew.tasks.push(Seen {
-                key,
-                deployment: index,
-                created_at: self.now,
-                status: TaskStatus::Provisioning,
-                healthy: false,
-                unhealthy: false,
-                proved: false,
-                protected: false,
-            });
-            launched.push((key, id));
-        }
-        let deployment = &mut service.deployments[index];
-        deployment.launch_after = None;
-        deployment.updated_at = self.now;
-        service.steady = false;
-        launched
-    }
-
-    /// The members of a deployment's tasks. They are the same for all, unless the service's tags go with them: those can change.
-    fn shape_for(&mut self, service: &Service, index: usize) -> Members {
-        let deployment = &service.deployments[index];
-        let Some(revision) = self.world.service_revisions.get(&deployment.revision) else {
-            return Members::default();
-        };
-        let mut request = revision
-            .request
-            .only(|name| name != "tags" && !SERVICE_ONLY.contains(&name));
-        let propagate = request.get("propagateTags").and_then(|it| it.as_str());
-        let follows = propagate == Some("SERVICE");
-        if let Some(tags) = service.request.get("tags").filter(|_| follows) {
-            request.insert("tags".to_owned(), tags.clone());
-        }
-        let shaped = self.shape_request(request, &deployment.task_definition);
-        if !follows
-            && let Some(revision) = self.world.service_revisions.get_mut(&deployment.revision)
-        {
-            revision.shaped = Some(shaped.clone());
-        }
-        shaped
-    }
-
     pub fn announce_unhealthy_tasks(&mut self, service: &mut Service) {
         let news: Vec<Key> = self
             .world
@@ -532,148 +423,6 @@ impl Turn<'_> {
             }
         }
     }
-
-    /// Completes the deployment when everything is in place, and says when the service is steady: what still drains or stops then is
-    /// no matter to that (public logs: steady 10 s after the draining began, which took 30 s).
-    fn conclude(&mut self, service: &mut Service, crew: &Crew) {
-        let Some(primary) = service.primary() else {
-            return;
-        };
-        let ours = |it: &Seen| it.deployment == 0;
-        let may_end = service
-            .course
-            .as_ref()
-            .is_none_or(|it| it.stage == LifecycleStage::CleanUp);
-        let runs = may_end
-            && service.deployments.len() == 1
-            && crew.total() == service.desired_count
-            && crew.tasks.iter().all(|it| ours(it) && it.healthy);
-        let in_place = runs && !crew.has_stopping();
-        let state = primary.rollout_state;
-        if state == RolloutState::InProgress && self.is_early(service, crew) {
-            self.settle(service, crew, in_place);
-            return;
-        }
-        match state {
-            RolloutState::InProgress if in_place => self.settle(service, crew, true),
-            RolloutState::Completed if runs && !crew.has_leaving() => self.announce_steady(service),
-            _ => {
-                service.steady = false;
-                if let Some(primary) = service.deployments.first_mut() {
-                    primary.settled_at = None;
-                }
-            }
-        }
-    }
-
-    /// Says that the service is steady, when it becomes so and every [`STEADY_AGAIN`] from then on.
-    pub fn announce_steady(&mut self, service: &mut Service) {
-        let due = service.steady_at.map_or(0, |at| at + STEADY_AGAIN);
-        if !service.steady || self.now >= due {
-            service.steady = true;
-            service.steady_at = Some(self.now);
-            self.announce(service, "has reached a steady state.");
-        }
-    }
-
-    /// What is asked for is there: the deployment bakes, and completes.
-    fn settle(&mut self, service: &mut Service, crew: &Crew, in_place: bool) {
-        let Some(primary) = service.deployments.first_mut() else {
-            return;
-        };
-        let settled = *primary.settled_at.get_or_insert(self.now);
-        if self.now >= self.completion(service, settled) {
-            self.complete(service, crew, in_place);
-        }
-    }
-
-    /// When the PRIMARY completes, everything being there since `settled`.
-    fn completion(&self, service: &Service, settled: Millis) -> Millis {
-        // What shifts traffic has baked already; a rollback returns to what has proved itself.
-        let rolls_back = service.primary().filter(|it| it.is_rollback);
-        match (&service.course, rolls_back) {
-            (_, Some(primary)) => {
-                let record = &primary.service_deployment;
-                let record = self.world.service_deployments.get(record);
-                let began = record.and_then(|it| it.rollback.as_ref());
-                let least = self.world.settings.pace.rollback;
-                settled.max(began.map_or(0, |it| it.started_at + least))
-            }
-            (Some(_), None) => settled,
-            (None, None) => settled + service.configuration.bake_time,
-        }
-    }
-
-    /// Whether `earlySuccessCriteria` are met.
-    fn is_early(&self, service: &Service, crew: &Crew) -> bool {
-        let (Some(early), None) = (service.configuration.early_success, &service.course) else {
-            return false;
-        };
-        let healthy = crew.count(|it| it.deployment == 0 && it.healthy);
-        let (needed, _) = bounds(service.desired_count, early.healthy_percent, 0);
-        let cleaned = service.deployments.len() == 1 && !crew.has_stopping();
-        healthy >= needed && (early.deferred || cleaned) && self.may_launch(service)
-    }
-
-    /// Brings the counts of the service, its deployments and the service deployment up to date.
-    pub fn count(&mut self, service: &mut Service, crew: &Crew) {
-        // A new PRIMARY wants nothing before it can launch: UpdateService answers with a `desiredCount` of 0.
-        let wanted = match service.primary() {
-            Some(it)
-                if is_new(it)
-                    && crew.running_and_pending(|of| of == 0) == (0, 0)
-                    && !self.may_launch(service) =>
-            {
-                0
-            }
-            _ => service.wanted_count(),
-        };
-        (service.running_count, service.pending_count) = crew.running_and_pending(|_| true);
-        for (index, deployment) in service.deployments.iter_mut().enumerate() {
-            let (running, pending) = crew.running_and_pending(|of| of == index);
-            if deployment.status == DeploymentStatus::Primary {
-                deployment.desired_count = wanted;
-            }
-            if (deployment.running_count, deployment.pending_count) != (running, pending) {
-                deployment.running_count = running;
-                deployment.pending_count = pending;
-                deployment.updated_at = self.now;
-            }
-        }
-        let Some(arn) = &service.current_service_deployment else {
-            return;
-        };
-        let Some(record) = self.world.service_deployments.get_mut(arn) else {
-            return;
-        };
-        let mut changed = false;
-        for summary in record
-            .source_revisions
-            .iter_mut()
-            .chain(std::iter::once(&mut record.target_revision))
-        {
-            let deployment = service
-                .deployments
-                .iter()
-                .find(|it| it.revision == summary.arn);
-            let new = deployment.map_or((0, 0, 0), |it| {
-                (it.desired_count, it.running_count, it.pending_count)
-            });
-            changed |= new != (summary.requested, summary.running, summary.pending);
-            (summary.requested, summary.running, summary.pending) = new;
-            if !service.traffic.production.is_empty() {
-                let production = Traffic::of(&service.traffic.production, &summary.arn);
-                let test = Traffic::of(&service.traffic.test, &summary.arn);
-                let new = (Some(production), Some(test));
-                changed |= new != (summary.production, summary.test);
-                (summary.production, summary.test) = new;
-            }
-        }
-        if changed {
-            record.updated_at = self.now;
-            self.world.touch(Kind::ServiceDeployment, arn);
-        }
-    }
 }
 
 /// Drops older deployments that have no tasks any more and want none.
@@ -726,13 +475,6 @@ fn serves(service: &Service, crew: &Crew, seen: &Seen, lower: u32) -> bool {
     service.course.is_some()
         && Traffic::of(&service.traffic.production, &deployment.revision) > 0
         && crew.count(|it| it.deployment == seen.deployment && it.healthy) <= lower
-}
-
-/// Whether a deployment has not come to a launch yet, as far as it shows by itself.
-fn is_new(deployment: &Deployment) -> bool {
-    deployment.rollout_state == RolloutState::InProgress
-        && !deployment.is_rollback
-        && deployment.failures_in_a_row == 0
 }
 
 /// How many sound tasks the PRIMARY lacks.

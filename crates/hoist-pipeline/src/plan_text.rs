@@ -289,7 +289,7 @@ mod tests {
             image: ImagePlan::to_build("a", "the sources changed".into()),
             before: vec!["migrate".into()],
             services: vec![service()],
-            schedules: vec![crate::plan::SchedulePlan {
+            schedules: vec![crate::plan_schedules::SchedulePlan {
                 schedule: "nightly".into(),
                 starter: "the rule night".into(),
                 starts: Some("web:1".into()),

@@ -13,8 +13,9 @@ use crate::journal::{ReleasePlan, What};
 use crate::killed::TaskTrace;
 use crate::one_off::{OneOff, must_succeed};
 use crate::parallel::{self, Boxed};
+use crate::ready::{Ready, token};
 use crate::resume::Came;
-use crate::rollout::{Mover, Ready, token};
+use crate::rollout::Mover;
 use crate::schedules::{self, Fresh, Moved};
 use crate::table::tail;
 

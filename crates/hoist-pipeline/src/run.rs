@@ -76,7 +76,7 @@ pub async fn run(
         definition: &definition,
         container: service.container.as_deref(),
         task: &task,
-        token: crate::rollout::token(),
+        token: crate::ready::token(),
         pause,
     };
     one.run(cancel, events).await

@@ -448,7 +448,7 @@ fn check_the_zones(stage: &Stage) {
             .filter(|it| it.availability_zone.as_deref() == Some(*zone));
         theirs.count()
     };
-    let counts: Vec<usize> = stage.zones.iter().map(|zone| in_zone(zone)).collect();
+    let counts: Vec<usize> = stage.zones.iter().map(in_zone).collect();
     let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
     assert!(most - least <= 1, "{counts:?}\n{}", stage.picture());
     assert!(

@@ -17,7 +17,7 @@ TOGETHER = [
 # An engine takes its time, so these few of them stand for all there, unless HOIST_TEST_ALL is set. What each container gets is held
 # against one table on every runtime (crates/hoist-runtime/tests/tasks/table.rs).
 FEW = [
-    "test_runtimes", "test_exec", "test_secrets.Inside.test_a_task_learns_about_itself_and_calls_aws_as_its_role",
+    "test_runtimes", "test_exec", "test_names", "test_secrets.Inside.test_a_task_learns_about_itself_and_calls_aws_as_its_role",
     "test_containers.Containers.test_volumes_are_shared_read_only_where_asked_and_taken_over_from_others",
     "test_containers.Containers.test_the_root_user_directory_limits_and_memory_file_systems_are_as_the_definition_says",
     "test_services.Services.test_a_service_behind_a_load_balancer_is_rolled_over_and_deleted",

@@ -18,8 +18,6 @@ TABLE = {
     "users": ("users besides root", {"rootless": "a user without ranges in /etc/subuid and /etc/subgid has one id"}),
     "task limits": ("limits of all containers together", {"docker": "the engine knows containers, no groups of them"}),
     "security groups": ("security groups", {"docker": "the bridge is the engine's own"}),
-    "names": ("the names of Cloud Map and Service Connect", {"docker": "the resolver is the engine's own"}),
-    "role": ("the keys of their roles", {"docker": "SDKs look at 169.254.170.2, an address that no container can be given"}),
 }
 
 # What the embedded AWS may say besides, because of this machine and not of the runtime.

@@ -5,25 +5,28 @@
 
 mod archive;
 mod command;
+mod network;
 mod process;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::Child;
 
+use crate::names::Resolver;
 use crate::task::Prepared;
 use crate::{
-    Limits, Mount, MountSource, PreparedImage, Runtime, RuntimeError, StartError, TaskContainer,
-    TaskProcess, TaskSpec, Ulimit,
+    Limits, Mount, MountSource, Names, NetNs, PreparedImage, Runtime, RuntimeError, StartError,
+    TaskContainer, TaskProcess, TaskSpec, Ulimit, inside,
 };
 use command::Cli;
+use network::published_port;
 use process::Process;
 
 /// How [`Docker`] runs tasks.
@@ -51,6 +54,13 @@ pub struct Docker {
     tasks: Mutex<HashMap<String, Task>>,
     /// Resource limits that the engine was seen to refuse.
     refused: Mutex<Vec<Ulimit>>,
+    resolver: Resolver,
+    /// Whether the resolver answers at the tasks' router; if not, why.
+    answers: Result<(), String>,
+    /// Whether the networks of tasks can be entered; if not, why.
+    enters: Result<(), String>,
+    /// What every task reaches under another address than its own.
+    led: OnceLock<(SocketAddr, SocketAddr)>,
 }
 
 #[derive(Debug)]
@@ -61,6 +71,8 @@ struct Task {
     containers: Vec<String>,
     /// Where container ports are published.
     published: HashMap<u16, SocketAddr>,
+    /// Its network, where it can be entered.
+    network: Option<NetNs>,
 }
 
 /// The label that all containers of hoist carry; its value is the home.
@@ -85,11 +97,15 @@ impl Docker {
         let architecture = cli
             .run(&["version", "--format", "{{.Server.Arch}}"])
             .await?;
-        let docker = Docker {
+        let mut docker = Docker {
             cli,
             config,
             tasks: Mutex::default(),
             refused: Mutex::default(),
+            resolver: Resolver::default(),
+            answers: Ok(()),
+            enters: Ok(()),
+            led: OnceLock::new(),
         };
         if docker.cli.run(&["image", "inspect", PAUSE]).await.is_err() {
             let pause = archive::pause(architecture.trim())?;
@@ -102,37 +118,12 @@ impl Docker {
                 .await?;
         }
         docker.make_network().await?;
+        docker.answers = docker.answer().await;
+        docker.enters = match docker.at_router(0).await {
+            Ok(_) => inside::may_enter(),
+            Err(why) => Err(why),
+        };
         Ok(docker)
-    }
-
-    /// The tasks' network, unless it is there.
-    async fn make_network(&self) -> Result<(), RuntimeError> {
-        let network = self.network();
-        if self
-            .cli
-            .run(&["network", "inspect", &network])
-            .await
-            .is_ok()
-        {
-            return Ok(());
-        }
-        let (subnet, gateway) = span(&self.config.subnets);
-        let label = self.label();
-        let mut args = vec!["network", "create", "--label", &label];
-        if let (Some(subnet), Some(gateway)) = (&subnet, &gateway) {
-            args.extend(["--subnet", subnet, "--gateway", gateway]);
-        }
-        args.push(&network);
-        match self.cli.run(&args).await {
-            Err(RuntimeError::Docker { problem, .. }) if problem.contains("overlaps") => {
-                // Most likely the network of a home that is no more. One that is in use stays.
-                let filter = format!("label={LABEL}");
-                let prune = ["network", "prune", "--force", "--filter", &filter];
-                self.cli.run(&prune).await?;
-                self.cli.run(&args).await.map(drop)
-            }
-            made => made.map(drop),
-        }
     }
 
     fn network(&self) -> String {
@@ -187,6 +178,14 @@ impl Docker {
                 args.extend(["--publish", port]);
             }
         }
+        let router = self
+            .config
+            .subnets
+            .first()
+            .map(|(router, _)| router.to_string());
+        if let (Some(router), Ok(())) = (&router, &self.answers) {
+            args.extend(["--dns", router]);
+        }
         args.push(PAUSE);
         let mut made = self.cli.make(&args).await;
         if let Err(RuntimeError::Docker { problem, .. }) = &made
@@ -207,11 +206,22 @@ impl Docker {
             let lines = self.cli.run(&["port", &name]).await?;
             published = lines.lines().filter_map(published_port).collect();
         }
+        let mut network = None;
+        if self.enters.is_ok() {
+            match self.enter(&name, task.ip).await {
+                Ok(entered) => network = Some(entered),
+                Err(error) => {
+                    let _ = self.cli.run(&["rm", "--force", &name]).await;
+                    return Err(error);
+                }
+            }
+        }
         let made = Task {
             ip: task.ip,
             limits: task.limits,
             containers: Vec::new(),
             published,
+            network,
         };
         self.tasks().insert(task.id, made);
         Ok(())
@@ -517,32 +527,68 @@ impl Runtime for Docker {
 
     fn lacks(&self) -> Vec<String> {
         let mut lacks = vec![
-            "security groups: the network of a Docker Engine lets tasks reach each other as they like",
-            "the names of Cloud Map and Service Connect: the resolver of a Docker Engine takes none",
-            "the keys of their roles: a Docker Engine cannot give them 169.254.170.2, where SDKs look for keys",
-            "limits of all containers together: in a Docker Engine each container may use what its task may",
+            "security groups: the network of a Docker Engine lets tasks reach each other as they like".to_owned(),
+            "limits of all containers together: in a Docker Engine each container may use what its task may".to_owned(),
         ];
-        if self.config.publish {
-            lacks.push("the metadata endpoint: the Docker Engine runs on a machine of its own");
+        if let Err(why) = &self.answers {
+            lacks.push(format!("the names of Cloud Map: {why}"));
         }
-        lacks.into_iter().map(str::to_owned).collect()
+        if let Err(why) = &self.enters {
+            lacks.push(format!("the proxies of Service Connect: {why}"));
+            lacks.push(format!(
+                "the keys of their roles, which SDKs ask 169.254.170.2 for: {why}"
+            ));
+        }
+        if self.config.publish {
+            lacks.push(
+                "the metadata endpoint: the Docker Engine runs on a machine of its own".to_owned(),
+            );
+        }
+        lacks
     }
 
-    /// The router of the tasks is an address of this machine, where the engine is on this machine.
+    fn set_names(&self, names: Arc<dyn Names>) {
+        self.resolver.set(names);
+    }
+
+    /// At the tasks' router or, where tasks' networks can be entered, at one address outside of them, which is led to the router.
     fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {
-        let is_router = self
-            .config
-            .subnets
-            .first()
-            .map(|(router, _)| IpAddr::V4(*router))
-            == Some(address.ip());
-        if self.config.publish || !is_router {
-            return Box::pin(std::future::ready(Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("a Docker Engine's tasks cannot reach {address}"),
-            ))));
-        }
-        Box::pin(TcpListener::bind(address))
+        Box::pin(async move {
+            let routers = &self.config.subnets;
+            let is_router = routers.first().map(|(router, _)| IpAddr::V4(*router));
+            if is_router == Some(address.ip()) {
+                let bound = self.at_router(address.port()).await;
+                return bound.map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why));
+            }
+            let unsupported = |why: &str| {
+                let text = format!("a Docker Engine's tasks cannot reach {address}: {why}");
+                io::Error::new(io::ErrorKind::Unsupported, text)
+            };
+            self.enters.as_ref().map_err(|why| unsupported(why))?;
+            let listener = self.at_router(0).await.map_err(|why| unsupported(&why))?;
+            let led = self.led.set((address, listener.local_addr()?));
+            led.map_err(|_| unsupported("only one address is led to their router"))?;
+            Ok(listener)
+        })
+    }
+
+    fn intercept<'a>(
+        &'a self,
+        task: &'a str,
+        addresses: Vec<SocketAddr>,
+    ) -> BoxFuture<'a, io::Result<Vec<TcpListener>>> {
+        Box::pin(async move {
+            let network = self.network_of(task)?;
+            inside::intercept(&network, addresses).await
+        })
+    }
+
+    fn connect_from<'a>(
+        &'a self,
+        task: &'a str,
+        address: SocketAddr,
+    ) -> BoxFuture<'a, io::Result<TcpStream>> {
+        Box::pin(async move { self.network_of(task)?.connect(address).await })
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
@@ -566,37 +612,6 @@ impl Runtime for Docker {
             Ok(socket)
         })
     }
-}
-
-/// The smallest subnet that holds all these, and its router: the first of them.
-fn span(subnets: &[(Ipv4Addr, u8)]) -> (Option<String>, Option<String>) {
-    let Some((gateway, prefix)) = subnets.first() else {
-        return (None, None);
-    };
-    let first = u32::from(*gateway);
-    let prefix = subnets
-        .iter()
-        .map(|(address, prefix)| {
-            (first ^ u32::from(*address))
-                .leading_zeros()
-                .min(u32::from(*prefix))
-        })
-        .min()
-        .unwrap_or(u32::from(*prefix));
-    let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
-    (
-        Some(format!("{}/{prefix}", Ipv4Addr::from(first & mask))),
-        Some(gateway.to_string()),
-    )
-}
-
-/// Reads a line of `docker port`, such as `8080/tcp -> 127.0.0.1:32768`.
-fn published_port(line: &str) -> Option<(u16, SocketAddr)> {
-    let (port, address) = line.split_once(" -> ")?;
-    Some((
-        port.strip_suffix("/tcp")?.parse().ok()?,
-        address.parse().ok()?,
-    ))
 }
 
 /// A mount as `--mount` takes it: comma-separated values, quoted where they hold a comma or a quote.
@@ -652,22 +667,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_network_spans_all_subnets() {
-        let subnets: Vec<_> = (0..16)
-            .map(|block| (Ipv4Addr::new(172, 31, block * 16, 1), 20))
-            .collect();
-        assert_eq!(
-            span(&subnets),
-            (Some("172.31.0.0/16".into()), Some("172.31.0.1".into()))
-        );
-        assert_eq!(
-            span(&subnets[..1]),
-            (Some("172.31.0.0/20".into()), Some("172.31.0.1".into()))
-        );
-        assert_eq!(span(&[]), (None, None));
-    }
-
-    #[test]
     fn mounts_are_told_in_comma_separated_values() {
         let mount = Mount {
             target: "/data".into(),
@@ -678,14 +677,5 @@ mod tests {
             mount_option(&mount),
             r#"dst=/data,type=bind,"src=/a,b/c",readonly"#
         );
-    }
-
-    #[test]
-    fn published_ports_are_read_back() {
-        assert_eq!(
-            published_port("8080/tcp -> 127.0.0.1:32768"),
-            Some((8080, "127.0.0.1:32768".parse().unwrap()))
-        );
-        assert_eq!(published_port("53/udp -> 127.0.0.1:32768"), None);
     }
 }

@@ -45,6 +45,7 @@ mod elsewhere;
 mod error;
 #[cfg(target_os = "linux")]
 mod linux;
+mod names;
 pub mod privilege;
 mod spec;
 mod task;
@@ -56,8 +57,12 @@ pub use config::{Config, NativeConfig};
 pub use detect::{Detection, detect};
 pub use docker::{Docker, DockerConfig};
 #[cfg(not(target_os = "linux"))]
+use elsewhere::inside;
+#[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Containers, NetNs, Running, Scratch, Snapshots, init, native};
 pub use error::{RuntimeError, StartError};
+#[cfg(target_os = "linux")]
+use linux::inside;
 #[cfg(target_os = "linux")]
 pub use linux::{
     Containers, Hub, HubConfig, Native, NetNs, Overlay, Running, Scratch, Snapshots, TaskNet, init,

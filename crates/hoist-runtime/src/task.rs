@@ -64,8 +64,8 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
-    /// Gives the tasks' resolver names besides those of this machine's own resolvers. The first call counts. A Docker Engine's
-    /// resolver takes none.
+    /// Gives the tasks' resolver names besides those of this machine's own resolvers. The first call counts. [`Runtime::lacks`]
+    /// says where none answers.
     fn set_names(&self, _names: Arc<dyn Names>) {}
 
     /// Lets pass between tasks, and out from them, only what these allow, in place of what was set before. What was let pass goes on,

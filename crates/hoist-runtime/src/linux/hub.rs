@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::egress::{Carrier, Outside, Rules, TAP, feed_nft, hub_rules};
 use super::guards;
-use super::names::Resolver;
+use crate::names::Resolver;
 use crate::{Guard, Names, NetNs, RuntimeError};
 
 /// What a hub offers.
@@ -121,15 +121,28 @@ impl Hub {
             (Ok(Tied::Carried(namespace)), _) => hub.carried(namespace).await.map(Way::Carrier),
         });
         if let Some(address) = resolver_address {
-            let resolver = hub.resolver.clone();
-            resolver
-                .serve(&hub, address)
+            hub.answer_at(address)
                 .await
                 .map_err(RuntimeError::system(format!(
                     "answer questions for names at {address}"
                 )))?;
         }
         Ok(hub)
+    }
+
+    /// Lets the resolver answer at an address of the hub, as long as that is there.
+    async fn answer_at(&self, address: Ipv4Addr) -> io::Result<()> {
+        let address = SocketAddr::from((address, 53));
+        let listener = self.listen(address).await?;
+        let socket = self
+            .within(move || {
+                let socket = std::net::UdpSocket::bind(address)?;
+                socket.set_nonblocking(true)?;
+                Ok(socket)
+            })
+            .await?;
+        self.resolver.serve(listener, UdpSocket::from_std(socket)?);
+        Ok(())
     }
 
     /// The way out without root. A thread of this process does it, not the hub's: the program that carries everything has to begin in

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use hoist_oci::{Image, Store};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::task::Prepared;
 use crate::{
@@ -313,13 +313,7 @@ impl Runtime for Native {
     ) -> BoxFuture<'a, io::Result<TcpStream>> {
         Box::pin(async move {
             let network = self.network_of(task)?;
-            let socket = network
-                .within(move || match address {
-                    SocketAddr::V4(_) => TcpSocket::new_v4(),
-                    SocketAddr::V6(_) => TcpSocket::new_v6(),
-                })
-                .await?;
-            socket.connect(address).await
+            network.connect(address).await
         })
     }
 

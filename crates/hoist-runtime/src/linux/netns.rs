@@ -1,10 +1,12 @@
 //! A handle on a network namespace.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 /// A network namespace that lives as long as a handle or a process in it does.
@@ -34,6 +36,17 @@ impl NetNs {
         answered
             .await
             .map_err(|_| io::Error::other("the thread in the task's network is gone"))?
+    }
+
+    /// Opens a connection as something in the namespace would.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = self
+            .within(move || match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            })
+            .await?;
+        socket.connect(address).await
     }
 }
 

@@ -69,7 +69,7 @@ async fn the_native_runtime_serves_a_daemon() {
         cgroup_parent: lab.parent.clone(),
         snapshots: snapshots.clone(),
         subnets: subnets(),
-        resolver: None,
+        resolver: Some("172.31.0.2".parse().unwrap()),
         way_out: false,
     });
     let runtime: Arc<dyn Runtime> = Arc::new(native.await.unwrap());

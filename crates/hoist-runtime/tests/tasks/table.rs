@@ -44,16 +44,6 @@ const EXCEPTIONS: &[(Kind, &str, &str)] = &[
     ),
     (
         Kind::Docker,
-        "the names of Cloud Map",
-        "the resolver is the engine's own",
-    ),
-    (
-        Kind::Docker,
-        "the keys of their roles",
-        "a container cannot be given 169.254.170.2",
-    ),
-    (
-        Kind::Docker,
         "limits of all containers together",
         "the engine knows containers, no groups of them",
     ),
@@ -66,6 +56,15 @@ pub struct Bench {
     image: PreparedImage,
     folder: PathBuf,
     number: AtomicU8,
+}
+
+/// The names that tasks find, and no other resolver knows.
+struct Ours;
+
+impl hoist_runtime::Names for Ours {
+    fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
+        (name == "api.shop.local").then(|| vec![Ipv4Addr::new(172, 31, 0, 77)])
+    }
 }
 
 /// What one behaviour is checked by.
@@ -103,6 +102,8 @@ table![
     an_ordinary_user_may_listen_on_port_80,
     tasks_have_addresses_of_their_own_and_reach_each_other,
     tasks_reach_what_listens_at_their_router,
+    tasks_find_names_of_ours,
+    what_tasks_send_to_nobodys_addresses_is_taken,
     what_is_not_allowed_does_not_pass,
     a_task_that_is_removed_takes_its_containers_with_it,
 ];
@@ -125,6 +126,7 @@ pub async fn play(kind: Kind, runtime: Arc<dyn Runtime>, lab: &Lab) {
         number: AtomicU8::new(20),
     };
     std::fs::create_dir_all(&bench.folder).unwrap();
+    bench.runtime.set_names(Arc::new(Ours));
     bench
         .runtime
         .create_task(task("shared", "172.31.0.250"))
@@ -737,11 +739,64 @@ async fn tasks_reach_what_listens_at_their_router(bench: &Bench) {
     drop(stream);
     assert_eq!(both(&mut *client).await.0, "served\n");
     bench.runtime.remove_task(&id).await.unwrap();
-    let fixed = bench
+}
+
+async fn tasks_find_names_of_ours(bench: &Bench) {
+    // Also one that nobody knows, which is asked for outside and may take its time.
+    let script = "nslookup api.shop.local; nslookup none.shop.local";
+    let output = bench.whole(bench.shell(script)).await.0;
+    assert!(output.contains("172.31.0.77"), "{output}");
+    let (_, of_none) = output.split_once("none.shop.local").unwrap();
+    assert!(!of_none.contains("172.31.0"), "{output}");
+}
+
+async fn what_tasks_send_to_nobodys_addresses_is_taken(bench: &Bench) {
+    let fixed = "169.254.170.2:80".parse().unwrap();
+    let keys = bench.runtime.listen(fixed).await.unwrap();
+    let ((one, first), (two, second)) = (bench.task(0).await, bench.task(16).await);
+    let addresses = ["127.255.0.1:80", "127.255.0.2:80"].map(|it| it.parse().unwrap());
+    let listening = bench.runtime.intercept(&one, addresses.to_vec()).await;
+    let listening = listening.unwrap();
+    // A container may listen on the same port of all addresses.
+    let script = "nc -l -p 80 & for it in 127.255.0.2 127.255.0.1 169.254.170.2; do nc $it 80 < /dev/null; done";
+    let mut client = bench
         .runtime
-        .listen("169.254.170.2:80".parse().unwrap())
-        .await;
-    assert_eq!(fixed.is_err(), bench.lacks("the keys of their roles"));
+        .start(&one, bench.shell(script))
+        .await
+        .unwrap();
+    for (listener, word) in [
+        (&listening[1], "b\n"),
+        (&listening[0], "a\n"),
+        (&keys, "c\n"),
+    ] {
+        let (mut stream, from) = listener.accept().await.unwrap();
+        assert_eq!(from.ip() == first, word == "c\n", "{from}");
+        stream.write_all(word.as_bytes()).await.unwrap();
+    }
+    let mut printed = String::new();
+    let mut stdout = client.take_stdout().unwrap();
+    while printed.len() < 6 {
+        let mut more = [0; 6];
+        let read = stdout.read(&mut more).await.unwrap();
+        printed += std::str::from_utf8(&more[..read]).unwrap();
+    }
+    assert_eq!(printed, "b\na\nc\n");
+    // What a proxy sends on comes from the task.
+    let server = bench.shell("while true; do echo hello | nc -l -p 7000; done");
+    let server = bench.runtime.start(&two, server).await.unwrap();
+    let mut text = String::new();
+    while text.is_empty() {
+        let to = (second, 7000).into();
+        if let Ok(mut stream) = bench.runtime.connect_from(&one, to).await {
+            assert_eq!(stream.local_addr().unwrap().ip(), first);
+            let _ = stream.read_to_string(&mut text).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    for task in [&one, &two] {
+        bench.runtime.remove_task(task).await.unwrap();
+    }
+    assert_eq!(server.wait().await.code, 137);
 }
 
 async fn what_is_not_allowed_does_not_pass(bench: &Bench) {

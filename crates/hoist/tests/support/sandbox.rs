@@ -15,7 +15,13 @@ impl Sandbox {
             .tempdir()
             .unwrap();
         std::fs::create_dir_all(folder.path().join("project")).unwrap();
-        Sandbox { folder }
+        let sandbox = Sandbox { folder };
+        // How tasks run, where it is not as they run by themselves. An engine has room for one home: one test at a time.
+        if let Ok(runtime) = std::env::var("HOIST_TEST_RUNTIME") {
+            let started = sandbox.run(&["local", "start", "--runtime", &runtime]);
+            started.expect(0);
+        }
+        sandbox
     }
 
     pub fn home(&self) -> PathBuf {

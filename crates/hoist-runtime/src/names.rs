@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::Hub;
 use crate::{Names, ServiceRecord};
 
 /// How long one of the machine's resolvers may take before the next is asked.
@@ -20,7 +19,7 @@ const LARGEST: usize = 65_535;
 
 /// What the resolver knows. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     names: Arc<OnceLock<Arc<dyn Names>>>,
 }
 
@@ -32,25 +31,14 @@ impl std::fmt::Debug for Resolver {
 
 impl Resolver {
     /// Gives it names of ours; those given first stay.
-    pub(super) fn set(&self, names: Arc<dyn Names>) {
+    pub(crate) fn set(&self, names: Arc<dyn Names>) {
         let _ = self.names.set(names);
     }
 
-    /// Answers at this address of the hub until the hub ends.
-    pub(super) async fn serve(&self, hub: &Hub, address: Ipv4Addr) -> io::Result<()> {
-        let address = SocketAddr::from((address, 53));
-        let listener = hub.listen(address).await?;
-        let socket = hub
-            .within(move || {
-                let socket = std::net::UdpSocket::bind(address)?;
-                socket.set_nonblocking(true)?;
-                Ok(socket)
-            })
-            .await?;
-        let socket = Arc::new(UdpSocket::from_std(socket)?);
-        tokio::spawn(self.clone().serve_udp(socket));
+    /// Answers what comes in there, by TCP and by UDP.
+    pub(crate) fn serve(&self, listener: TcpListener, socket: UdpSocket) {
+        tokio::spawn(self.clone().serve_udp(Arc::new(socket)));
         tokio::spawn(self.clone().serve_tcp(listener));
-        Ok(())
     }
 
     async fn serve_udp(self, socket: Arc<UdpSocket>) {

@@ -52,11 +52,6 @@ class Names(Case):
         self.names.register_instance(ServiceId=registry, InstanceId="by-hand", Attributes={"AWS_INSTANCE_IPV4": "172.31.255.254", "stage": "blue"})
         by_hand = self.names.discover_instances(NamespaceName=space, ServiceName="web", QueryParameters={"stage": "blue"})["Instances"]
         self.assertEqual([it["InstanceId"] for it in by_hand], ["by-hand"])
-        if self.lacks("names"):
-            # The question goes to the engine's resolver, which asks this machine's.
-            self.run_task(self.definition(f"busybox nslookup web.{space} > /dev/null 2>&1 && echo known || echo unknown", "c"))
-            self.until("an answer", lambda: self.printed("c") == ["unknown"])
-            return
         one = self.names.create_service(Name="one", NamespaceId=namespace, DnsConfig={"RoutingPolicy": "WEIGHTED", "DnsRecords": [{"Type": "A", "TTL": 10}]})["Service"]["Id"]
         for number in (1, 2):
             self.names.register_instance(ServiceId=one, InstanceId=f"i{number}", Attributes={"AWS_INSTANCE_IPV4": f"10.9.9.{number}"})
@@ -65,8 +60,6 @@ class Names(Case):
         self.names.deregister_instance(ServiceId=registry, InstanceId="by-hand")
 
     def test_srv_records_name_the_ports_of_tasks(self):
-        if self.lacks("names"):
-            self.skipTest("the runtime has no names")
         space, namespace = self.space()
         registry = self.names.create_service(Name="web", NamespaceId=namespace, DnsConfig={"DnsRecords": [{"Type": "SRV", "TTL": 10}]})["Service"]["Arn"]
         server = self.definition("sleep 600", "s", portMappings=[{"containerPort": 8080}])
@@ -79,20 +72,22 @@ class Names(Case):
         self.until("the port and the address", lambda: self.printed("c") == ["1", "1"])
 
     def test_service_connect_leads_an_alias_and_its_port_to_every_task_in_turn(self):
-        if self.lacks("names"):
-            self.skipTest("the runtime has no names")
         space, _ = self.space()
         # A container may listen on the port of an alias; the proxies do not take it.
-        script = "mkdir -p /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"
-        server = self.definition(script, "s", portMappings=[{"containerPort": 8080, "name": "http", "appProtocol": "http"}])
-        offer = {"portName": "http", "discoveryName": "web", "clientAliases": [{"port": 80, "dnsName": "shop"}]}
-        connect = {"enabled": True, "namespace": space, "services": [offer]}
+        script = "mkdir -p /tmp/w; hostname > /tmp/w/index.html; nc -ll -p 8081 -e sleep 600 & exec httpd -f -p 8080 -h /tmp/w"
+        ports = [{"containerPort": 8080, "name": "http", "appProtocol": "http"}, {"containerPort": 8081, "name": "slow", "appProtocol": "http"}]
+        server = self.definition(script, "s", portMappings=ports)
+        offer = lambda name, port, **more: {"portName": name, "clientAliases": [{"port": port, "dnsName": "shop"}], **more}
+        offers = [offer("http", 80, discoveryName="web"), offer("slow", 81, timeout={"perRequestTimeoutSeconds": 1})]
+        connect = {"enabled": True, "namespace": space, "services": offers}
         self.serve("server", server, serviceConnectConfiguration=connect, desiredCount=2)
         # busybox has no way to ask /etc/hosts.
-        asking = "nc -l -p 80 & while true; do wget -q -O - http://$(grep shop /etc/hosts | cut -f 1)/ || echo nobody; sleep 0.3; done"
+        asking = "nc -l -p 80 & at=$(grep shop /etc/hosts | cut -f 1); wget -q -O - http://$at:81/; while true; do wget -q -O - http://$at/ || echo nobody; sleep 0.3; done"
         self.serve("client", self.definition(asking, "c"), serviceConnectConfiguration={"enabled": True, "namespace": space})
         answers = lambda: {it for it in self.printed("c") if it.startswith("ip-")}
         self.until("answers of both tasks", lambda: len(answers()) == 2)
+        # One that takes too long for its time limit is given up.
+        self.assertIn("504 Gateway Timeout", "".join(self.printed("c")))
         # A task outside the namespace, as every one that no service started, knows nothing of it.
         self.run_task(self.definition("grep shop /etc/hosts || echo unknown", "o"))
         self.until("the alias being unknown outside", lambda: self.printed("o")[-1:] == ["unknown"])

@@ -1,30 +1,34 @@
 //! The proxies of Service Connect: in the network of each client task, a listener for each endpoint of its namespace.
 //!
-//! Real tasks have an Envoy for it. What a task sends to an alias and its port goes to the containers behind it in turn; one that takes no
-//! connection is passed over for the next.
+//! Real tasks have an Envoy for it. What a task sends to an alias and its port goes to the containers behind it in turn: each request
+//! where the port speaks HTTP/1, else each connection. One that takes no connection is passed over for the next, and left out for a while
+//! if that happens often.
 
+use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use hoist_fargate::Task;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::crew::{Crew, Run};
-use crate::elb::splice;
+use crate::elb::{Upstream, serve_requests, splice};
 use crate::names::{Endpoint, addressed, endpoints};
 
 /// How long a task may take to accept a connection before the next one is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many more are tried: Service Connect's proxies do it twice ("Service Connect proxy", developer guide).
 const RETRIES: usize = 2;
-/// What nobody uses for an hour ends, as Envoy's TCP proxy has it.
-const IDLE: Duration = Duration::from_secs(3600);
-/// What Envoy answers a client of HTTP when nobody is there.
-const NOBODY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 19\r\ncontent-type: text/plain\r\nserver: envoy\r\n\
-connection: close\r\n\r\nno healthy upstream";
+/// So many connections that failed within so long leave a task out, for 30 to 300 s (the same page).
+const FAILURES: usize = 5;
+const WITHIN: Duration = Duration::from_secs(30);
+const OUT: Duration = Duration::from_secs(30);
+const LONGEST_OUT: u32 = 10;
 
 /// Opens the proxies of a task, and keeps the names that its containers call them by. Where the runtime has no way to do it, the task
 /// does without.
@@ -48,6 +52,7 @@ pub async fn open(crew: &Crew, run: &Run, task: &Task) {
             task: task.id.clone(),
             endpoint,
             turn: AtomicUsize::new(fastrand::usize(..1024)),
+            outliers: Mutex::default(),
             gone: run.gone.clone(),
         };
         tokio::spawn(proxy.serve(listener));
@@ -60,6 +65,7 @@ struct Proxy {
     endpoint: Endpoint,
     /// Counts connections, so that each goes to the next target.
     turn: AtomicUsize,
+    outliers: Mutex<Outliers>,
     gone: CancellationToken,
 }
 
@@ -84,39 +90,87 @@ impl Proxy {
         }
     }
 
-    async fn carry(&self, mut client: TcpStream) {
+    async fn carry(&self, client: TcpStream) {
         let _ = client.set_nodelay(true);
-        match self.reach().await {
-            Some(target) => splice(client, target, Some(IDLE), &self.gone).await,
-            None if self.endpoint.http => {
-                // A client that is still writing would lose the answer.
-                let _ = client.read(&mut [0; 4096]).await;
-                let _ = client.write_all(NOBODY).await;
-                let _ = client.shutdown().await;
+        let patience = self.endpoint.patience;
+        if self.endpoint.http {
+            return serve_requests(client, self, patience, &self.gone).await;
+        }
+        for address in self.turn() {
+            match self.dial(address).await {
+                Ok(target) => {
+                    let _ = target.set_nodelay(true);
+                    return splice(client, target, Some(patience.idle), &self.gone).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%address, %error, "a target of Service Connect takes no connection");
+                }
             }
-            None => {}
+        }
+    }
+}
+
+impl Upstream for Proxy {
+    fn turn(&self) -> Vec<SocketAddr> {
+        let targets = self.endpoint.targets(&self.crew.ctx);
+        let mut outliers = self.outliers.lock().unwrap_or_else(PoisonError::into_inner);
+        let targets = outliers.leave_out(targets, Instant::now());
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        in_turn(&targets, first).collect()
+    }
+
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(async move {
+            let dial = self.crew.ctx.runtime.connect_from(&self.task, to);
+            let dialled = tokio::time::timeout(PATIENCE, dial).await;
+            let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            if dialled.is_err() {
+                let mut outliers = self.outliers.lock().unwrap_or_else(PoisonError::into_inner);
+                outliers.failed(to, Instant::now());
+            }
+            dialled
+        })
+    }
+}
+
+/// The targets that often take no connection.
+#[derive(Default)]
+struct Outliers(HashMap<SocketAddr, Outlier>);
+
+#[derive(Default)]
+struct Outlier {
+    /// When its last connections failed.
+    failures: Vec<Instant>,
+    /// Until when it is left out, and how often it has been.
+    until: Option<Instant>,
+    times: u32,
+}
+
+impl Outliers {
+    fn failed(&mut self, target: SocketAddr, now: Instant) {
+        let outlier = self.0.entry(target).or_default();
+        outlier
+            .failures
+            .retain(|at| now.duration_since(*at) < WITHIN);
+        outlier.failures.push(now);
+        if outlier.failures.len() >= FAILURES {
+            outlier.failures.clear();
+            outlier.times = (outlier.times + 1).min(LONGEST_OUT);
+            outlier.until = Some(now + OUT * outlier.times);
         }
     }
 
-    /// A connection to one of the targets.
-    async fn reach(&self) -> Option<TcpStream> {
-        let targets = self.endpoint.targets(&self.crew.ctx);
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        for address in in_turn(&targets, first) {
-            let runtime = &self.crew.ctx.runtime;
-            let dial = runtime.connect_from(&self.task, address);
-            match tokio::time::timeout(PATIENCE, dial).await {
-                Ok(Ok(stream)) => {
-                    let _ = stream.set_nodelay(true);
-                    return Some(stream);
-                }
-                Ok(Err(error)) => {
-                    tracing::debug!(%address, %error, "a target of Service Connect takes no connection");
-                }
-                Err(_) => tracing::debug!(%address, "a target of Service Connect is silent"),
-            }
+    /// These without those that are left out now; all of them, if that would be all.
+    fn leave_out(&mut self, targets: Vec<SocketAddr>, now: Instant) -> Vec<SocketAddr> {
+        self.0.retain(|at, _| targets.contains(at));
+        let is_in = |at: &SocketAddr| {
+            let until = self.0.get(at).and_then(|it| it.until);
+            until.is_none_or(|until| until <= now)
+        };
+        if targets.iter().any(is_in) {
+            return targets.into_iter().filter(is_in).collect();
         }
-        None
+        targets
     }
 }
 
@@ -140,5 +194,26 @@ mod tests {
         assert_eq!(ports(3), [4, 1, 2]);
         assert_eq!(in_turn(&targets[..1], 7).count(), 1);
         assert_eq!(in_turn(&[], 7).count(), 0);
+    }
+
+    #[test]
+    fn a_target_that_fails_often_is_left_out_longer_every_time_but_never_the_last() {
+        let [one, two] = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
+        let (mut outliers, start) = (Outliers::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // Four in half a minute are not enough, and an old one does not count.
+        for second in [0, 31, 32, 33, 34] {
+            outliers.failed(one, at(second));
+        }
+        assert_eq!(outliers.leave_out(vec![one, two], at(34)), [one, two]);
+        outliers.failed(one, at(35));
+        assert_eq!(outliers.leave_out(vec![one, two], at(64)), [two]);
+        assert_eq!(outliers.leave_out(vec![one], at(64)), [one]);
+        assert_eq!(outliers.leave_out(vec![one, two], at(65)), [one, two]);
+        for _ in 0..FAILURES {
+            outliers.failed(one, at(70));
+        }
+        assert_eq!(outliers.leave_out(vec![one, two], at(129)), [two]);
+        assert_eq!(outliers.leave_out(vec![one, two], at(130)), [one, two]);
     }
 }

@@ -8,6 +8,7 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -54,8 +55,7 @@ pub struct Rested {
 impl Rested {
     /// Whether the target has neither closed it nor said anything unasked.
     fn is_silent(&self) -> bool {
-        let mut byte = [0];
-        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        is_silent(&self.stream)
     }
 
     /// Since when it rests.
@@ -64,15 +64,29 @@ impl Rested {
     }
 }
 
+/// Whether the other side has neither closed a connection nor said anything that was not read.
+pub(super) fn is_silent(stream: &TcpStream) -> bool {
+    let mut byte = [0];
+    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// What one request asks for, as far as it matters here.
-struct Asked {
+pub(super) struct Asked {
     /// Length of its head.
-    length: usize,
-    head_only: bool,
-    close: bool,
-    body: Framing,
+    pub length: usize,
+    pub head_only: bool,
+    pub close: bool,
+    pub body: Framing,
     /// May be sent twice: it has no body, and a method that allows it.
-    replayable: bool,
+    pub replayable: bool,
+    /// Whether something of the response has gone to the client.
+    pub answered: AtomicBool,
+    /// Where the rules lead it. Behind a proxy of Service Connect there are none.
+    pub way: Option<Way>,
+}
+
+/// Where the rules of a load balancer lead a request.
+pub(super) struct Way {
     group: Arc<Group>,
     settings: Arc<Settings>,
     /// The target that the client comes back to, by its cookie.
@@ -308,11 +322,14 @@ fn ask(read: &[u8], peer: SocketAddr, front: &Front, out: &mut Vec<u8>) -> Judge
         close,
         replayable: bodyless && !matches!(method, "POST" | "PATCH"),
         body,
-        group,
-        settings,
-        returning,
-        target: None,
-        kept,
+        answered: AtomicBool::new(false),
+        way: Some(Way {
+            group,
+            settings,
+            returning,
+            target: None,
+            kept,
+        }),
     })
 }
 
@@ -331,7 +348,7 @@ fn finish_head(out: &mut Vec<u8>, port: u16) {
     let _ = write!(out, "x-forwarded-port: {port}\r\n\r\n");
 }
 
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -356,11 +373,14 @@ async fn exchange(
     read: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Exchanged {
-    let chosen = asked.returning.take().or_else(|| asked.group.choose(&[]));
+    let Some(way) = &mut asked.way else {
+        return Exchanged::NotSent;
+    };
+    let chosen = way.returning.take().or_else(|| way.group.choose(&[]));
     let Some(in_flight) = chosen else {
         return Exchanged::NotSent;
     };
-    asked.target = Some(in_flight.pool().address());
+    way.target = Some(in_flight.pool().address());
     // What has come of the body goes out with the head.
     let Ok(Progress { used, done }) = asked.body.take(&read[asked.length..]) else {
         return Exchanged::NotSent;
@@ -388,7 +408,8 @@ async fn exchange(
         if uploaded {
             carry(front.idle, &mut target, client, &asked, out).await
         } else {
-            both_ways(front.idle, &mut target, client, &mut asked, out).await
+            let activity = Activity::new();
+            both_ways(front.idle, &activity, &mut target, client, &mut asked, out).await
         }
     };
     let carried = tokio::select! {
@@ -425,14 +446,14 @@ async fn exchange(
 }
 
 /// Carries the rest of a request's body to the target while the response may come already.
-async fn both_ways(
+pub(super) async fn both_ways(
     idle: Duration,
+    activity: &Activity,
     target: &mut TcpStream,
     client: &mut Prefixed,
     asked: &mut Asked,
     out: &mut Vec<u8>,
 ) -> Carried {
-    let activity = Activity::new();
     let mut body = std::mem::replace(&mut asked.body, Framing::Nothing);
     if target.write_all(out).await.is_err() {
         return Carried::Nothing(StatusCode::BAD_GATEWAY);
@@ -465,7 +486,7 @@ async fn both_ways(
     };
     let download = receive(
         idle,
-        Some(&activity),
+        Some(activity),
         &mut from_target,
         &mut to_client,
         asked,
@@ -510,7 +531,7 @@ async fn answer(client: &mut Prefixed, status: StatusCode, asked: &Asked) {
     let _ = client.write_all(&bytes).await;
 }
 
-enum Carried {
+pub(super) enum Carried {
     Whole {
         reusable: bool,
     },
@@ -527,7 +548,7 @@ enum Carried {
 }
 
 /// Sends what is in `out` and carries the response to the client.
-async fn carry(
+pub(super) async fn carry(
     idle: Duration,
     target: &mut TcpStream,
     client: &mut Prefixed,
@@ -595,6 +616,7 @@ async fn receive(
         }
         Err(_) => return Carried::Bad,
     };
+    asked.answered.store(true, Ordering::Relaxed);
     if send(client, out).await.is_err() {
         return Carried::Broken;
     }
@@ -699,15 +721,17 @@ fn head(
         }
         line(out, header.name.as_bytes(), header.value);
     }
-    if let (Some(sticky), Some(target)) = (&asked.settings.sticky, asked.target) {
-        let set = text(response.headers, "set-cookie");
-        for cookie in sticky.mark(asked.group.arn(), target, set) {
-            line(out, b"set-cookie", cookie.as_bytes());
+    if let Some(way) = &asked.way {
+        if let (Some(sticky), Some(target)) = (&way.settings.sticky, way.target) {
+            let set = text(response.headers, "set-cookie");
+            for cookie in sticky.mark(way.group.arn(), target, set) {
+                line(out, b"set-cookie", cookie.as_bytes());
+            }
         }
-    }
-    if let Some(lasts) = asked.kept {
-        for cookie in sticky::mark_group(asked.group.arn(), lasts) {
-            line(out, b"set-cookie", cookie.as_bytes());
+        if let Some(lasts) = way.kept {
+            for cookie in sticky::mark_group(way.group.arn(), lasts) {
+                line(out, b"set-cookie", cookie.as_bytes());
+            }
         }
     }
     // Both at once is how requests are smuggled (RFC 9112, 6.3).

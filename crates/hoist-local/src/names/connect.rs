@@ -3,12 +3,14 @@
 //! See "Use Service Connect to connect Amazon ECS services with short names" in the developer guide.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use hoist_fargate::{Service, ServiceStatus, Task, World};
 use serde_json::Value;
 
 use super::table::serving;
 use crate::ctx::Ctx;
+use crate::elb::Patience;
 
 /// What the services of a namespace offer under one name and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,26 @@ pub struct Endpoint {
     namespace: String,
     /// Whether the port speaks HTTP/1, by `appProtocol`.
     pub http: bool,
+    /// How long what may take, as the `timeout` of the service says.
+    pub patience: Patience,
+}
+
+/// What is said to have no end.
+const ENDLESS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// What an offer of a port says of its time limits; 0 is none. Defaults: TimeoutConfiguration in the API reference, and 15 s for a
+/// request ("Service Connect proxy", developer guide).
+fn patience(offer: &Value, protocol: Option<&str>) -> Patience {
+    let given = |name: &str, default: u64| match offer["timeout"][name].as_u64() {
+        Some(0) => ENDLESS,
+        Some(seconds) => Duration::from_secs(seconds),
+        None => Duration::from_secs(default),
+    };
+    let is_http = matches!(protocol, Some("http" | "http2" | "grpc"));
+    Patience {
+        request: given("perRequestTimeoutSeconds", 15),
+        idle: given("idleTimeoutSeconds", if is_http { 300 } else { 3600 }),
+    }
 }
 
 /// The endpoints that a task has, which only a task of a service with Service Connect does. They are those of the moment: like on the
@@ -35,8 +57,8 @@ pub fn endpoints(ctx: &Ctx, task: &Task) -> Vec<Endpoint> {
         let mut found: Vec<Endpoint> = Vec::new();
         for other in members(ctx, world, &task.region, &namespace) {
             for offer in offers(other) {
-                let http =
-                    mapping(world, other, offer).is_some_and(|it| it["appProtocol"] == "http");
+                let protocol =
+                    mapping(world, other, offer).and_then(|it| it["appProtocol"].as_str());
                 for (name, port) in aliases(offer, &namespace) {
                     let known = found.iter().any(|it| it.name == name && it.port == port);
                     if !known {
@@ -45,7 +67,8 @@ pub fn endpoints(ctx: &Ctx, task: &Task) -> Vec<Endpoint> {
                             port,
                             region: task.region.clone(),
                             namespace: namespace.clone(),
-                            http,
+                            http: protocol == Some("http"),
+                            patience: patience(offer, protocol),
                         });
                     }
                 }
@@ -182,7 +205,20 @@ mod tests {
             region: "us-east-1".to_owned(),
             namespace: "shop".to_owned(),
             http: false,
+            patience: patience(&Value::Null, None),
         }
+    }
+
+    #[test]
+    fn time_limits_are_those_of_the_offer_or_of_its_protocol() {
+        let seconds = |offer: Value, protocol| {
+            let Patience { request, idle } = patience(&offer, protocol);
+            (request.as_secs(), idle.as_secs())
+        };
+        assert_eq!(seconds(json!({}), None), (15, 3600));
+        assert_eq!(seconds(json!({}), Some("grpc")), (15, 300));
+        let timeout = json!({"timeout": {"perRequestTimeoutSeconds": 2, "idleTimeoutSeconds": 0}});
+        assert_eq!(seconds(timeout, Some("http")), (2, ENDLESS.as_secs()));
     }
 
     #[test]

@@ -12,6 +12,18 @@ class Rest(Case):
         self.assertEqual(answer["failures"], [{"arn": arn, "reason": "MISSING"}])
         self.assertEqual(self.ecs.list_attributes(cluster=cluster, targetType="container-instance")["attributes"], [])
 
+    def test_there_are_no_daemons_and_no_gateways_and_what_makes_them_says_that_it_is_not_there(self):
+        cluster = f"arn:aws:ecs:us-east-1:000000000000:cluster/{self.cluster()}"
+        self.assertEqual(self.ecs.list_daemons(clusterArn=cluster)["daemonSummariesList"], [])
+        self.assertEqual(self.ecs.list_daemon_task_definitions()["daemonTaskDefinitions"], [])
+        self.assertEqual(self.ecs.list_gateways()["gateways"], [])
+        self.assertEqual(self.ecs.list_gateway_cluster_associations(cluster=cluster)["gatewayClusterAssociations"], [])
+        self.refused("ClusterNotFoundException", "Cluster not found.", self.ecs.list_daemons, clusterArn=f"{cluster}-none")
+        self.refused(
+            "NotImplemented", "CreateExpressGatewayService is an operation of ecs that the embedded AWS does not have",
+            self.ecs.create_express_gateway_service, infrastructureRoleArn="arn:aws:iam::000000000000:role/x",
+        )
+
     def test_tasks_are_not_started_on_container_instances_that_are_not_there(self):
         cluster = self.cluster()
         arn = f"arn:aws:ecs:us-east-1:000000000000:container-instance/{cluster}/x"

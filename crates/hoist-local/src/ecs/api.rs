@@ -28,6 +28,13 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "DeleteAttributes" => instances::delete_attributes(ctx, call),
         "ListAttributes" => instances::list_attributes(ctx, call),
 
+        "ListDaemons" => instances::list_daemons(ctx, call),
+        "ListDaemonTaskDefinitions" => instances::nothing(call, "daemonTaskDefinitions"),
+        "ListGateways" => instances::nothing(call, "gateways"),
+        "ListGatewayClusterAssociations" => {
+            instances::nothing(call, "gatewayClusterAssociations")
+        }
+
         "RegisterTaskDefinition" => definitions::register(ctx, call).await,
         "DescribeTaskDefinition" => definitions::describe(ctx, call),
         "DeregisterTaskDefinition" => definitions::deregister(ctx, call).await,

@@ -1,4 +1,4 @@
-//! Container instances and their attributes, of which the embedded ECS has none: tasks run on Fargate alone.
+//! Container instances, their attributes, daemons and gateways, of which the embedded ECS has none: tasks run on Fargate alone.
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,20 @@ fn cluster(ctx: &Ctx, call: &Call) -> Result<String, ApiError> {
 pub fn list(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     cluster(ctx, call)?;
     page(call, "containerInstanceArns", Vec::new(), 100)
+}
+
+/// Daemons run on managed instances, of which there are none.
+pub fn list_daemons(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
+    if let Some(arn) = call.str("clusterArn") {
+        ctx.driver
+            .read(|world| world.find_cluster(&call.region, Some(arn)).map(drop))?;
+    }
+    nothing(call, "daemonSummariesList")
+}
+
+/// A list of what nothing here can make.
+pub fn nothing(call: &Call, member: &str) -> Result<Value, ApiError> {
+    page(call, member, Vec::new(), 100)
 }
 
 pub fn describe(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
@@ -59,8 +73,11 @@ pub fn set_states(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let wanted = call.str("status").unwrap_or_default();
     if !["ACTIVE", "DRAINING"].contains(&wanted) {
         return Err(invalid(
-            "Container instance status must be ACTIVE or DRAINING.",
+            "Container instances status should be one of [ACTIVE,DRAINING]",
         ));
+    }
+    if call.list("containerInstances").len() > 10 {
+        return Err(invalid("instanceIds can have at most 10 items."));
     }
     let mut answer = describe_up_to(ctx, call, 10)?;
     answer["containerInstances"] = json!([]);

@@ -1,8 +1,8 @@
 """Wrong calls by the hundred, each with the answer of the real service.
 
 `wrong_calls.json` has one call a line: service, operation, what is changed in a good request (null takes a member out; where there is
-no good request it is the whole one), code, message, and "?" where nobody else was found
-who has it in those words. Calls are signed and sent as they stand, so that no client repairs or refuses them.
+no good request it is the whole one), code, message, and where few are known who have it in those words who
+that is, "?" where nobody else was found. Calls are signed and sent as they stand, so that no client repairs or refuses them.
 """
 
 import json

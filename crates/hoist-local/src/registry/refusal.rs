@@ -127,7 +127,7 @@ pub enum Refusal {
     },
     /// No such upload.
     #[error(
-        "An upload with id '{id}' could not be found in the repository with name '{repository}' in the registry with id \
+        "Upload with id '{id}' could not be found for the repository with name '{repository}' in the registry with id \
          '{ACCOUNT}'"
     )]
     NoUpload {

@@ -59,12 +59,19 @@ pub(super) fn resource(call: &Call) -> Result<&str, ApiError> {
     }
 }
 
-/// `ObjectNotFoundException` for something of a resource, such as `scaling policy found`.
+/// `ObjectNotFoundException` for something of a resource, such as `scalable target found`.
 pub(super) fn not_found(what: &str, resource: &str) -> ApiError {
     let text = format!(
         "No {what} for service namespace: ecs, resource ID: {resource}, scalable dimension: {DIMENSION}"
     );
     ApiError::new("ObjectNotFoundException", text)
+}
+
+/// The same for something that has a name.
+pub(super) fn not_found_by(what: &str, resource: &str, name: &str) -> ApiError {
+    let mut error = not_found(&format!("{what} found"), resource);
+    error.message += &format!(", {what} name: {name}").replace("scaling ", "");
+    error
 }
 
 /// One page of `items` under `member`, of at most 50.

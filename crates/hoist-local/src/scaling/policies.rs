@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::cron::Schedule;
-use super::handle::{invalid, not_found, paged, required, resource};
+use super::handle::{invalid, not_found, not_found_by, paged, required, resource};
 use super::model::{DIMENSION, Policy, Scheduled, key};
 use crate::api::{ApiError, Call};
 use crate::clock;
@@ -210,7 +210,7 @@ pub fn delete(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     let (resource, name) = (resource(call)?, required(call, "PolicyName")?);
     let key = key(resource, name);
     let policy = ctx.scaling.policies.get(&call.region, &key)?;
-    let policy = policy.ok_or_else(|| not_found("scaling policy found", resource))?;
+    let policy = policy.ok_or_else(|| not_found_by("scaling policy", resource, name))?;
     for alarm in &policy.alarms {
         ctx.metrics.delete_alarm(&call.region, alarm)?;
     }
@@ -303,7 +303,7 @@ pub fn unschedule(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
     {
         return Ok(json!({}));
     }
-    Err(not_found("scheduled action found", resource))
+    Err(not_found_by("scheduled action", resource, name))
 }
 
 pub fn schedules(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {

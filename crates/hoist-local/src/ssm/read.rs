@@ -53,7 +53,10 @@ pub fn get_many(parameters: &Parameters, call: &Call) -> Result<Value, ApiError>
 pub fn by_path(parameters: &Parameters, call: &Call) -> Result<Value, ApiError> {
     let path = required(call, "Path")?;
     if !path.starts_with('/') {
-        let text = "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\".";
+        let text = "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\". \
+            It can't be prefixed with \"aws\" or \"ssm\" (case-insensitive). It must use only letters, numbers, or the following symbols: . \
+            (period), - (hyphen), _ (underscore). Special characters are not allowed. All sub-paths, if specified, must use the forward \
+            slash symbol \"/\". Valid example: /get/parameters2-/by1./path0_.";
         return Err(ApiError::new("ValidationException", text));
     }
     let folder = format!("{}/", path.trim_end_matches('/'));

@@ -184,7 +184,7 @@ fn security_groups(ec2: &Ec2, call: &Call, vpc: &str) -> Result<Vec<String>, Api
             .is_none_or(|group| group.vpc_id != vpc)
         {
             return Err(ApiError::new(
-                "InvalidSecurityGroup",
+                "InvalidConfigurationRequest",
                 "One or more security groups are invalid",
             ));
         }

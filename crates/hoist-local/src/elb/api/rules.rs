@@ -213,7 +213,7 @@ pub fn describe(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {
         all.retain(|(of, _)| *of == listener);
     } else {
         return Err(invalid(
-            "You must specify either a listener ARN or one or more rule ARNs",
+            "You must specify either listener rule ARNs or a listener ARN",
         ));
     }
     all.sort_by_key(|(_, rule)| rule.priority.parse::<u32>().unwrap_or(u32::MAX));
@@ -225,7 +225,7 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     let _changing = balancers.changing().await;
     let arn = required(call, "RuleArn")?;
     let Some(mut rule) = balancers.tables().rules.get(&call.region, arn)? else {
-        return modify_default(balancers, call, arn);
+        return refuse_default(balancers, call, arn);
     };
     let listener = balancers
         .tables()
@@ -250,34 +250,17 @@ pub async fn modify(balancers: &Balancers, call: &Call) -> Result<Value, ApiErro
     Ok(json!({"Rules": [rule.shown]}))
 }
 
-/// The default rule's actions are the listener's default actions; ECS shifts weights on it where it is the production rule.
-fn modify_default(balancers: &Balancers, call: &Call, arn: &str) -> Result<Value, ApiError> {
+/// A listener's default rule changes with its listener's default actions alone.
+fn refuse_default(balancers: &Balancers, call: &Call, arn: &str) -> Result<Value, ApiError> {
     let all = balancers.tables().listeners.list(&call.region)?;
-    let (_, mut listener) = all
-        .into_iter()
-        .find(|(_, listener)| listener.default_rule == arn)
-        .ok_or_else(not_found)?;
-    if call.params.get("Conditions").is_some() {
-        return Err(ApiError::new(
-            "OperationNotPermitted",
-            "Conditions of the default rule cannot be modified",
-        ));
+    let mut listeners = all.into_iter();
+    if !listeners.any(|(_, listener)| listener.default_rule == arn) {
+        return Err(not_found());
     }
-    let balancer = &listener.shown.load_balancer_arn;
-    let acts = listeners::actions(
-        balancers,
-        call,
-        "Actions",
-        &listener.shown.protocol,
-        balancer,
-    )?;
-    listener.shown.default_actions = acts;
-    balancers
-        .tables()
-        .listeners
-        .put(&call.region, &listener.shown.listener_arn, &listener)?;
-    balancers.refresh(&call.region)?;
-    Ok(json!({"Rules": [default_rule(&listener)]}))
+    Err(ApiError::new(
+        "OperationNotPermitted",
+        format!("Default rule '{arn}' cannot be modified"),
+    ))
 }
 
 pub async fn delete(balancers: &Balancers, call: &Call) -> Result<Value, ApiError> {

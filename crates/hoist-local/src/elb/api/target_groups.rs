@@ -78,14 +78,12 @@ pub async fn create(balancers: &Balancers, ec2: &Ec2, call: &Call) -> Result<Val
         protocol_version: http.then(|| call.str("ProtocolVersion").unwrap_or("HTTP1").to_owned()),
         ip_address_type: call.str("IpAddressType").unwrap_or("ipv4").to_owned(),
     };
-    if shown
-        .protocol_version
-        .as_deref()
-        .is_some_and(|version| version != "HTTP1")
+    if let Some(version) = shown.protocol_version.as_deref()
+        && version != "HTTP1"
     {
-        return Err(invalid(
-            "Only the protocol version HTTP1 is supported by the embedded AWS",
-        ));
+        return Err(invalid(format!(
+            "Protocol version '{version}' is not supported by the embedded AWS, whose load balancers speak HTTP/1.1 with targets; use HTTP1"
+        )));
     }
     health_settings(call, &mut shown)?;
     let tags = tags(call)?;
@@ -199,11 +197,13 @@ fn health_settings(call: &Call, shown: &mut ShownTargetGroup) -> Result<(), ApiE
         ));
     }
     let path = call.str("HealthCheckPath");
-    let code = call
-        .params
-        .get("Matcher")
-        .and_then(|matcher| matcher.get("HttpCode"))
-        .and_then(Value::as_str);
+    let matcher = &call.params["Matcher"];
+    if matcher["GrpcCode"].is_string() {
+        return Err(invalid(
+            "A matcher of gRPC codes is for target groups of the protocol version GRPC, which the embedded AWS does not support",
+        ));
+    }
+    let code = matcher["HttpCode"].as_str();
     if is_http(&shown.health_check_protocol) {
         if let Some(path) = path
             && (!path.starts_with('/')

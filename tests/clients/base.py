@@ -136,7 +136,7 @@ def busybox():
 
 
 def push_busybox(repository="clients/busybox", files=(), **more):
-    """Pushes the image, with further files (their paths and texts) and members of its configuration; its reference."""
+    """Pushes the image, with further files (their paths and texts, or the bytes of programs) and members of its configuration; its reference."""
     ecr = client("ecr")
     try:
         uri = ecr.create_repository(repositoryName=repository)["repository"]["repositoryUri"]
@@ -157,8 +157,9 @@ def push_busybox(repository="clients/busybox", files=(), **more):
             tar.addfile(entry)
         for path, text in [("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"), ("etc/group", "root:x:0:\napp:x:1000:\n"), *files]:
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(text), 0o644
-            tar.addfile(entry, io.BytesIO(text.encode()))
+            content = text.encode() if isinstance(text, str) else text
+            entry.size, entry.mode = len(content), 0o644 if isinstance(text, str) else 0o755
+            tar.addfile(entry, io.BytesIO(content))
     layer = layer.getvalue()
     config = json.dumps({
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[__import__("platform").machine()],

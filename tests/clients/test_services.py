@@ -2,14 +2,35 @@
 
 import json
 import os
+import pathlib
+import shutil
+import socket
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 
-from base import Case, busybox, client
+from base import Case, busybox, client, push_busybox
 from runtimes import RUNTIME
 
 SERVE = "echo {text} > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"
+
+# Sends every datagram back.
+ECHO = """
+#include <arpa/inet.h>
+#include <sys/socket.h>
+int main(void) {
+    static char text[65536];
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(5353)}, sender;
+    int at = socket(AF_INET, SOCK_DGRAM, 0);
+    if (bind(at, (struct sockaddr *)&own, sizeof own)) return 1;
+    for (;;) {
+        socklen_t size = sizeof sender;
+        ssize_t length = recvfrom(at, text, sizeof text, 0, (struct sockaddr *)&sender, &size);
+        if (length >= 0) sendto(at, text, length, 0, (struct sockaddr *)&sender, size);
+    }
+}
+"""
 
 
 class Services(Case):
@@ -101,6 +122,44 @@ class Services(Case):
             cluster=self.cluster_name, services=["web"], WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )
         self.assertEqual(self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"], [])
+
+    def test_datagrams_reach_a_task_through_a_network_load_balancer_and_come_back(self):
+        # No program of busybox answers datagrams.
+        if shutil.which("cc") is None:
+            self.skipTest("there is no C compiler")
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "echo.c").write_text(ECHO)
+            subprocess.run(["cc", "-static", "-o", "echo", "echo.c"], check=True, cwd=folder)
+            image = push_busybox("clients/datagrams", [("bin/echo-datagrams", pathlib.Path(folder, "echo").read_bytes())])
+        name, vpc = f"c{os.getpid()}-{next(Case.numbers)}", client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+        made = self.elb.create_load_balancer(Name=name, Subnets=self.subnets(), Type="network")["LoadBalancers"][0]
+        self.addCleanup(self.elb.delete_load_balancer, LoadBalancerArn=made["LoadBalancerArn"])
+        # Health is asked by TCP.
+        group = self.elb.create_target_group(
+            Name=name, Protocol="UDP", Port=5353, VpcId=vpc, TargetType="ip", HealthCheckPort="8080", HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
+        )["TargetGroups"][0]["TargetGroupArn"]
+        self.elb.modify_target_group_attributes(
+            TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "1"}]
+        )
+        listener = self.elb.create_listener(
+            LoadBalancerArn=made["LoadBalancerArn"], Protocol="UDP", Port=5353, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+        )["Listeners"][0]
+        container = {
+            "image": image, "portMappings": [{"containerPort": 5353, "protocol": "udp"}, {"containerPort": 8080}],
+            "command": ["sh", "-c", "httpd -p 8080 -h /tmp; exec echo-datagrams"],
+        }
+        self.ecs.create_service(
+            cluster=self.cluster_name, serviceName="names", taskDefinition=self.register(container=container)["taskDefinitionArn"], desiredCount=1,
+            launchType="FARGATE", networkConfiguration=self.network(), loadBalancers=[{"targetGroupArn": group, "containerName": "app", "containerPort": 5353}],
+        )
+        states = lambda: [it["TargetHealth"]["State"] for it in self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]]
+        self.until("the health of the task", lambda: states() == ["healthy"])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+            ours.settimeout(10)
+            ours.connect((made["DNSName"], listener["Port"]))
+            for text in (b"hello", b"x" * 8000):
+                ours.send(text)
+                self.assertEqual(ours.recv(65536), text)
 
     def test_a_bad_revision_is_rolled_back_and_the_old_one_keeps_serving(self):
         group, url = self.balancer()

@@ -31,9 +31,7 @@ pub async fn handle(ctx: &Ctx, call: &Call) -> Result<Value, ApiError> {
         "ListDaemons" => instances::list_daemons(ctx, call),
         "ListDaemonTaskDefinitions" => instances::nothing(call, "daemonTaskDefinitions"),
         "ListGateways" => instances::nothing(call, "gateways"),
-        "ListGatewayClusterAssociations" => {
-            instances::nothing(call, "gatewayClusterAssociations")
-        }
+        "ListGatewayClusterAssociations" => instances::nothing(call, "gatewayClusterAssociations"),
 
         "RegisterTaskDefinition" => definitions::register(ctx, call).await,
         "DescribeTaskDefinition" => definitions::describe(ctx, call),

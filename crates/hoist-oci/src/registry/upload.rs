@@ -194,13 +194,15 @@ impl Registry {
         Ok(Mount::Not(begun))
     }
 
-    /// Closes a session that nothing comes of. Best effort: the registry forgets it by itself some day.
+    /// Closes a session that nothing comes of. One attempt, best effort: the registry forgets it by itself some day, and nobody waits for that.
     pub(super) async fn give_up(&self, target: &Target<'_>, session: &Session) {
-        let doing = format!("give up an upload to {}", target.endpoint.name());
-        let closed = self.send(&target.endpoint, &target.scope, &doing, |client| {
-            client.delete(session.location.clone())
-        });
-        if let Err(error) = closed.await {
+        let Ok(client) = self.client() else { return };
+        let mut request = client.delete(session.location.clone());
+        if target.endpoint.owns(&session.location) {
+            request = self.authorise(request, &target.endpoint, &target.scope);
+        }
+        let closed = request.timeout(self.options.silence).send().await;
+        if let Err(error) = closed.map_err(lost) {
             tracing::debug!(%error, "an upload stays open");
         }
     }

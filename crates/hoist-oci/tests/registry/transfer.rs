@@ -680,7 +680,9 @@ async fn a_growing_blob_whose_connection_drops_goes_on_where_it_was() {
     let proxy = Proxy::start(server.address, Cut::Upload, 1_500_000, 2).await;
     let (_folder, ours) = store();
     let to = reference(proxy.address, "a:v1");
-    let early = EarlyUploads::new(client(), ours.clone(), to);
+    // The registry says how far it got only when it has noticed that the connection is gone.
+    let registry = client_with(|options| options.pause_millis = 100);
+    let early = EarlyUploads::new(registry, ours.clone(), to);
     let mut writer = ours.writer().unwrap();
     early.begin(&mut writer);
     for piece in layer.chunks(100_000) {

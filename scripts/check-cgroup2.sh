@@ -32,22 +32,24 @@ fi
 cp "$1" "$work/hoist"
 cp -r examples/hello "$work/hello"
 "$work/hello/build.sh"
-# An application that takes more memory than it may have.
+# An application with a task that takes more memory than it may have.
 cp "$(command -v busybox)" "$work/hungry/sh"
 cat > "$work/hungry/Dockerfile" <<'END'
 FROM scratch
 COPY sh /bin/sh
-CMD ["/bin/sh", "-c", "all=$(head -c 100000000 /dev/zero | tr '\\0' x); sleep 1000"]
+CMD ["/bin/sh", "-c", "sleep 1000"]
 END
 cat > "$work/hungry/hoist.yaml" <<'END'
 app: hungry
 services:
-  eater: { task-definition: task.json, service-definition: service.json, container: eater }
+  sleeper: { task-definition: task.json, service-definition: service.json, container: main }
+tasks:
+  eat: { command: [/bin/sh, -c, "all=$(head -c 100000000 /dev/zero | tr '\\0' x)"] }
 END
 cat > "$work/hungry/task.json" <<'END'
 { "family": "hungry", "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512",
   "executionRoleArn": "arn:aws:iam::111122223333:role/hungry",
-  "containerDefinitions": [{ "name": "eater", "image": "filled-in", "essential": true, "memory": 32 }] }
+  "containerDefinitions": [{ "name": "main", "image": "filled-in", "essential": true, "memory": 32 }] }
 END
 cat > "$work/hungry/service.json" <<'END'
 { "serviceName": "hungry", "launchType": "FARGATE", "desiredCount": 1,

@@ -128,17 +128,16 @@ impl OneOff<'_> {
         };
         lines.last(events, self.pause).await;
         let view = TaskView::of(&task);
-        let code = view
-            .containers()
-            .find(|one| one.name() == container)
-            .and_then(|one| one.exit_code());
-        match code {
+        let ended = view.containers().find(|one| one.name() == container);
+        match ended.as_ref().and_then(|one| one.exit_code()) {
             Some(code) => {
                 let took = began.elapsed().as_secs();
-                events.note(
-                    Step::Run,
-                    format!("{container} exited with {code} after {took} s"),
-                );
+                let mut said = format!("{container} exited with {code} after {took} s");
+                // Such as that it ran out of memory.
+                if let Some(reason) = ended.map(|it| it.reason()).filter(|it| !it.is_empty()) {
+                    said = format!("{said}: {reason}");
+                }
+                events.note(Step::Run, said);
                 if code == 0 {
                     step.finish(format!("{} succeeded", self.task.key));
                 }

@@ -218,7 +218,8 @@ impl Turn<'_> {
         let primary = service.primary();
         let paused = primary.and_then(|it| it.launch_after).unwrap_or(0);
         let steady_at = service.steady_at.unwrap_or(0);
-        let due = paused.max(steady_at + self.world.pace().rebalance);
+        // "After it reaches the steady state": not in the same moment.
+        let due = paused.max(steady_at + self.world.pace().rebalance.max(1));
         if self.now < due {
             service.balance.due_at = Some(due);
             return;

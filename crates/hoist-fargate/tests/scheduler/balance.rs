@@ -7,7 +7,11 @@ use crate::stage::*;
 
 /// A service whose first deployment is done, and whose tasks all came into zone `a` of three.
 fn crowded(count: u32, shape: Value) -> Stage {
-    let mut stage = Stage::new(1);
+    crowded_at(Pace::fast(), count, shape)
+}
+
+fn crowded_at(pace: Pace, count: u32, shape: Value) -> Stage {
+    let mut stage = Stage::at_pace(1, pace);
     stage.zones = &["a", "b", "c"];
     stage.crowds = true;
     let one = stage.register("web", "app:1");
@@ -223,5 +227,17 @@ fn a_newcomer_that_never_gets_healthy_costs_nobody_its_place() {
     assert_eq!(stage.primary().rollout_state, RolloutState::Completed);
     stage.app("app:1", App::good());
     stage.run_for(30_000);
+    assert_eq!(counts(&stage), [1, 0, 1]);
+}
+
+#[test]
+fn a_deployment_has_ended_before_anything_moves_however_quick_the_pace_is() {
+    let pace = Pace {
+        rebalance: 0,
+        ..Pace::fast()
+    };
+    let mut stage = crowded_at(pace, 2, json!({}));
+    assert_eq!(counts(&stage), [2, 0, 0]);
+    stage.run_for(60_000);
     assert_eq!(counts(&stage), [1, 0, 1]);
 }

@@ -79,6 +79,20 @@ fn percent(findings: &mut Findings, root: &Node, configuration: &Node) {
     let (Some(minimum), Some(maximum)) = (minimum, maximum) else {
         return;
     };
+    // ECS refuses both together: developer guide, "Balancing an Amazon ECS service across Availability Zones".
+    let rebalancing = root.get("availabilityZoneRebalancing");
+    if let (Some(node), true) = (
+        rebalancing.filter(|node| node.as_str() == Some("ENABLED")),
+        maximum <= 100,
+    ) {
+        findings.error(
+            check,
+            node.span,
+            format!("tasks cannot be balanced over zones where `maximumPercent` is {maximum}"),
+            "",
+            "write \"DISABLED\", or raise `maximumPercent` above 100",
+        );
+    }
     let rolling = configuration
         .get("strategy")
         .and_then(Node::as_str)

@@ -1232,6 +1232,15 @@ const SERVICE_CASES: &[Case] = &[
         ],
     },
     Case {
+        change: (
+            "\"minimumHealthyPercent\": 100,\n    \"maximumPercent\": 200\n  },",
+            "\"minimumHealthyPercent\": 50,\n    \"maximumPercent\": 100\n  },\n  \"availabilityZoneRebalancing\": \"ENABLED\",",
+        ),
+        expect: &[
+            "14:34 error deployment-percent: tasks cannot be balanced over zones where `maximumPercent` is 100 (write \"DISABLED\", or raise `maximumPercent` above 100)",
+        ],
+    },
+    Case {
         change: ("\"rollback\": true", "\"rollback\": false"),
         expect: &[
             "10:63 warning circuit-breaker: a failed deployment is stopped but not rolled back (set \"rollback\": true)",

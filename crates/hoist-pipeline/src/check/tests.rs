@@ -478,6 +478,29 @@ async fn time_to_start_and_room_to_move_are_reckoned() {
         of.len() == 1 && of[0].ends_with("| set `maximumPercent` to 134 or more"),
         "{of:#?}"
     );
+
+    // What an update does not name stays; what it turns off does not.
+    for (word, findings) in [(None, 1), (Some("DISABLED"), 0)] {
+        let mut full = service();
+        full["deploymentConfiguration"]["minimumHealthyPercent"] = json!(50);
+        full["deploymentConfiguration"]["maximumPercent"] = json!(100);
+        if let Some(word) = word {
+            full["availabilityZoneRebalancing"] = json!(word);
+        }
+        let of = found(CONFIG, &task(), &full, |asked| {
+            let mut live = live();
+            live["availabilityZoneRebalancing"] = json!("ENABLED");
+            (asked == "DescribeServices").then(|| (200, json!({ "services": [live] })))
+        })
+        .await;
+        assert_eq!(of.len(), findings, "{of:#?}");
+        let told = |it: &String| {
+            it.starts_with(
+                "moving-room Error the service balances its tasks over Availability Zones",
+            )
+        };
+        assert!(of.iter().all(told), "{of:#?}");
+    }
 }
 
 #[test]

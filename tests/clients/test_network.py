@@ -292,8 +292,6 @@ class Elb(unittest.TestCase):
         self.assertTrue(25 <= count() <= 100)
         (rule,) = self.elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
         self.assertTrue(rule["IsDefault"])
-        refusal = f"Default rule '{rule['RuleArn']}' cannot be modified"
-        self.refused("OperationNotPermitted", refusal, self.elb.modify_rule, RuleArn=rule["RuleArn"], Actions=action(0, 1))
         self.elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=action(0, 1))
         self.assertEqual(count(50), 50)
         self.elb.modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=action(1, 0))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::pool::InFlight;
 use super::proxy::Front;
@@ -37,8 +38,21 @@ impl Flows {
     }
 }
 
-/// Carries datagrams until `closing`; `front` tells the rules of the moment.
+/// Carries datagrams until `closing`; `front` tells the rules of the moment. The port is free when this returns.
 pub async fn carry(socket: UdpSocket, front: impl Fn() -> Front, closing: CancellationToken) {
+    // What comes back goes through the same socket.
+    let returning = TaskTracker::new();
+    receive(socket, front, &closing, &returning).await;
+    returning.close();
+    returning.wait().await;
+}
+
+async fn receive(
+    socket: UdpSocket,
+    front: impl Fn() -> Front,
+    closing: &CancellationToken,
+    returning: &TaskTracker,
+) {
     let (socket, flows) = (Arc::new(socket), Flows::default());
     let mut buffer = vec![0; LONGEST];
     loop {
@@ -61,7 +75,7 @@ pub async fn carry(socket: UdpSocket, front: impl Fn() -> Front, closing: Cancel
                         moved: AtomicBool::new(false),
                     });
                     flows.lock().insert(client, flow.clone());
-                    tokio::spawn(give_back(
+                    returning.spawn(give_back(
                         socket.clone(),
                         client,
                         flow.clone(),

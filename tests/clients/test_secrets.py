@@ -126,8 +126,10 @@ class Inside(Case):
             {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ecs-tasks.amazonaws.com"}},
         ]}))["Role"]
         keys_at = "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+        # Figures are there once they were taken for the first time.
+        taken = ":" if self.lacks("limits") else 'for i in $(seq 100); do get $m/stats | grep -q usage && break; sleep 0.1; done'
         script = "; ".join([
-            'get() { wget -q -O - "$1"; echo; }', 'm=$ECS_CONTAINER_METADATA_URI_V4',
+            'get() { wget -q -O - "$1"; echo; }', 'm=$ECS_CONTAINER_METADATA_URI_V4', taken,
             'get $m', 'get $m/task', 'get $m/stats', 'get $m/task/stats',
             f"get {keys_at}",
             'wget -S -O - "$AWS_ENDPOINT_URL/?Action=GetCallerIdentity&Version=2011-06-15" 2>&1 | grep "HTTP/1.1"', 'sleep 60',

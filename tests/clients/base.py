@@ -30,9 +30,9 @@ CONFIG = botocore.config.Config(retries={"max_attempts": 1})
 LOCK = threading.RLock()
 
 
-def client(name, **options):
+def client(name, config=None, **options):
     with LOCK:
-        return boto3.client(name, config=CONFIG, **options)
+        return boto3.client(name, config=CONFIG.merge(config) if config else CONFIG, **options)
 
 
 class Case(unittest.TestCase):

@@ -94,8 +94,11 @@ class Services(Case):
         self.assertEqual((made["status"], made["desiredCount"], made["enableExecuteCommand"]), ("ACTIVE", 1, True))
         self.stable()
         self.until("the answer", lambda: self.read(url) == "one")
-        health = self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
-        self.assertEqual([it["TargetHealth"]["State"] for it in health], ["healthy"])
+
+        def health():
+            return [it["TargetHealth"]["State"] for it in self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]]
+        # The waiter only counts tasks, and where no target is healthy yet the load balancer asks those that there are.
+        self.until("a healthy target", lambda: health() == ["healthy"])
 
         second = self.web("two")
         self.ecs.update_service(cluster=self.cluster_name, service="web", taskDefinition=second)
